@@ -1,0 +1,179 @@
+//! A node's life: put together, bound, announced, run, drained.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::drain::{Drain, Phase};
+use crate::hub::{Hub, Work};
+use crate::metrics::Metrics;
+use crate::node::{Node, Rules};
+use crate::server::Server;
+use crate::settings::{DrainSettings, Settings};
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
+use crate::store::redis::{Reached, RedisSetupError, RedisStore};
+
+/// A node that is bound and does not run yet.
+pub struct App {
+    node: Arc<Node>,
+    server: Server,
+    drain: DrainSettings,
+    work: mpsc::UnboundedReceiver<Work>,
+    /// The store's own loop, if it has one.
+    listener: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be had, or a file cannot be read.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// This Redis will not do.
+    #[error("{0}")]
+    Redis(#[from] RedisSetupError),
+    /// A fault in the program.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// How a node ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// As planned, or at the deadline.
+    Drained,
+    /// At a second signal, with streams open.
+    Cut,
+}
+
+impl App {
+    /// Puts a node together, looks whether its Redis will do, and binds its addresses.
+    ///
+    /// # Errors
+    /// What no retry would mend.
+    pub async fn bind(settings: &Settings) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new()?);
+        let (hub, work) = Hub::new(settings.hub, metrics.clone());
+        let (store, listener) = open_store(settings, &hub).await?;
+        let rules = Rules::new(settings);
+        let node = Arc::new(Node { hub, store: Arc::new(store), metrics, drain: Drain::new(), rules });
+        let server = Server::bind(settings.server.listen, settings.server.admin_listen, &node)?;
+        Ok(Self { node, server, drain: settings.drain, work, listener })
+    }
+
+    /// Where publishers and readers connect.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn public_address(&self) -> io::Result<SocketAddr> {
+        self.server.public_address()
+    }
+
+    /// Where metrics and health are.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn admin_address(&self) -> io::Result<SocketAddr> {
+        self.server.admin_address()
+    }
+
+    /// Serves until `stops` says to stop, drains, and ends.
+    pub async fn run(self, mut stops: Stops) -> End {
+        let Self { node, server, drain, work, listener } = self;
+        let hub = tokio::spawn(node.hub.clone().run(node.store.clone(), work));
+        let listener = tokio::spawn(listener);
+        let served = tokio::spawn(server.run(node.clone()));
+        let end = live(&node, drain, &mut stops, served).await;
+        hub.abort();
+        listener.abort();
+        end
+    }
+}
+
+async fn open_store(
+    settings: &Settings,
+    hub: &Arc<Hub>,
+) -> Result<(Store, Pin<Box<dyn Future<Output = ()> + Send>>), StartError> {
+    let Some(redis) = &settings.redis else {
+        let store = MemoryStore::new(settings.retention, hub.clone());
+        return Ok((Store::Memory(store), Box::pin(std::future::pending())));
+    };
+    let (store, listener) = RedisStore::open(&redis.load_files()?, settings.retention, hub.clone())?;
+    if let Reached::No(error) = store.check().await? {
+        tracing::warn!(%error, "Redis cannot be reached; the node starts and waits for it");
+    }
+    Ok((Store::Redis(store), Box::pin(listener)))
+}
+
+/// The order of stopping: not ready, then no new connections, then streams end, then the deadline.
+async fn live(node: &Node, drain: DrainSettings, stops: &mut Stops, mut served: tokio::task::JoinHandle<()>) -> End {
+    let how = stops.next().await;
+    let began = Instant::now();
+    // A person at a terminal has no load balancer that must notice, and does not like to wait.
+    let (lead, window) = match how {
+        Stop::Terminate => (drain.lead, drain.window),
+        Stop::Interrupt => (Duration::ZERO, Duration::ZERO),
+    };
+    tracing::info!(streams = node.metrics.streams_open(), ?lead, ?window, "stopping; a second signal stops at once");
+    node.drain.enter(Phase::Leaving);
+    tokio::select! {
+        () = sleep_until(began + lead.min(drain.deadline)) => {}
+        _ = stops.next() => return cut(node),
+    }
+    node.drain.enter(Phase::Draining);
+    node.hub.start_drain(window);
+    tokio::select! {
+        _ = &mut served => tracing::info!("stopped; all connections are closed"),
+        () = sleep_until(began + drain.deadline) => {
+            tracing::warn!(streams = node.metrics.streams_open(), "stopped at drain.deadline with streams open");
+        }
+        _ = stops.next() => return cut(node),
+    }
+    End::Drained
+}
+
+fn cut(node: &Node) -> End {
+    tracing::warn!(streams = node.metrics.streams_open(), "stopped at the second signal");
+    End::Cut
+}
+
+/// A wish to stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// SIGTERM: by whoever runs the node.
+    Terminate,
+    /// SIGINT: by a person at the terminal.
+    Interrupt,
+}
+
+/// The signals that stop a node.
+pub struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    /// Takes SIGTERM and SIGINT over from the system.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn from_signals() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The next wish. Cancel safe.
+    pub async fn next(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.terminate.recv() => Stop::Terminate,
+            _ = self.interrupt.recv() => Stop::Interrupt,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The one way in which anything here waits before it tries again.
+
+use std::time::Duration;
+
+/// Waiting times that double, each drawn from the upper half so that nodes do not try in step.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    next: Duration,
+    first: Duration,
+    most: Duration,
+}
+
+impl Backoff {
+    /// Begins at `first` and doubles up to `most`.
+    pub fn new(first: Duration, most: Duration) -> Self {
+        Self { next: first, first, most }
+    }
+
+    /// For whatever reaches the store: 100 ms doubling to 5 s (design: Redis, liveness).
+    pub fn for_store() -> Self {
+        Self::new(Duration::from_millis(100), Duration::from_secs(5))
+    }
+
+    /// The next waiting time: 50-100 % of the step.
+    pub fn next_delay(&mut self) -> Duration {
+        let step = self.next;
+        self.next = (step * 2).min(self.most);
+        step.mul_f64(rand::random_range(0.5..=1.0))
+    }
+
+    /// Begins anew, after a success.
+    pub fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_to_the_limit_and_vary() {
+        let mut backoff = Backoff::for_store();
+        for step in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
+            let step = Duration::from_millis(step);
+            let delay = backoff.next_delay();
+            assert!(delay >= step / 2 && delay <= step, "{delay:?} in step {step:?}");
+        }
+        backoff.reset();
+        assert!(backoff.next_delay() <= Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,148 @@
+//! The command line.
+
+mod client;
+mod config;
+mod publish;
+mod serve;
+mod tail;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+use crate::pipeline::PipelineId;
+use crate::settings::Sources;
+
+/// The environment, as names and values.
+pub type Environment = HashMap<String, String>;
+
+/// A broker for Server-Sent Events.
+///
+/// Without a command it runs one node with the settings' defaults: events are kept in memory.
+#[derive(Parser, Debug)]
+#[command(
+    name = "pipecast",
+    version,
+    after_help = "Examples:\n  \
+    pipecast                                         one node, events in memory\n  \
+    pipecast serve --redis redis://127.0.0.1:6379    one of several nodes\n  \
+    pipecast publish p_aBcDeF --channel names '{\"name\":\"Luke\"}'\n  \
+    pipecast tail p_aBcDeF"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Serve(ServeArgs),
+    Publish(publish::PublishArgs),
+    Tail(tail::TailArgs),
+    Config(ConfigArgs),
+}
+
+/// Run a node
+#[derive(Args, Debug, Default)]
+#[command(after_help = "Examples:\n  \
+    pipecast serve\n  \
+    pipecast serve --listen 0.0.0.0:8080 --redis redis://redis.internal:6379\n  \
+    PIPECAST_STREAM__KEEPALIVE=10s pipecast serve --config /etc/pipecast.toml\n\n\
+    `pipecast config` lists all settings.")]
+struct ServeArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// Check the settings and print those in effect, secrets hidden
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    pipecast config\n  \
+    PIPECAST_REDIS__URL=redis://:secret@127.0.0.1 pipecast config --config pipecast.toml")]
+struct ConfigArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Print a Markdown table of all settings instead
+    #[arg(long)]
+    markdown: bool,
+}
+
+#[derive(Args, Debug, Default)]
+struct SettingsArgs {
+    /// Where publishers and readers connect (server.listen)
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where /metrics, /livez and /readyz are (server.admin_listen)
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+    /// Redis, shared by all nodes (redis.url); the embedded store when absent
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+    /// A file of settings, TOML
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl SettingsArgs {
+    fn sources(self, environment: Environment) -> Sources {
+        let flags =
+            [("server.listen", self.listen), ("server.admin_listen", self.admin_listen), ("redis.url", self.redis)];
+        let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+        Sources { file: self.config, environment, flags }
+    }
+}
+
+/// Which node a client command talks to.
+#[derive(Args, Debug)]
+struct NodeArgs {
+    /// The node, or the load balancer before the nodes
+    #[arg(long, env = "PIPECAST_URL", default_value = "http://127.0.0.1:8080")]
+    url: url::Url,
+    /// The pipeline, as in /pipelines/p_aBcDeF/sse
+    pipeline: PipelineId,
+}
+
+/// Why a command failed, as its exit code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Failure {
+    /// It could not be done: 1.
+    Failed,
+    /// It was not asked for properly: 2.
+    Usage,
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Runs the command that the arguments name.
+///
+/// Exit codes: 0 done, 1 failed, 2 not asked for properly.
+pub async fn run(environment: Environment) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output and are no error.
+            let is_answer = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let _ = error.print();
+            return ExitCode::from(if is_answer { 0 } else { 2 });
+        }
+    };
+    let outcome = match cli.command.unwrap_or_else(|| Command::Serve(ServeArgs::default())) {
+        Command::Serve(args) => serve::serve(args.settings.sources(environment)).await,
+        Command::Config(args) => config::config(args.settings.sources(environment), args.markdown),
+        Command::Publish(args) => publish::publish(args).await,
+        Command::Tail(args) => tail::tail(args).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed) => ExitCode::from(1),
+        Err(Failure::Usage) => ExitCode::from(2),
+    }
+}
+
+/// Says on standard error what went wrong.
+fn complain(problem: impl std::fmt::Display) {
+    eprintln!("pipecast: {problem}");
+}

@@ -1,0 +1,187 @@
+//! `pipecast publish`: one event from the arguments, or many from standard input.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use reqwest::{Client, StatusCode};
+use serde_json::value::RawValue;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use url::Url;
+
+use super::client::{address, client, refusal};
+use super::{Failure, NodeArgs, Outcome, complain};
+use crate::backoff::Backoff;
+
+/// Events and bytes in one request, below the node's defaults for both.
+const BATCH_EVENTS: usize = 500;
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Tries of one request; the node answers a failing store within seconds.
+const TRIES: usize = 8;
+
+/// Publish events
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    pipecast publish p_aBcDeF --channel names '{\"name\":\"Luke\"}'\n  \
+    echo '{\"channel\":\"names\",\"payload\":{\"name\":\"Leia\"}}' | pipecast publish p_aBcDeF\n  \
+    pipecast publish p_aBcDeF --channel readings < payloads.ndjson")]
+pub(super) struct PublishArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// The event's channel; with standard input, the channel of every line
+    #[arg(long)]
+    channel: Option<String>,
+    /// The payload, JSON. Without it, standard input is read: a line an event, or with --channel a line a payload
+    #[arg(value_name = "JSON", requires = "channel")]
+    payload: Option<String>,
+}
+
+/// Why it could not be published.
+#[derive(Debug, thiserror::Error)]
+enum PublishError {
+    #[error("{0}")]
+    Refused(String),
+    #[error("{url} cannot be reached: {problem}")]
+    Unreachable { url: Url, problem: String },
+    #[error("standard input: {0}")]
+    Input(#[from] std::io::Error),
+    #[error("line {line}: {problem}; write JSON")]
+    Line { line: usize, problem: serde_json::Error },
+    #[error("the payload is not JSON: {0}; a string needs its quotes, as in '\"text\"'")]
+    Payload(serde_json::Error),
+}
+
+pub(super) async fn publish(args: PublishArgs) -> Outcome {
+    let result = match &args.payload {
+        Some(payload) => publish_one(&args, payload).await,
+        None => publish_lines(&args).await,
+    };
+    result.map_err(|error| {
+        complain(&error);
+        match error {
+            PublishError::Payload(_) => Failure::Usage,
+            _ => Failure::Failed,
+        }
+    })
+}
+
+async fn publish_one(args: &PublishArgs, payload: &str) -> Result<(), PublishError> {
+    let payload = serde_json::from_str::<&RawValue>(payload).map_err(PublishError::Payload)?;
+    let channel = args.channel.as_deref().unwrap_or_default();
+    let sender = Sender::new(&args.node)?;
+    println!("{}", sender.send("application/json", event(channel, payload)).await?);
+    Ok(())
+}
+
+async fn publish_lines(args: &PublishArgs) -> Result<(), PublishError> {
+    let sender = Sender::new(&args.node)?;
+    let progress = progress();
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let (mut batch, mut events, mut total, mut number) = (String::new(), 0, 0, 0);
+    let mut answer = String::new();
+    loop {
+        let line = lines.next_line().await?;
+        let is_end = line.is_none();
+        if let Some(line) = line.filter(|line| !line.trim().is_empty()) {
+            number += 1;
+            let json = serde_json::from_str::<&RawValue>(&line)
+                .map_err(|problem| PublishError::Line { line: number, problem })?;
+            match &args.channel {
+                Some(channel) => batch.push_str(&event(channel, json)),
+                None => batch.push_str(json.get()),
+            }
+            batch.push('\n');
+            events += 1;
+        }
+        if events > 0 && (is_end || events == BATCH_EVENTS || batch.len() >= BATCH_BYTES) {
+            answer = sender.send("application/x-ndjson", std::mem::take(&mut batch)).await?;
+            total += std::mem::take(&mut events);
+            progress.set_position(total as u64);
+        }
+        if is_end {
+            progress.finish_and_clear();
+            let last = serde_json::from_str::<serde_json::Value>(&answer).ok();
+            let last = last.as_ref().and_then(|answer| answer["ids"].as_array()?.last()?.as_str()).unwrap_or("none");
+            println!("{}", serde_json::json!({"published": total, "last_id": last}));
+            return Ok(());
+        }
+    }
+}
+
+/// Shown on a terminal, and only when the input takes long enough to wonder.
+fn progress() -> ProgressBar {
+    let progress = ProgressBar::no_length();
+    if !std::io::stderr().is_terminal() {
+        progress.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} events published ({per_sec})") {
+        progress.set_style(style);
+    }
+    progress
+}
+
+fn event(channel: &str, payload: &RawValue) -> String {
+    // A string always has a JSON form.
+    let channel = serde_json::to_string(channel).unwrap_or_default();
+    format!("{{\"channel\":{channel},\"payload\":{}}}", payload.get())
+}
+
+struct Sender {
+    client: Client,
+    url: Url,
+}
+
+impl Sender {
+    fn new(node: &NodeArgs) -> Result<Self, PublishError> {
+        let url = address(node, "events");
+        let client =
+            client().map_err(|error| PublishError::Unreachable { url: url.clone(), problem: error.to_string() })?;
+        Ok(Self { client, url })
+    }
+
+    /// Sends a body until it is acknowledged or refused; the key makes it once however often.
+    async fn send(&self, media_type: &str, body: String) -> Result<String, PublishError> {
+        let key = format!("{:032x}", rand::random::<u128>());
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let request = self
+                .client
+                .post(self.url.clone())
+                .header("Content-Type", media_type)
+                .header("Idempotency-Key", &key)
+                .timeout(Duration::from_secs(30))
+                .body(body.clone());
+            let error = match request.send().await {
+                Ok(answer) if answer.status().is_success() => match answer.text().await {
+                    Ok(text) => return Ok(text.trim_end().to_owned()),
+                    Err(error) => self.unreachable(&error),
+                },
+                Ok(answer)
+                    if matches!(answer.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) =>
+                {
+                    PublishError::Refused(refusal(answer).await)
+                }
+                Ok(answer) => return Err(PublishError::Refused(refusal(answer).await)),
+                Err(error) => self.unreachable(&error),
+            };
+            if tries == TRIES {
+                return Err(error);
+            }
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> PublishError {
+        let mut problem = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(error) = source {
+            problem = error.to_string();
+            source = error.source();
+        }
+        PublishError::Unreachable { url: self.url.clone(), problem }
+    }
+}

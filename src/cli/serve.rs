@@ -1,0 +1,48 @@
+//! `pipecast serve`: settings, bind, say so, run.
+
+use std::net::SocketAddr;
+
+use super::{Failure, Outcome, complain};
+use crate::app::{App, End, Stops};
+use crate::settings::{Settings, Sources};
+use crate::telemetry;
+
+pub(super) async fn serve(sources: Sources) -> Outcome {
+    let (settings, _) = Settings::load(&sources).map_err(|faults| {
+        complain(format!("the settings are not right:\n{faults}"));
+        Failure::Usage
+    })?;
+    telemetry::start(settings.log_format, &settings.log_filter);
+    let fail = |error: &dyn std::fmt::Display| {
+        complain(error);
+        Failure::Failed
+    };
+    // Before anything is announced: who reads the announcement may stop us at once.
+    let stops = Stops::from_signals().map_err(|error| fail(&error))?;
+    let app = App::bind(&settings).await.map_err(|error| fail(&error))?;
+    let public = app.public_address().map_err(|error| fail(&error))?;
+    let admin = app.admin_address().map_err(|error| fail(&error))?;
+    announce(&settings, public, admin);
+    match app.run(stops).await {
+        End::Drained => Ok(()),
+        End::Cut => Err(Failure::Failed),
+    }
+}
+
+fn announce(settings: &Settings, public: SocketAddr, admin: SocketAddr) {
+    let version = env!("CARGO_PKG_VERSION");
+    let what = match &settings.redis {
+        None => "one node on the embedded store. Events are kept in memory only and are gone when it stops.",
+        Some(_) => "a node on Redis. Any number of nodes on the same Redis are one broker.",
+    };
+    let pipeline = format!("http://{public}/pipelines/p_aBcDeF");
+    println!(
+        "Pipecast {version}: {what}\n\n  \
+         public   http://{public}\n  \
+         admin    http://{admin}\n\n  \
+         Look at a stream   http://{public}/\n  \
+         Watch it           curl -N {pipeline}/sse\n  \
+         Publish an event   curl -X POST {pipeline}/events -H 'Content-Type: application/json' \
+         -d '{{\"channel\":\"names\",\"payload\":{{\"name\":\"Luke\"}}}}'\n"
+    );
+}

@@ -1,0 +1,185 @@
+//! Event ids and resume points: where a client stands in a pipeline.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An event's id, `<ms>-<seq>`.
+///
+/// `ms` is the store's clock in milliseconds when the event was accepted and never runs backwards
+/// within a pipeline; `seq` counts the pipeline's events from 1, without holes. Ids order by `ms`,
+/// then `seq`; whether two events are neighbours is judged by `seq`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct EventId {
+    /// Milliseconds since the Unix epoch, by the store's clock.
+    pub ms: u64,
+    /// The event's number within its pipeline, from 1.
+    pub seq: u64,
+}
+
+/// What is wrong with an event id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an event id is <ms>-<seq>, two decimal numbers such as 1700000000000-42")]
+pub struct InvalidEventId;
+
+impl EventId {
+    /// `0-0`: before every event, the position of a pipeline with no history.
+    pub const ZERO: Self = Self { ms: 0, seq: 0 };
+
+    /// The resume point just before this event: its own time and the `seq` before it.
+    ///
+    /// It orders before the event and after every earlier one of a lower `ms`, and the event is
+    /// its next `seq`, so resuming from it is contiguous whether or not the earlier event is known.
+    pub fn just_before(self) -> Self {
+        Self { ms: self.ms, seq: self.seq.saturating_sub(1) }
+    }
+
+    /// The id of the `n`-th event after this one in the same batch.
+    pub fn plus(self, n: u64) -> Self {
+        Self { ms: self.ms, seq: self.seq.saturating_add(n) }
+    }
+
+    /// Whether `next` can follow this id in one history: the next `seq`, and not an earlier time.
+    pub fn is_followed_by(self, next: Self) -> bool {
+        self.seq.checked_add(1) == Some(next.seq) && next.ms >= self.ms
+    }
+}
+
+impl FromStr for EventId {
+    type Err = InvalidEventId;
+
+    /// Strict: decimal digits only, no sign, no leading zero, at most 2^53 - 1 (what Redis' Lua
+    /// and JavaScript hold exactly). A lenient reading would give one event several ids.
+    fn from_str(text: &str) -> Result<Self, InvalidEventId> {
+        fn number(digits: &str) -> Option<u64> {
+            let is_canonical = digits == "0" || !digits.starts_with('0');
+            if !is_canonical || digits.len() > 16 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                return None;
+            }
+            digits.parse().ok().filter(|n| *n < 1 << 53)
+        }
+        let (ms, seq) = text.split_once('-').ok_or(InvalidEventId)?;
+        match (number(ms), number(seq)) {
+            (Some(ms), Some(seq)) => Ok(Self { ms, seq }),
+            _ => Err(InvalidEventId),
+        }
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+/// Where a returning client says that it stopped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ResumePoint {
+    /// After this event.
+    After(EventId),
+    /// It sent something that is no event id: at most its first 64 bytes, for telling it so.
+    ///
+    /// Not an error: a browser that is refused gives up for ever (WHATWG HTML 9.2.3).
+    Malformed(String),
+}
+
+impl ResumePoint {
+    /// Longer than any id, and the most of a malformed one that is repeated to the client, in bytes.
+    pub const MAX_BYTES: usize = 64;
+
+    /// Reads a `Last-Event-ID`; `None` when it is empty, which means "none yet".
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return None;
+        }
+        Some(match text.parse() {
+            Ok(id) => Self::After(id),
+            Err(InvalidEventId) => {
+                let mut end = text.len().min(Self::MAX_BYTES);
+                while !text.is_char_boundary(end) {
+                    end -= 1;
+                }
+                Self::Malformed(text[..end].to_owned())
+            }
+        })
+    }
+}
+
+impl fmt::Display for ResumePoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::After(id) => id.fmt(f),
+            Self::Malformed(text) => f.write_str(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_the_canonical_form_is_an_id() {
+        fn check(text: &str, expected: Option<(u64, u64)>) {
+            let parsed = text.parse::<EventId>().ok().map(|id| (id.ms, id.seq));
+            assert_eq!(parsed, expected, "{text:?}");
+        }
+        check("0-0", Some((0, 0)));
+        check("1700000000000-42", Some((1_700_000_000_000, 42)));
+        check("9007199254740991-1", Some((9_007_199_254_740_991, 1)));
+        for bad in [
+            "",
+            "-",
+            "1",
+            "1-",
+            "-1",
+            "1-2-3",
+            "+1-2",
+            "1-+2",
+            "01-2",
+            "1-02",
+            " 1-2",
+            "1-2 ",
+            "1_0-2",
+            "9007199254740992-1",
+            "99999999999999999999-1",
+            "a-b",
+            "1-2\n",
+            "٣-١",
+        ] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn a_malformed_resume_point_is_cut_at_a_character() {
+        let long = "ä".repeat(100);
+        let Some(ResumePoint::Malformed(kept)) = ResumePoint::parse(&long) else {
+            unreachable!("{long:?} is no id");
+        };
+        assert_eq!(kept, "ä".repeat(32));
+        assert_eq!(ResumePoint::parse(""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_reads_back_as_it_was_written(ms in 0u64..1 << 53, seq in 0u64..1 << 53) {
+            let id = EventId { ms, seq };
+            prop_assert_eq!(id.to_string().parse::<EventId>(), Ok(id));
+        }
+
+        #[test]
+        fn what_is_read_is_what_stood_there(text in "[0-9]{0,20}-?[0-9]{0,20}") {
+            if let Ok(id) = text.parse::<EventId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn just_before_orders_before_and_is_contiguous(ms in 0u64..1 << 53, seq in 1u64..1 << 53) {
+            let id = EventId { ms, seq };
+            prop_assert!(id.just_before() < id);
+            prop_assert!(id.just_before().is_followed_by(id));
+        }
+    }
+}

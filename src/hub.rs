@@ -1,0 +1,301 @@
+//! The hub: the map from pipeline to log on this node, and the one loop that keeps logs true.
+//!
+//! A log is opened by its first reader and closed some time after its last one has left. The loop
+//! subscribes, reads histories (each once, however many wait for it), compares open logs with the
+//! store now and then, and closes what lingers.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::announcement::Announcement;
+use crate::backoff::Backoff;
+use crate::frame::History;
+use crate::log::LogLimits;
+use crate::metrics::{Metrics, ReadCause, StoreOp};
+use crate::open_log::{OpenLog, ReadRequest, Ticket, View};
+use crate::pipeline::PipelineId;
+use crate::store::{Audience, Newest, Store};
+
+/// Histories read at the same time; more wait their turn.
+const READS_AT_ONCE: usize = 32;
+
+/// Pipelines compared with the store in one call.
+const CHECKED_AT_ONCE: usize = 500;
+
+/// Section `hub` of the settings, and what of the others it follows.
+#[derive(Clone, Copy, Debug)]
+pub struct HubOptions {
+    /// What each log keeps.
+    pub log: LogLimits,
+    /// How long a log stays open without readers.
+    pub linger: Duration,
+    /// How often open logs are compared with the store.
+    pub check_interval: Duration,
+}
+
+/// The open logs of this node.
+#[derive(Debug)]
+pub struct Hub {
+    options: HubOptions,
+    metrics: Arc<Metrics>,
+    /// Guards opening and closing; a log has a lock of its own.
+    logs: Mutex<HashMap<PipelineId, Arc<OpenLog>>>,
+    log_bytes: Arc<AtomicUsize>,
+    /// Logs without readers in the order in which they lost the last one.
+    idle: Mutex<VecDeque<(Instant, Arc<OpenLog>)>>,
+    work: mpsc::UnboundedSender<Work>,
+    /// Over how long streams are to end. Set once, before all readers are woken.
+    drain_window: OnceLock<Duration>,
+}
+
+/// What the hub's loop is asked to do.
+#[derive(Debug)]
+pub struct Work(Task);
+
+#[derive(Debug)]
+enum Task {
+    Watch(PipelineId),
+    Read(Arc<OpenLog>, ReadCause),
+}
+
+/// One connection's membership in a log; leaves when dropped.
+#[derive(Debug)]
+pub struct Reader {
+    hub: Arc<Hub>,
+    log: Arc<OpenLog>,
+    place: usize,
+}
+
+impl Hub {
+    /// An empty hub, and the queue that [`Hub::run`] works on.
+    pub fn new(options: HubOptions, metrics: Arc<Metrics>) -> (Arc<Self>, mpsc::UnboundedReceiver<Work>) {
+        let (work, queue) = mpsc::unbounded_channel();
+        let hub = Self {
+            options,
+            metrics,
+            logs: Mutex::default(),
+            log_bytes: Arc::default(),
+            idle: Mutex::default(),
+            work,
+            drain_window: OnceLock::new(),
+        };
+        (Arc::new(hub), queue)
+    }
+
+    /// Joins a pipeline's log, which is opened if it is not.
+    pub fn join(self: &Arc<Self>, pipeline: &PipelineId) -> Reader {
+        let mut logs = self.logs.lock();
+        let log = logs.entry(pipeline.clone()).or_insert_with(|| {
+            self.send(Task::Watch(pipeline.clone()));
+            Arc::new(OpenLog::new(pipeline.clone(), self.options.log, self.log_bytes.clone()))
+        });
+        let log = log.clone();
+        // Under the map's lock: the log cannot be closed before it has its reader.
+        let place = log.join();
+        Reader { hub: self.clone(), log, place }
+    }
+
+    /// How many readers a pipeline has on this node.
+    pub fn readers(&self, pipeline: &PipelineId) -> usize {
+        self.find(pipeline.as_str()).map_or(0, |log| log.readers())
+    }
+
+    /// How many logs are open.
+    pub fn open_logs(&self) -> usize {
+        self.logs.lock().len()
+    }
+
+    /// Bytes of frames in all logs.
+    pub fn log_bytes(&self) -> usize {
+        self.log_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Ends all streams; each is woken and chooses its moment within `window`.
+    pub fn start_drain(&self, window: Duration) {
+        // A second drain changes nothing.
+        let _ = self.drain_window.set(window);
+        for log in self.all() {
+            log.wake_all();
+        }
+    }
+
+    /// The hub's life. Ends never by itself; dropping it stops all reads.
+    pub async fn run(self: Arc<Self>, store: Arc<Store>, mut queue: mpsc::UnboundedReceiver<Work>) {
+        let mut waiting: VecDeque<(Arc<OpenLog>, ReadCause)> = VecDeque::new();
+        let mut reads = FuturesUnordered::new();
+        let mut checks = interval(self.options.check_interval);
+        let mut closings = interval(self.options.linger.clamp(Duration::from_millis(100), Duration::from_secs(1)));
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        closings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut checking = FuturesUnordered::new();
+        loop {
+            while reads.len() < READS_AT_ONCE
+                && let Some((log, cause)) = waiting.pop_front()
+            {
+                reads.push(self.read(&store, log, cause));
+            }
+            tokio::select! {
+                Some(Work(task)) = queue.recv() => match task {
+                    Task::Watch(pipeline) => store.watch(pipeline),
+                    Task::Read(log, cause) => waiting.push_back((log, cause)),
+                },
+                Some((log, history)) = reads.next() => {
+                    if log.finish_read(history) {
+                        waiting.push_back((log, ReadCause::Hole));
+                    }
+                }
+                _ = closings.tick() => self.close_idle(&store),
+                _ = checks.tick(), if checking.is_empty() => checking.push(self.check(&store)),
+                Some(()) = checking.next() => {}
+            }
+        }
+    }
+
+    /// Reads a history, however long the store is away.
+    async fn read(&self, store: &Store, log: Arc<OpenLog>, cause: ReadCause) -> (Arc<OpenLog>, History) {
+        let mut backoff = Backoff::for_store();
+        loop {
+            self.metrics.history_read(cause);
+            match store.history(log.pipeline()).await {
+                Ok(history) => return (log, history),
+                Err(error) => {
+                    self.metrics.store_error(StoreOp::History);
+                    tracing::debug!(pipeline = %log.pipeline(), %error, "history could not be read");
+                    sleep(backoff.next_delay()).await;
+                }
+            }
+        }
+    }
+
+    /// Compares open logs with the store, so that a lost last announcement is found too, and keeps
+    /// the histories of pipelines with readers from expiring.
+    async fn check(&self, store: &Store) {
+        let read: Vec<_> = self.all().into_iter().filter(|log| log.readers() > 0).collect();
+        for some in read.chunks(CHECKED_AT_ONCE) {
+            let before: Vec<_> = some.iter().map(|log| log.look(|view| view.log.tail())).collect();
+            let pipelines: Vec<_> = some.iter().map(|log| log.pipeline().clone()).collect();
+            let newest = match store.newest(&pipelines).await {
+                Ok(newest) => newest,
+                Err(error) => {
+                    self.metrics.store_error(StoreOp::Check);
+                    tracing::debug!(%error, "open logs could not be compared with the store");
+                    return;
+                }
+            };
+            for ((log, before), newest) in some.iter().zip(before).zip(newest) {
+                let is_behind = log.look(|view| match newest {
+                    Newest::Event(id) => id < before || !view.log.holds(id),
+                    Newest::Nothing(id) => view.log.history_len() > 0 && view.log.tail() == before || id != before,
+                });
+                if is_behind && view_is_read(log) {
+                    self.start_read(log, log.request_read(), ReadCause::Check);
+                }
+                log.trim();
+            }
+        }
+    }
+
+    fn close_idle(&self, store: &Store) {
+        loop {
+            let mut idle = self.idle.lock();
+            let Some((since, log)) = idle.front().filter(|(since, _)| since.elapsed() >= self.options.linger) else {
+                return;
+            };
+            let (since, log) = (*since, log.clone());
+            idle.pop_front();
+            drop(idle);
+            let mut logs = self.logs.lock();
+            let is_same = logs.get(log.pipeline()).is_some_and(|open| Arc::ptr_eq(open, &log));
+            if is_same && log.is_idle_since(since) {
+                logs.remove(log.pipeline());
+                store.unwatch(log.pipeline().clone());
+            }
+        }
+    }
+
+    fn start_read(&self, log: &Arc<OpenLog>, request: ReadRequest, cause: ReadCause) {
+        if let ReadRequest::Start(_) = request {
+            self.send(Task::Read(log.clone(), cause));
+        }
+    }
+
+    fn find(&self, pipeline: &str) -> Option<Arc<OpenLog>> {
+        self.logs.lock().get(pipeline).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<OpenLog>> {
+        self.logs.lock().values().cloned().collect()
+    }
+
+    fn send(&self, task: Task) {
+        // A queue that nobody reads means that the node is stopping.
+        let _ = self.work.send(Work(task));
+    }
+}
+
+/// A log whose first read is still to come needs no comparing.
+fn view_is_read(log: &OpenLog) -> bool {
+    log.look(|view| view.has_read(OpenLog::FIRST_READ))
+}
+
+impl Audience for Hub {
+    fn announced(&self, pipeline: &str, announcement: Announcement) {
+        if let Some(log) = self.find(pipeline)
+            && let Some(request) = log.announce(announcement)
+        {
+            self.start_read(&log, request, ReadCause::Hole);
+        }
+    }
+
+    fn announced_damaged(&self, pipeline: &str) {
+        if let Some(log) = self.find(pipeline) {
+            self.start_read(&log, log.request_read(), ReadCause::Hole);
+        }
+    }
+
+    fn subscribed(&self, pipelines: &[PipelineId]) {
+        for pipeline in pipelines {
+            if let Some(log) = self.find(pipeline.as_str()) {
+                let request = log.subscribed();
+                let is_first = request.ticket() == OpenLog::FIRST_READ;
+                self.start_read(&log, request, if is_first { ReadCause::Open } else { ReadCause::Reconnect });
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// Shows the log to `look`; the task is woken at the next change if that finds nothing to do.
+    pub fn poll<T>(&self, cx: &Context<'_>, look: impl FnOnce(View<'_>) -> Poll<T>) -> Poll<T> {
+        self.log.poll(self.place, cx, look)
+    }
+
+    /// Asks for a history read that starts after this call.
+    pub fn request_read(&self, cause: ReadCause) -> Ticket {
+        let request = self.log.request_read();
+        self.hub.start_read(&self.log, request, cause);
+        request.ticket()
+    }
+
+    /// Within how long from the signal on the stream is to end; `None` while it may go on.
+    pub fn drain_window(&self) -> Option<Duration> {
+        self.hub.drain_window.get().copied()
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(since) = self.log.leave(self.place) {
+            self.hub.idle.lock().push_back((since, self.log.clone()));
+        }
+    }
+}

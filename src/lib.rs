@@ -1,0 +1,25 @@
+//! Pipecast: a horizontally scalable broker for Server-Sent Events.
+//!
+//! ARCHITECTURE.md has the map. Nothing calls upward: app -> server -> node -> store -> core.
+
+pub mod announcement;
+pub mod app;
+pub mod backoff;
+pub mod cli;
+pub mod drain;
+pub mod event;
+pub mod event_id;
+pub mod frame;
+pub mod gap;
+pub mod hub;
+pub mod log;
+pub mod metrics;
+pub mod node;
+pub mod open_log;
+pub mod payload;
+pub mod pipeline;
+pub mod server;
+pub mod settings;
+pub mod store;
+pub mod subscription;
+pub mod telemetry;

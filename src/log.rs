@@ -1,0 +1,358 @@
+//! The log: a node's in-memory copy of a pipeline's history, and what else of the recent past its
+//! connected readers still need.
+//!
+//! Readers hold cursors; nothing is queued per reader. The newest `window` frames are the history
+//! as the store has it, and all that a client without a cursor can get. Older frames may stay for
+//! a moment as backlog, so that one large batch or one slow turn of the scheduler costs no
+//! connected reader a gap. No I/O, no locks: [`crate::open_log`] shares a log.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::announcement::Announcement;
+use crate::event_id::{EventId, ResumePoint};
+use crate::frame::{Frame, History};
+use crate::gap::{Gap, GapReason};
+
+/// What a log keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct LogLimits {
+    /// Frames of history, `history.limit`.
+    pub history: usize,
+    /// Most bytes of frames older than the history, `hub.backlog`.
+    pub backlog_bytes: usize,
+    /// How long such frames stay at most.
+    pub backlog_age: Duration,
+}
+
+/// A clock of ours may run behind the store's by this much before an id counts as from the future.
+const CLOCK_TOLERANCE_MS: u64 = 60_000;
+
+/// A pipeline's recent frames, oldest first.
+#[derive(Debug)]
+pub struct Log {
+    limits: LogLimits,
+    frames: VecDeque<Kept>,
+    /// Index of the first frame kept; indexes count all frames that the log ever held.
+    start: u64,
+    /// How many of the newest frames are the history.
+    window: usize,
+    /// The resume point before the history, as the store told it.
+    floor: EventId,
+    /// Cursors below this index were placed in a history that is no longer the store's.
+    reset_at: u64,
+    bytes: usize,
+    /// Bytes of the history alone.
+    window_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    frame: Frame,
+    since: Instant,
+}
+
+/// A reader's place in a log: an index, and the id of the event before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    next: u64,
+    after: EventId,
+}
+
+impl Cursor {
+    /// The resume point: the newest event that the reader has passed.
+    pub fn after(&self) -> EventId {
+        self.after
+    }
+}
+
+/// What an announcement did to a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Announced {
+    /// Frames were added.
+    Added,
+    /// All of it was known.
+    Known,
+    /// It does not follow what is known: the list must be read.
+    Hole,
+}
+
+/// What a cursor found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Read {
+    /// Frames after the cursor, oldest first.
+    Frames(Vec<Frame>),
+    /// The reader lost its place; the cursor stands after the gap.
+    Gap(Gap),
+    /// Nothing after the cursor, or nothing that passes the filter.
+    Nothing,
+}
+
+/// How much one read takes at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Portion {
+    /// Most frames.
+    pub frames: usize,
+    /// No further frame once this many bytes are taken.
+    pub bytes: usize,
+}
+
+impl Log {
+    /// An empty log.
+    pub fn new(limits: LogLimits) -> Self {
+        Self {
+            limits,
+            frames: VecDeque::new(),
+            start: 0,
+            window: 0,
+            floor: EventId::ZERO,
+            reset_at: 0,
+            bytes: 0,
+            window_bytes: 0,
+        }
+    }
+
+    /// The newest event's id; the floor when there is none.
+    pub fn tail(&self) -> EventId {
+        self.frames.back().map_or(self.floor, |kept| kept.frame.id())
+    }
+
+    /// Bytes of all frames held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many frames the history has.
+    pub fn history_len(&self) -> usize {
+        self.window
+    }
+
+    /// The history's frames, oldest first.
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = &Frame> {
+        self.frames.range(self.frames.len() - self.window..).map(|kept| &kept.frame)
+    }
+
+    /// The resume point just before the history.
+    pub fn base(&self) -> EventId {
+        let window_starts = self.frames.len() - self.window;
+        match (window_starts.checked_sub(1), self.frames.get(window_starts)) {
+            (Some(before), _) => self.frames[before].frame.id(),
+            (None, Some(first)) if !self.floor.is_followed_by(first.frame.id()) => first.frame.id().just_before(),
+            (None, _) => self.floor,
+        }
+    }
+
+    /// Adds what is new in an announcement, if it follows what is known.
+    pub fn announce(&mut self, announcement: Announcement, now: Instant) -> Announced {
+        let tail = self.tail();
+        let Some(newest) = announcement.frames.last().map(Frame::id) else {
+            return Announced::Hole;
+        };
+        let known = if announcement.after == tail {
+            0
+        } else if let Some(index) = announcement.frames.iter().position(|frame| frame.id() == tail) {
+            index + 1
+        } else if self.holds(newest) {
+            return Announced::Known;
+        } else {
+            return Announced::Hole;
+        };
+        if known == announcement.frames.len() {
+            return Announced::Known;
+        }
+        self.push(announcement.frames.into_iter().skip(known), now);
+        Announced::Added
+    }
+
+    /// Takes over the store's history. Cursors stay valid where it continues what was known;
+    /// otherwise their readers are placed anew, by the id that each has reached.
+    pub fn merge(&mut self, history: History, now: Instant) {
+        let tail = self.tail();
+        let position = history.frames.iter().position(|frame| frame.id() == tail).map(|index| index + 1);
+        let continues_at = position.or_else(|| match history.frames.first() {
+            _ if history.floor == tail => Some(0),
+            Some(first) if tail.is_followed_by(first.id()) => Some(0),
+            _ => None,
+        });
+        let History { floor, frames } = history;
+        let window = frames.len();
+        if let Some(known) = continues_at {
+            self.push(frames.into_iter().skip(known), now);
+            // Fewer than the limit means that nothing was trimmed: what is older was forgotten.
+            if window < self.limits.history {
+                self.drop_oldest(self.frames.len().saturating_sub(window));
+            }
+        } else {
+            let end = self.start + self.frames.len() as u64;
+            self.drop_oldest(self.frames.len());
+            // One further, so that a cursor at the old end is below it too: it has read
+            // everything of a history that the new one does not continue.
+            self.start = end + 1;
+            self.reset_at = self.start;
+            self.push(frames.into_iter(), now);
+        }
+        self.window = window.min(self.frames.len());
+        self.window_bytes = self.history().map(|frame| frame.text().len()).sum();
+        self.floor = floor;
+    }
+
+    /// Lets go of backlog that has had its time.
+    pub fn trim(&mut self, now: Instant) {
+        self.trim_but(0, now);
+    }
+
+    /// A cursor before the newest `count` frames of the history that pass `filter`.
+    pub fn place_newest(&self, count: usize, filter: impl Fn(&Frame) -> bool) -> Cursor {
+        let end = self.start + self.frames.len() as u64;
+        let mut cursor = Cursor { next: end, after: self.tail() };
+        let mut wanted = count;
+        for (frame, index) in self.history().rev().zip((self.start..end).rev()) {
+            if wanted == 0 {
+                cursor.after = frame.id();
+                return cursor;
+            }
+            cursor.next = index;
+            if filter(frame) {
+                wanted -= 1;
+            }
+        }
+        cursor.after = self.base();
+        cursor
+    }
+
+    /// A cursor after a resume point, and the gap if the history does not continue from there.
+    ///
+    /// `now_ms` is this node's clock in milliseconds since the Unix epoch: an id from later than
+    /// that was never given out.
+    pub fn place_after(&self, after: &ResumePoint, now_ms: u64) -> (Cursor, Option<Gap>) {
+        let window_starts = self.start + (self.frames.len() - self.window) as u64;
+        let id = match after {
+            ResumePoint::After(id) => *id,
+            ResumePoint::Malformed(_) => {
+                return self.place_at(window_starts, self.base(), Some((GapReason::Unknown, None)), after);
+            }
+        };
+        let older = self.history().take_while(|frame| frame.id() <= id).count();
+        let index = window_starts + older as u64;
+        let before = match older.checked_sub(1) {
+            Some(last) => self.history().nth(last).map_or(self.base(), Frame::id),
+            None => self.base(),
+        };
+        if before == id {
+            return self.place_at(index, id, None, after);
+        }
+        let Some(first) = self.history().nth(older).map(Frame::id) else {
+            let verdict = if id < self.tail() {
+                (index, before, judge(id, self.tail().plus(1)))
+            } else if id.ms > now_ms.saturating_add(CLOCK_TOLERANCE_MS) {
+                // From another broker, or made up: nothing of what is kept can be known to the client.
+                (window_starts, self.base(), (GapReason::Unknown, None))
+            } else {
+                (index, before, (GapReason::Reset, None))
+            };
+            return self.place_at(verdict.0, verdict.1, Some(verdict.2), after);
+        };
+        if id.is_followed_by(first) {
+            self.place_at(index, id, None, after)
+        } else if older > 0 && first.seq > id.seq {
+            self.place_at(index, before, Some((GapReason::Unknown, None)), after)
+        } else {
+            self.place_at(index, before, Some(judge(id, first)), after)
+        }
+    }
+
+    /// Frames after the cursor that pass `filter`, oldest first, and moves the cursor past them.
+    pub fn read(&self, cursor: &mut Cursor, portion: Portion, now_ms: u64, filter: impl Fn(&Frame) -> bool) -> Read {
+        if cursor.next < self.start {
+            let is_slow = cursor.next >= self.reset_at;
+            let (placed, gap) = self.place_after(&ResumePoint::After(cursor.after), now_ms);
+            *cursor = placed;
+            if let Some(mut gap) = gap {
+                if is_slow {
+                    gap.reason = GapReason::Slow;
+                }
+                return Read::Gap(gap);
+            }
+        }
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        let offset = usize::try_from(cursor.next - self.start).unwrap_or(usize::MAX).min(self.frames.len());
+        for kept in self.frames.range(offset..) {
+            if taken.len() == portion.frames || bytes >= portion.bytes {
+                break;
+            }
+            cursor.next += 1;
+            cursor.after = kept.frame.id();
+            if filter(&kept.frame) {
+                bytes += kept.frame.text().len();
+                taken.push(kept.frame.clone());
+            }
+        }
+        if taken.is_empty() { Read::Nothing } else { Read::Frames(taken) }
+    }
+
+    /// Whether an event is among the frames held.
+    pub fn holds(&self, id: EventId) -> bool {
+        let index = self.frames.partition_point(|kept| kept.frame.id() < id);
+        self.frames.get(index).is_some_and(|kept| kept.frame.id() == id)
+    }
+
+    fn place_at(
+        &self,
+        next: u64,
+        resume: EventId,
+        verdict: Option<(GapReason, Option<u64>)>,
+        after: &ResumePoint,
+    ) -> (Cursor, Option<Gap>) {
+        let gap = verdict.map(|(reason, missed)| Gap { reason, after: after.clone(), missed, resume });
+        (Cursor { next, after: resume }, gap)
+    }
+
+    fn push(&mut self, frames: impl Iterator<Item = Frame>, now: Instant) {
+        let mut added = 0;
+        for frame in frames {
+            added += 1;
+            self.bytes += frame.text().len();
+            self.window_bytes += frame.text().len();
+            self.window += 1;
+            self.frames.push_back(Kept { frame, since: now });
+            if self.window > self.limits.history {
+                self.window_bytes -= self.frames[self.frames.len() - self.window].frame.text().len();
+                self.window -= 1;
+            }
+        }
+        self.trim_but(added, now);
+    }
+
+    /// Never cuts the newest `newest` frames: readers who had read all before them must get them
+    /// without a gap, however many came at once.
+    fn trim_but(&mut self, newest: usize, now: Instant) {
+        while self.frames.len() > self.window.max(newest) {
+            let is_old = now.saturating_duration_since(self.frames[0].since) > self.limits.backlog_age;
+            if !is_old && self.bytes - self.window_bytes <= self.limits.backlog_bytes {
+                break;
+            }
+            self.drop_oldest(1);
+        }
+    }
+
+    fn drop_oldest(&mut self, count: usize) {
+        for kept in self.frames.drain(..count) {
+            self.bytes -= kept.frame.text().len();
+        }
+        self.start += count as u64;
+        if self.window > self.frames.len() {
+            self.window = self.frames.len();
+            self.window_bytes = self.bytes;
+        }
+    }
+}
+
+/// Why `first` is the first event after `id` although it does not follow it.
+fn judge(id: EventId, first: EventId) -> (GapReason, Option<u64>) {
+    match first.seq.checked_sub(id.seq) {
+        // The counter went back, so it was begun anew: how many were lost nobody knows.
+        None | Some(0 | 1) => (GapReason::Reset, None),
+        Some(distance) => (GapReason::Trimmed, Some(distance - 1)),
+    }
+}

@@ -1,0 +1,336 @@
+//! Metrics: one struct, handed in, with a registry of its own. A leaf: of other modules it knows one enum.
+//!
+//! Labels come from enums, so the number of series is fixed. What other modules already count is
+//! read when it is scraped, through [`Observed`].
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus::core::{AtomicU64, Collector, GenericCounter, GenericCounterVec};
+use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+
+use crate::gap::GapReason;
+
+type Counter = GenericCounter<AtomicU64>;
+
+/// An enum whose variants are the values of a label.
+trait Label: Copy + 'static {
+    const ALL: &'static [Self];
+    fn value(self) -> &'static str;
+}
+
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident => $value:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl Label for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            fn value(self) -> &'static str {
+                match self { $(Self::$variant => $value,)* }
+            }
+        }
+    };
+}
+
+label! {
+    /// Why a stream ended.
+    StreamEnd {
+        /// The client closed it, or is gone.
+        Client => "client",
+        /// The node is stopping.
+        Drain => "drain",
+        /// It reached `stream.max_age`.
+        MaxAge => "max_age",
+        /// The client took nothing for `stream.write_timeout`.
+        WriteTimeout => "write_timeout",
+    }
+}
+label! {
+    /// Why a history was read from the store.
+    ReadCause {
+        /// The pipeline's first reader arrived.
+        Open => "open",
+        /// An announcement showed that earlier ones are missing.
+        Hole => "hole",
+        /// The pub/sub connection was made anew.
+        Reconnect => "reconnect",
+        /// A client came with a newer event than this node had.
+        Ahead => "ahead",
+        /// The regular comparison found a difference.
+        Check => "check",
+        /// A client asked for the history as JSON.
+        Request => "request",
+    }
+}
+label! {
+    /// What a new stream began with.
+    ReplayOutcome {
+        /// The newest events; no resume point was given.
+        History => "history",
+        /// Everything after its resume point.
+        Resumed => "resumed",
+        /// A gap, then what is kept.
+        Gap => "gap",
+    }
+}
+label! {
+    /// What failed in the store.
+    StoreOp {
+        /// Storing events.
+        Append => "append",
+        /// Reading a history.
+        History => "history",
+        /// Comparing open logs.
+        Check => "check",
+        /// Forgetting a history.
+        Forget => "forget",
+    }
+}
+label! {
+    /// Why a stream or a request was refused.
+    Refusal {
+        /// The node is stopping.
+        Draining => "draining",
+        /// The request is not as it must be.
+        BadRequest => "bad_request",
+        /// Body, batch or event over a limit.
+        TooLarge => "too_large",
+        /// The body did not arrive in time.
+        Timeout => "timeout",
+        /// The store is away.
+        Store => "store",
+    }
+}
+impl Label for GapReason {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn value(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// What other modules know when they are asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Observed {
+    /// Open logs.
+    pub pipelines_open: usize,
+    /// Bytes of frames in open logs.
+    pub log_bytes: usize,
+    /// How long ago the store's probe came back.
+    pub probe_age: Option<Duration>,
+    /// Whether that is recent enough.
+    pub is_store_up: bool,
+    /// How often the pub/sub connection was made anew.
+    pub store_reconnects: u64,
+}
+
+/// All metrics of a node.
+pub struct Metrics {
+    registry: Registry,
+    connections: IntGauge,
+    connections_total: IntCounterVec,
+    events_published: Counter,
+    publish_duration: Histogram,
+    events_delivered: Counter,
+    delivered_bytes: Counter,
+    delivery_lag: Histogram,
+    replays: GenericCounterVec<AtomicU64>,
+    gaps: GenericCounterVec<AtomicU64>,
+    pipelines_open: IntGauge,
+    log_bytes: IntGauge,
+    history_reads: GenericCounterVec<AtomicU64>,
+    store_up: IntGauge,
+    store_reconnects: Counter,
+    store_errors: GenericCounterVec<AtomicU64>,
+    store_probe_age: Gauge,
+    refused: GenericCounterVec<AtomicU64>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+fn vec<L: Label>(registry: &Registry, name: &str, help: &str, label: &str) -> prometheus::Result<IntCounterVec> {
+    let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+    // Every series exists from the start: a rate over a counter that appears at 1 misses the 1.
+    for value in L::ALL {
+        counters.with_label_values(&[value.value()]);
+    }
+    register(registry, counters)
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> prometheus::Result<C> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    ///
+    /// # Errors
+    /// When two metrics have one name: a fault of this file, which a test finds.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let r = &registry;
+        let counter = |name: &str, help: &str| register(r, Counter::new(name, help)?);
+        let gauge = |name: &str, help: &str| register(r, IntGauge::new(name, help)?);
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            register(r, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+        };
+        let seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+        let build_info = IntGauge::with_opts(
+            Opts::new("pipecast_build_info", "Always 1; the label says which version runs.")
+                .const_label("version", env!("CARGO_PKG_VERSION")),
+        )?;
+        build_info.set(1);
+        register(r, build_info)?;
+        #[cfg(target_os = "linux")]
+        r.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let metrics = Self {
+            connections: gauge("pipecast_connections", "Streams open on this node.")?,
+            connections_total: vec::<StreamEnd>(
+                r,
+                "pipecast_connections_total",
+                "Streams ended, by why they ended.",
+                "end",
+            )?,
+            events_published: counter(
+                "pipecast_events_published_total",
+                "Events stored through this node; repetitions by Idempotency-Key are not counted.",
+            )?,
+            publish_duration: histogram(
+                "pipecast_publish_duration_seconds",
+                "Seconds from a whole publish request to the store's acknowledgement, or its failure.",
+                &seconds,
+            )?,
+            events_delivered: counter(
+                "pipecast_events_delivered_total",
+                "Events handed to connections of this node, replayed ones included.",
+            )?,
+            delivered_bytes: counter(
+                "pipecast_delivered_bytes_total",
+                "Bytes of events handed to connections of this node, without HTTP framing.",
+            )?,
+            delivery_lag: histogram(
+                "pipecast_delivery_lag_seconds",
+                "Seconds from a live event's acceptance by the store to its hand-over to a connection, by the clocks of both; replayed events are not counted.",
+                &seconds,
+            )?,
+            replays: vec::<ReplayOutcome>(
+                r,
+                "pipecast_replays_total",
+                "Streams opened, by what they began with.",
+                "outcome",
+            )?,
+            gaps: vec::<GapReason>(r, "pipecast_gaps_total", "Gaps told to clients, by reason.", "reason")?,
+            pipelines_open: gauge(
+                "pipecast_pipelines_open",
+                "Pipelines with a log on this node: those with readers, and for a while after the last has left.",
+            )?,
+            log_bytes: gauge("pipecast_log_bytes", "Bytes of events in all logs of this node.")?,
+            history_reads: vec::<ReadCause>(
+                r,
+                "pipecast_history_reads_total",
+                "Reads of a pipeline's history from the store, by cause.",
+                "cause",
+            )?,
+            store_up: gauge(
+                "pipecast_store_up",
+                "1 while the store is known to answer, else 0; readiness follows it.",
+            )?,
+            store_reconnects: counter("pipecast_store_reconnects_total", "How often the pub/sub connection was lost.")?,
+            store_errors: vec::<StoreOp>(
+                r,
+                "pipecast_store_errors_total",
+                "Calls to the store that failed, by operation.",
+                "op",
+            )?,
+            store_probe_age: register(
+                r,
+                Gauge::new(
+                    "pipecast_store_probe_age_seconds",
+                    "Seconds since the pub/sub connection last heard its own probe; 0 with the embedded store, -1 before the first.",
+                )?,
+            )?,
+            refused: vec::<Refusal>(r, "pipecast_refused_total", "Requests and streams refused, by reason.", "reason")?,
+            registry: registry.clone(),
+        };
+        Ok(metrics)
+    }
+
+    /// The metrics in Prometheus' text format 0.0.4.
+    ///
+    /// # Errors
+    /// When the process' own figures cannot be written; nothing else can fail.
+    pub fn encode(&self, observed: Observed) -> prometheus::Result<Vec<u8>> {
+        self.pipelines_open.set(i64::try_from(observed.pipelines_open).unwrap_or(i64::MAX));
+        self.log_bytes.set(i64::try_from(observed.log_bytes).unwrap_or(i64::MAX));
+        self.store_up.set(observed.is_store_up.into());
+        self.store_probe_age.set(observed.probe_age.map_or(-1.0, |age| age.as_secs_f64()));
+        self.store_reconnects.inc_by(observed.store_reconnects.saturating_sub(self.store_reconnects.get()));
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    /// A stream was opened.
+    pub fn stream_opened(&self) {
+        self.connections.inc();
+    }
+
+    /// A stream has ended.
+    pub fn stream_ended(&self, end: StreamEnd) {
+        self.connections.dec();
+        self.connections_total.with_label_values(&[end.value()]).inc();
+    }
+
+    /// Streams open.
+    pub fn streams_open(&self) -> usize {
+        usize::try_from(self.connections.get()).unwrap_or_default()
+    }
+
+    /// A publish request was answered by the store, with so many events stored.
+    pub fn published(&self, events: u64, took: Duration) {
+        self.events_published.inc_by(events);
+        self.publish_duration.observe(took.as_secs_f64());
+    }
+
+    /// An event was handed to a connection; `lag` for live ones.
+    pub fn delivered(&self, bytes: usize, lag: Option<Duration>) {
+        self.events_delivered.inc();
+        self.delivered_bytes.inc_by(bytes as u64);
+        if let Some(lag) = lag {
+            self.delivery_lag.observe(lag.as_secs_f64());
+        }
+    }
+
+    /// A client was placed.
+    pub fn replayed(&self, outcome: ReplayOutcome) {
+        self.replays.with_label_values(&[outcome.value()]).inc();
+    }
+
+    /// A client was told of a gap.
+    pub fn gap_told(&self, reason: GapReason) {
+        self.gaps.with_label_values(&[reason.value()]).inc();
+    }
+
+    /// A history is read.
+    pub fn history_read(&self, cause: ReadCause) {
+        self.history_reads.with_label_values(&[cause.value()]).inc();
+    }
+
+    /// A call to the store failed.
+    pub fn store_error(&self, op: StoreOp) {
+        self.store_errors.with_label_values(&[op.value()]).inc();
+    }
+
+    /// Something was refused.
+    pub fn refused(&self, reason: Refusal) {
+        self.refused.with_label_values(&[reason.value()]).inc();
+    }
+}

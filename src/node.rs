@@ -1,0 +1,85 @@
+//! A node: what the server needs to answer requests, put together once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::drain::Drain;
+use crate::event::EventLimits;
+use crate::hub::Hub;
+use crate::metrics::{Metrics, Observed};
+use crate::settings::{Settings, StreamSettings};
+use crate::store::Store;
+
+/// A node's parts.
+#[derive(Debug)]
+pub struct Node {
+    /// The open logs.
+    pub hub: Arc<Hub>,
+    /// Where events are kept.
+    pub store: Arc<Store>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether the node serves or stops.
+    pub drain: Drain,
+    /// What requests may be like.
+    pub rules: Rules,
+}
+
+/// What requests may be like, from the settings.
+#[derive(Debug)]
+pub struct Rules {
+    /// How large events and batches may be.
+    pub events: EventLimits,
+    /// Most events kept per pipeline.
+    pub history: usize,
+    /// Most bytes of a request's body.
+    pub request_bytes: usize,
+    /// Longest time for a request's body to arrive.
+    pub request_timeout: Duration,
+    /// How streams are kept.
+    pub stream: StreamSettings,
+    /// Origins whose pages may use the broker.
+    pub cors_origins: Vec<String>,
+    /// After so long without a probe the node is not ready.
+    pub probe_limit: Duration,
+}
+
+/// How many probes may be missed before the node is not ready.
+const PROBES: u32 = 3;
+
+impl Rules {
+    /// The rules of these settings.
+    pub fn new(settings: &Settings) -> Self {
+        let probe_interval = settings.redis.as_ref().map(|redis| redis.options.probe_interval);
+        Self {
+            events: settings.events,
+            history: settings.retention.limit,
+            request_bytes: settings.request_bytes,
+            request_timeout: settings.request_timeout,
+            stream: settings.stream,
+            cors_origins: settings.server.cors_origins.clone(),
+            probe_limit: probe_interval.map_or(Duration::MAX, |interval| interval * PROBES),
+        }
+    }
+}
+
+impl Node {
+    /// Whether the store is known to answer and to announce.
+    pub fn is_store_up(&self) -> bool {
+        self.store.probe_age().is_some_and(|age| age < self.rules.probe_limit)
+    }
+
+    /// What the metrics show of other parts.
+    pub fn observe(&self) -> Observed {
+        Observed {
+            pipelines_open: self.hub.open_logs(),
+            log_bytes: self.hub.log_bytes(),
+            probe_age: self.store.probe_age(),
+            is_store_up: self.is_store_up(),
+            store_reconnects: match &*self.store {
+                Store::Memory(_) => 0,
+                Store::Redis(store) => store.health().reconnects(),
+            },
+        }
+    }
+}

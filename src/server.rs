@@ -1,0 +1,184 @@
+//! The two listeners: binding, accepting, and letting connections go. The only place for hyper.
+
+mod admin;
+mod body;
+mod cors;
+mod error;
+mod history;
+mod publish;
+mod router;
+mod socket;
+mod stream_body;
+mod subscribe;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::backoff::Backoff;
+use crate::drain::Phase;
+use crate::node::Node;
+use body::Body;
+use socket::{ConnectionState, Deadline};
+
+/// hyper's buffers for one connection: the largest request head, and how much of a stream waits
+/// in user space. Small, since thousands of connections have one; large enough for any browser's head.
+const BUFFER_BYTES: usize = 32 << 10;
+
+/// Connections that the kernel holds while a storm is accepted.
+const BACKLOG: i32 = 4096;
+
+/// Both listeners, bound and not yet accepting.
+#[derive(Debug)]
+pub struct Server {
+    public: TcpListener,
+    admin: TcpListener,
+}
+
+impl Server {
+    /// Binds both listeners.
+    ///
+    /// # Errors
+    /// With the setting and the address that could not be bound.
+    pub fn bind(public: SocketAddr, admin: SocketAddr, node: &Node) -> io::Result<Self> {
+        let named = |key: &str, address: SocketAddr, bound: io::Result<TcpListener>| {
+            bound.map_err(|error| io::Error::new(error.kind(), format!("{key} {address}: {error}")))
+        };
+        Ok(Self {
+            public: named("server.listen", public, listen(public, node))?,
+            admin: named("server.admin_listen", admin, listen(admin, node))?,
+        })
+    }
+
+    /// Where publishers and readers connect.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn public_address(&self) -> io::Result<SocketAddr> {
+        self.public.local_addr()
+    }
+
+    /// Where metrics and health are.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn admin_address(&self) -> io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// Serves until the node drains and its last connection is gone.
+    pub async fn run(self, node: Arc<Node>) {
+        let public = node.clone();
+        let admin = node.clone();
+        let serve_public = accept(self.public, &node, StopAt::Draining, move |request, connection| {
+            let node = public.clone();
+            async move { Ok(router::answer(&node, request, connection).await) }
+        });
+        let serve_admin = accept(self.admin, &node, StopAt::Never, move |request, _| {
+            let node = admin.clone();
+            async move { Ok(admin::answer(&node, &request)) }
+        });
+        // Probes and scrapes are answered until the very end.
+        tokio::select! {
+            () = serve_public => {}
+            () = serve_admin => {}
+        }
+    }
+}
+
+/// When a listener takes no further connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StopAt {
+    Draining,
+    Never,
+}
+
+fn listen(address: SocketAddr, node: &Node) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    // Accepted sockets inherit all of these: no system calls a connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(node.rules.stream.send_buffer)?;
+    #[cfg(target_os = "linux")]
+    {
+        // A peer that is gone without a word, while data for it is under way.
+        socket.set_tcp_user_timeout(Some(node.rules.stream.write_timeout))?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept<F, A>(listener: TcpListener, node: &Arc<Node>, stop: StopAt, answer: F)
+where
+    F: Fn(Request<Incoming>, Arc<ConnectionState>) -> A + Clone + Send + 'static,
+    A: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+{
+    let connections = GracefulShutdown::new();
+    let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
+    let mut protocol = http1::Builder::new();
+    protocol.timer(TokioTimer::new()).header_read_timeout(node.rules.request_timeout).max_buf_size(BUFFER_BYTES);
+    let draining = async {
+        match stop {
+            StopAt::Draining => node.drain.reached(Phase::Draining).await,
+            StopAt::Never => std::future::pending().await,
+        }
+    };
+    tokio::pin!(draining);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut draining => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                backoff.reset();
+                let connection = connection(&protocol, stream, node, &answer);
+                let watched = connections.watch(connection);
+                tokio::spawn(async move {
+                    // A client that leaves is not an error.
+                    if let Err(error) = watched.await {
+                        tracing::debug!(%error, "connection ended");
+                    }
+                });
+            }
+            // Out of file descriptors, mostly: waiting lets others close, spinning would not.
+            Err(error) => {
+                let delay = backoff.next_delay();
+                tracing::warn!(%error, ?delay, "connection could not be accepted");
+                tokio::time::sleep(delay).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.shutdown().await;
+}
+
+fn connection<F, A>(
+    protocol: &http1::Builder,
+    stream: TcpStream,
+    node: &Node,
+    answer: &F,
+) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + use<F, A>
+where
+    F: Fn(Request<Incoming>, Arc<ConnectionState>) -> A + Clone + Send + 'static,
+    A: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+{
+    let state = Arc::new(ConnectionState::default());
+    let io = TokioIo::new(Deadline::new(stream, node.rules.stream.write_timeout, state.clone()));
+    let answer = answer.clone();
+    protocol.serve_connection(io, service_fn(move |request| answer(request, state.clone())))
+}

@@ -1,0 +1,141 @@
+//! `POST /pipelines/{pipeline}/events`: from a request's body to the store's acknowledgement.
+
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use serde::Serialize;
+
+use super::body::Body;
+use super::error::RequestError;
+use super::router::json;
+use crate::event::{Batch, Shape};
+use crate::metrics::StoreOp;
+use crate::node::Node;
+use crate::pipeline::PipelineId;
+use crate::store::{IdempotencyKey, InvalidIdempotencyKey, Origin, Receipt};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// How much of a body that is too large is read and thrown away, as a multiple of the limit.
+/// Closing with unread bytes resets the connection, and the client may never see why.
+const DISCARDED: u64 = 4;
+
+/// Stores what a publisher sends.
+pub(super) async fn publish(
+    node: &Node,
+    pipeline: &PipelineId,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, RequestError> {
+    let format = Format::of(request.headers())?;
+    let key = idempotency_key(request.headers())?;
+    let body = read_body(node, request).await?;
+    let batch = match format {
+        Format::Json => Batch::from_json(&body, &node.rules.events)?,
+        Format::Ndjson => Batch::from_ndjson(&body, &node.rules.events)?,
+    };
+    let began = Instant::now();
+    let stored = node.store.append(pipeline, batch, key.as_ref()).await;
+    let events = match &stored {
+        Ok(Receipt { origin: Origin::Stored, count, .. }) => *count,
+        Ok(_) => 0,
+        Err(error) => {
+            node.metrics.store_error(StoreOp::Append);
+            tracing::debug!(%pipeline, %error, "events could not be stored");
+            0
+        }
+    };
+    node.metrics.published(events, began.elapsed());
+    Ok(accepted(&stored?))
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Json,
+    Ndjson,
+}
+
+impl Format {
+    fn of(headers: &HeaderMap) -> Result<Self, RequestError> {
+        let mut parts = header_text(headers, &header::CONTENT_TYPE)?.unwrap_or_default().split(';').map(str::trim);
+        let format = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "application/json" => Self::Json,
+            "application/x-ndjson" | "application/ndjson" => Self::Ndjson,
+            _ => return Err(RequestError::MediaType),
+        };
+        let is_utf8 = parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
+            !name.eq_ignore_ascii_case("charset") || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        });
+        let is_plain = headers.get(header::CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
+        if is_utf8 && is_plain { Ok(format) } else { Err(RequestError::MediaType) }
+    }
+}
+
+fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, RequestError> {
+    headers.get(name).map(|value| value.to_str().map_err(|_| RequestError::MediaType)).transpose()
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, RequestError> {
+    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let key = keys.next().map(|key| key.to_str().map_err(|_| InvalidIdempotencyKey)?.parse());
+    if keys.next().is_some() {
+        return Err(InvalidIdempotencyKey.into());
+    }
+    Ok(key.transpose()?)
+}
+
+async fn read_body(node: &Node, request: Request<Incoming>) -> Result<Bytes, RequestError> {
+    let limit = node.rules.request_bytes;
+    let is_asking_first = request.headers().contains_key(header::EXPECT);
+    let body = request.into_body();
+    let announced = body.size_hint().exact().unwrap_or_default();
+    let is_hopeless = announced > limit as u64 && (is_asking_first || announced > DISCARDED * limit as u64);
+    if is_hopeless {
+        return Err(RequestError::BodyTooLarge(limit));
+    }
+    let timeout = node.rules.request_timeout;
+    tokio::time::timeout(timeout, collect(body, limit)).await.map_err(|_| RequestError::BodyTimeout(timeout))?
+}
+
+async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, RequestError> {
+    let mut received = 0u64;
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| RequestError::BodyBroken)?.into_data() else { continue };
+        received += data.remaining() as u64;
+        if received <= limit as u64 {
+            whole.extend_from_slice(&data);
+        } else {
+            whole = BytesMut::new();
+        }
+        if received > DISCARDED * limit as u64 {
+            break;
+        }
+    }
+    if received > limit as u64 { Err(RequestError::BodyTooLarge(limit)) } else { Ok(whole.freeze()) }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Accepted {
+    One { id: String },
+    Many { ids: Vec<String> },
+}
+
+fn accepted(receipt: &Receipt) -> Response<Body> {
+    let answer = match receipt.shape {
+        Shape::Single => Accepted::One { id: receipt.first.to_string() },
+        Shape::List => Accepted::Many { ids: receipt.ids().map(|id| id.to_string()).collect() },
+    };
+    // Strings in memory: nothing to fail.
+    let mut response = json(StatusCode::ACCEPTED, serde_json::to_string(&answer).unwrap_or_default());
+    if receipt.origin == Origin::Repeated {
+        response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}

@@ -1,0 +1,119 @@
+//! From a request's path and method to what answers it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::body::Body;
+use super::error::RequestError;
+use super::socket::ConnectionState;
+use super::{cors, history, publish, subscribe};
+use crate::node::Node;
+use crate::pipeline::{InvalidPipelineId, PipelineId};
+
+const PAGE: &str = include_str!("page.html");
+
+/// Nothing but the page itself: what it shows comes from anyone who may publish.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+enum Route {
+    Landing,
+    Pipeline(PipelineId),
+    Events(PipelineId),
+    Stream(PipelineId),
+}
+
+impl Route {
+    fn parse(path: &str) -> Result<Self, RequestError> {
+        let segments: Vec<_> = path.split('/').skip(1).collect();
+        Ok(match segments[..] {
+            [""] => Self::Landing,
+            ["pipelines", name] => Self::Pipeline(pipeline(name)?),
+            ["pipelines", name, "events"] => Self::Events(pipeline(name)?),
+            ["pipelines", name, "sse"] => Self::Stream(pipeline(name)?),
+            _ => return Err(RequestError::NoRoute),
+        })
+    }
+
+    fn methods(&self) -> &'static str {
+        match self {
+            Self::Landing | Self::Pipeline(_) | Self::Stream(_) => "GET, HEAD, OPTIONS",
+            Self::Events(_) => "GET, HEAD, POST, DELETE, OPTIONS",
+        }
+    }
+}
+
+fn pipeline(name: &str) -> Result<PipelineId, InvalidPipelineId> {
+    percent_encoding::percent_decode_str(name).decode_utf8().map_err(|_| InvalidPipelineId)?.parse()
+}
+
+/// Answers a request on the public listener.
+pub(super) async fn answer(
+    node: &Arc<Node>,
+    request: Request<Incoming>,
+    connection: Arc<ConnectionState>,
+) -> Response<Body> {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut response = route(node, request, connection).await.unwrap_or_else(|error| {
+        node.metrics.refused(error.refusal());
+        error.response()
+    });
+    cors::allow(response.headers_mut(), origin.as_ref(), &node.rules.cors_origins);
+    response
+}
+
+async fn route(
+    node: &Arc<Node>,
+    request: Request<Incoming>,
+    connection: Arc<ConnectionState>,
+) -> Result<Response<Body>, RequestError> {
+    let route = Route::parse(request.uri().path())?;
+    if request.method() == Method::OPTIONS {
+        return Ok(cors::preflight(route.methods()));
+    }
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    match route {
+        Route::Landing if is_read => Ok(page()),
+        Route::Pipeline(_) if is_read && wants_page(&request) => Ok(page()),
+        Route::Pipeline(pipeline) if is_read => history::describe(node, &pipeline).await,
+        Route::Events(pipeline) if is_read => history::read(node, &pipeline, request.uri().query()).await,
+        Route::Events(pipeline) if request.method() == Method::POST => publish::publish(node, &pipeline, request).await,
+        Route::Events(pipeline) if request.method() == Method::DELETE => history::forget(node, &pipeline).await,
+        Route::Stream(pipeline) if is_read => subscribe::subscribe(node, &pipeline, &request, connection),
+        other => Err(RequestError::Method(other.methods())),
+    }
+}
+
+fn wants_page(request: &Request<Incoming>) -> bool {
+    let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accepted.is_some_and(|accepted| accepted.contains("text/html"))
+}
+
+fn page() -> Response<Body> {
+    let mut response = Response::new(Body::Full(Bytes::from_static(PAGE.as_bytes())));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // The same address answers programs with JSON.
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+/// An answer of JSON.
+pub(super) fn json(status: StatusCode, mut text: String) -> Response<Body> {
+    // For people who look at it with curl.
+    text.push('\n');
+    let mut response = Response::new(Body::Full(text.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

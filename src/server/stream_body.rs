@@ -1,0 +1,177 @@
+//! A stream as the body of an answer: one client's events, keepalives and end, as bytes.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::socket::ConnectionState;
+use crate::drain::draw_retry;
+use crate::frame::Frame;
+use crate::metrics::{Metrics, StreamEnd};
+use crate::settings::StreamSettings;
+use crate::store::memory::clock_ms;
+use crate::subscription::{Item, Subscription};
+
+/// A large frame goes to hyper in pieces, so that no connection buffers a whole one.
+const PIECE_BYTES: usize = 16 << 10;
+
+const KEEPALIVE: &[u8] = b":keepalive\n\n";
+
+/// One client's stream.
+///
+/// Nothing here belongs to one connection but a place in the shared log and a timer.
+#[derive(Debug)]
+pub(super) struct StreamBody {
+    subscription: Subscription,
+    metrics: Arc<Metrics>,
+    connection: Arc<ConnectionState>,
+    /// What is left of the block being sent.
+    block: Bytes,
+    /// Blocks after it.
+    blocks: std::vec::IntoIter<Frame>,
+    keepalive: Duration,
+    keepalive_at: Instant,
+    /// When the stream ends by itself, and why.
+    end: Option<(Instant, StreamEnd)>,
+    is_draining: bool,
+    has_ended: Option<StreamEnd>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl StreamBody {
+    /// Begins with `retry:` alone: no blank line, so that it belongs to the first block.
+    pub(super) fn new(
+        subscription: Subscription,
+        options: &StreamSettings,
+        metrics: Arc<Metrics>,
+        connection: Arc<ConnectionState>,
+    ) -> Self {
+        metrics.stream_opened();
+        let now = Instant::now();
+        let keepalive_at = now + options.keepalive;
+        let end = options.max_age.map(|age| (now + age.mul_f64(rand::random_range(0.8..=1.0)), StreamEnd::MaxAge));
+        Self {
+            subscription,
+            metrics,
+            connection,
+            block: retry_line(draw_retry()),
+            blocks: Vec::new().into_iter(),
+            keepalive: options.keepalive,
+            keepalive_at,
+            end,
+            is_draining: false,
+            has_ended: None,
+            timer: Box::pin(sleep_until(keepalive_at)),
+        }
+    }
+
+    /// The next bytes; `None` at the end. Wakes the task when there are more.
+    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            if !self.block.is_empty() {
+                let length = self.block.len().min(PIECE_BYTES);
+                return Poll::Ready(Some(self.block.split_to(length)));
+            }
+            // Between two blocks: only here may the stream end or a comment stand.
+            if self.has_ended.is_some() {
+                return Poll::Ready(None);
+            }
+            let now = Instant::now();
+            self.look_for_drain(now);
+            if let Some((_, why)) = self.end.filter(|(at, _)| *at <= now) {
+                self.has_ended = Some(why);
+                self.block = retry_line(draw_retry());
+            } else if self.keepalive_at <= now {
+                self.keepalive_at = now + self.keepalive;
+                self.block = self.keepalive_block();
+            } else if let Some(frame) = self.blocks.next() {
+                self.deliver(&frame);
+            } else if let Poll::Ready(item) = self.subscription.poll_next(cx) {
+                self.take(item);
+            } else if self.poll_timer(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn look_for_drain(&mut self, now: Instant) {
+        if self.is_draining {
+            return;
+        }
+        if let Some(window) = self.subscription.drain_window() {
+            self.is_draining = true;
+            let at = now + window.mul_f64(rand::random_range(0.0..=1.0));
+            if self.end.is_none_or(|(end, _)| at < end) {
+                self.end = Some((at, StreamEnd::Drain));
+            }
+        }
+    }
+
+    fn take(&mut self, item: Item) {
+        let gap = match item {
+            Item::Frames(frames) => {
+                self.blocks = frames.into_iter();
+                None
+            }
+            Item::Gap(gap) => Some(gap),
+            Item::Placed { position, gap, outcome } => {
+                self.metrics.replayed(outcome);
+                if let Some(position) = position {
+                    // Browsers take the position over without firing an event (WHATWG HTML 9.2.6).
+                    self.block = format!("id: {position}\n\n").into();
+                }
+                gap
+            }
+        };
+        if let Some(gap) = gap {
+            self.metrics.gap_told(gap.reason);
+            self.block = gap.text();
+        }
+    }
+
+    fn deliver(&mut self, frame: &Frame) {
+        let is_live = self.subscription.is_live(frame.id());
+        let lag = is_live.then(|| Duration::from_millis(clock_ms().saturating_sub(frame.id().ms)));
+        self.block = frame.text().clone();
+        self.metrics.delivered(self.block.len(), lag);
+    }
+
+    /// A comment; for a client that wants few of the channels, with its position, so that a
+    /// reconnect does not take what the filter held back for missed.
+    fn keepalive_block(&self) -> Bytes {
+        let position = self.subscription.position().filter(|_| self.subscription.is_filtered());
+        // While blocks wait to be sent, the position is ahead of what the client has.
+        match position.filter(|_| self.blocks.len() == 0) {
+            Some(position) => format!("id: {position}\n:keepalive\n\n").into(),
+            None => Bytes::from_static(KEEPALIVE),
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let next = self.end.map_or(self.keepalive_at, |(at, _)| at.min(self.keepalive_at));
+        if self.timer.deadline() != next {
+            self.timer.as_mut().reset(next);
+        }
+        self.timer.as_mut().poll(cx)
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        let end = match self.has_ended {
+            Some(end) => end,
+            None if self.connection.has_timed_out() => StreamEnd::WriteTimeout,
+            None => StreamEnd::Client,
+        };
+        self.metrics.stream_ended(end);
+    }
+}
+
+/// A `retry:` field (WHATWG HTML 9.2.6): taken at its line's end, no blank line needed.
+pub(super) fn retry_line(delay: Duration) -> Bytes {
+    format!("retry: {}\n", delay.as_millis()).into()
+}

@@ -1,0 +1,309 @@
+//! Settings: every key, its default, its range and what it is for, declared once.
+//!
+//! Defaults < `--config FILE` (TOML) < environment < flags. All faults are reported at once. The
+//! same declarations make the table in the README, which a test compares.
+
+mod reader;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use reader::{Fault, Row};
+
+use crate::event::EventLimits;
+use crate::hub::HubOptions;
+use crate::log::LogLimits;
+use crate::store::Retention;
+use crate::store::redis::RedisOptions;
+use crate::telemetry::LogFormat;
+use reader::Reader;
+
+/// All settings of a node, checked.
+#[derive(Debug)]
+pub struct Settings {
+    /// Section `server`.
+    pub server: ServerSettings,
+    /// Section `redis`; none means the embedded store.
+    pub redis: Option<RedisSettings>,
+    /// Section `history`.
+    pub retention: Retention,
+    /// Section `stream`.
+    pub stream: StreamSettings,
+    /// Section `hub`.
+    pub hub: HubOptions,
+    /// Section `limits`, as far as it is about events.
+    pub events: EventLimits,
+    /// Most bytes of a request's body, `limits.request`.
+    pub request_bytes: usize,
+    /// Longest time for a request's head, and again for its body, `limits.request_timeout`.
+    pub request_timeout: Duration,
+    /// Section `drain`.
+    pub drain: DrainSettings,
+    /// `log.format`.
+    pub log_format: LogFormat,
+    /// `log.filter`.
+    pub log_filter: String,
+}
+
+/// Section `server`.
+#[derive(Debug)]
+pub struct ServerSettings {
+    /// Where publishers and readers connect.
+    pub listen: SocketAddr,
+    /// Where `/metrics`, `/livez` and `/readyz` are.
+    pub admin_listen: SocketAddr,
+    /// Origins whose pages may use the broker; `*` alone for all.
+    pub cors_origins: Vec<String>,
+}
+
+/// Section `redis`.
+pub struct RedisSettings {
+    /// How Redis is reached; certificates are still files.
+    pub options: RedisOptions,
+    /// `redis.tls_ca`.
+    pub tls_ca: Option<PathBuf>,
+    /// `redis.tls_cert` and `redis.tls_key`.
+    pub tls_client: Option<(PathBuf, PathBuf)>,
+}
+
+impl std::fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.options.fmt(f)
+    }
+}
+
+/// Section `stream`.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamSettings {
+    /// Between two keepalive comments.
+    pub keepalive: Duration,
+    /// How long a client may take nothing.
+    pub write_timeout: Duration,
+    /// After 80-100 % of this a stream is ended.
+    pub max_age: Option<Duration>,
+    /// The kernel's send buffer for one connection, in bytes.
+    pub send_buffer: usize,
+}
+
+/// Section `drain`.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainSettings {
+    /// From the signal until no new connection is taken.
+    pub lead: Duration,
+    /// Over which the ends of streams are spread.
+    pub window: Duration,
+    /// From the signal until the node exits in any case.
+    pub deadline: Duration,
+}
+
+/// Where settings come from, weakest first.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// The environment; only names of the form `PIPECAST_SECTION__KEY` count.
+    pub environment: HashMap<String, String>,
+    /// Flags, as keys and values.
+    pub flags: Vec<(&'static str, String)>,
+}
+
+/// What is wrong with the settings, all of it.
+#[derive(Debug)]
+pub struct InvalidSettings(pub Vec<Fault>);
+
+impl std::fmt::Display for InvalidSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let faults: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        write!(f, "{}", faults.join("\n"))
+    }
+}
+
+impl std::error::Error for InvalidSettings {}
+
+impl Settings {
+    /// Reads and checks all settings.
+    ///
+    /// # Errors
+    /// Every fault there is.
+    pub fn load(sources: &Sources) -> Result<(Self, Vec<Row>), InvalidSettings> {
+        let mut reader = Reader::new(sources);
+        let settings = Self::read(&mut reader);
+        let (rows, faults) = reader.finish();
+        if faults.is_empty() { Ok((settings, rows)) } else { Err(InvalidSettings(faults)) }
+    }
+
+    fn read(r: &mut Reader) -> Self {
+        const SECOND: Duration = Duration::from_secs(1);
+        const DAY: Duration = Duration::from_secs(86_400);
+        let server = ServerSettings {
+            listen: r.address("server.listen", "127.0.0.1:8080", "Where publishers and readers connect."),
+            admin_listen: r.address("server.admin_listen", "127.0.0.1:8081", "Where `/metrics`, `/livez` and `/readyz` are."),
+            cors_origins: r.origins("server.cors_origins", "*", "Origins whose pages may use the broker, separated by commas. `*` allows all, without credentials; with a list the origin is echoed and credentials are allowed."),
+        };
+        let redis = read_redis(r);
+        let retention = Retention {
+            limit: r.count("history.limit", "100", 1..=10_000, "Events kept per pipeline."),
+            ttl: r.duration(
+                "history.ttl",
+                "24h",
+                SECOND..=DAY * 365,
+                "How long a pipeline's history is kept after its last event; longer while it has readers.",
+            ),
+        };
+        let stream = StreamSettings {
+            keepalive: r.duration(
+                "stream.keepalive",
+                "15s",
+                SECOND / 10..=DAY,
+                "Between two keepalive comments; keep it below the idle time-out of everything on the way.",
+            ),
+            write_timeout: r.duration(
+                "stream.write_timeout",
+                "30s",
+                SECOND / 10..=DAY,
+                "A client that takes nothing for so long is closed.",
+            ),
+            max_age: r.optional_duration(
+                "stream.max_age",
+                "off",
+                SECOND..=DAY * 365,
+                "Streams are ended at 80-100 % of this age, so that clients spread over new nodes; `off` for never.",
+            ),
+            send_buffer: r.size(
+                "stream.send_buffer",
+                "64KiB",
+                4 << 10..=112 << 10,
+                "The kernel's send buffer for one connection; the kernel doubles it for its own book-keeping.",
+            ),
+        };
+        let linger = r.duration(
+            "hub.linger",
+            "30s",
+            Duration::ZERO..=DAY,
+            "How long a pipeline stays open on a node after its last reader has left.",
+        );
+        let check = r.duration("hub.check_interval", "30s", SECOND / 10..=DAY, "How often open pipelines are compared with the store, and kept from expiring; at most a third of `history.ttl` is used.");
+        let backlog_bytes = r.size(
+            "hub.backlog",
+            "1MiB",
+            0..=1 << 30,
+            "Most bytes of events older than the history that a pipeline's log keeps for connected readers.",
+        );
+        let backlog_age = r.duration("hub.backlog_age", "5s", Duration::ZERO..=DAY, "How long such events are kept.");
+        let hub = HubOptions {
+            log: LogLimits { history: retention.limit, backlog_bytes, backlog_age },
+            linger,
+            check_interval: check.min(retention.ttl / 3),
+        };
+        let events = EventLimits {
+            event_bytes: r.size(
+                "limits.event",
+                "256KiB",
+                1..=64 << 20,
+                "Most bytes of one event: its channel and its compact payload.",
+            ),
+            batch: r.count("limits.batch", "1000", 1..=5000, "Most events in one request."),
+            depth: r.count("limits.depth", "128", 1..=100_000, "Deepest nesting of arrays and objects in a payload."),
+        };
+        Self {
+            server,
+            redis,
+            retention,
+            stream,
+            hub,
+            events,
+            request_bytes: r.size("limits.request", "4MiB", 64..=1 << 30, "Most bytes of a request's body."),
+            request_timeout: r.duration(
+                "limits.request_timeout",
+                "10s",
+                SECOND / 10..=DAY,
+                "Longest time for a request's head to arrive, and again for its body.",
+            ),
+            drain: DrainSettings {
+                lead: r.duration(
+                    "drain.lead",
+                    "5s",
+                    Duration::ZERO..=DAY,
+                    "After SIGTERM: how long connections are still taken, so that load balancers notice.",
+                ),
+                window: r.duration(
+                    "drain.window",
+                    "20s",
+                    Duration::ZERO..=DAY,
+                    "Then: over which streams end, at random moments.",
+                ),
+                deadline: r.duration(
+                    "drain.deadline",
+                    "30s",
+                    Duration::ZERO..=DAY,
+                    "From the signal until the node exits in any case.",
+                ),
+            },
+            log_format: r.choice(
+                "log.format",
+                "text",
+                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                "`text` or `json`.",
+            ),
+            log_filter: r.log_filter(
+                "log.filter",
+                "info",
+                "`error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,pipecast::store=debug`.",
+            ),
+        }
+    }
+}
+
+fn read_redis(r: &mut Reader) -> Option<RedisSettings> {
+    const SECOND: Duration = Duration::from_secs(1);
+    let url = r.redis_url("redis.url", "`redis://`, `rediss://` or `redis+unix://`, with user, password and database (`redis://user:secret@host:6379/0`). Empty for the embedded store.");
+    let tls_ca =
+        r.file("redis.tls_ca", "PEM file with the certificate authority for `rediss://`; the system's if empty.");
+    let tls_cert = r.file("redis.tls_cert", "PEM file with the client certificate, for servers that ask for one.");
+    let tls_key = r.file("redis.tls_key", "PEM file with its private key.");
+    let pool_size =
+        r.count("redis.pool_size", "8", 1..=1000, "Connections for commands; one more listens for announcements.");
+    let timeout = r.duration(
+        "redis.timeout",
+        "2s",
+        SECOND / 100..=SECOND * 2,
+        "Longest time for one command, waiting for a connection included. A publish is answered within this.",
+    );
+    let probe_interval = r.duration("redis.probe_interval", "5s", SECOND / 10..=SECOND * 60, "How often the listening connection must hear its own probe; after three times this without one the node is not ready.");
+    let tls_client = match (tls_cert, tls_key) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        (Some(_), None) => {
+            r.fault("redis.tls_key", "is missing; redis.tls_cert needs its private key");
+            None
+        }
+        (None, Some(_)) => {
+            r.fault("redis.tls_cert", "is missing; redis.tls_key is of no use without it");
+            None
+        }
+    };
+    let options = RedisOptions { url: url?, tls_ca: None, tls_client: None, pool_size, timeout, probe_interval };
+    Some(RedisSettings { options, tls_ca, tls_client })
+}
+
+impl RedisSettings {
+    /// Reads the certificate files.
+    ///
+    /// # Errors
+    /// With the path of the file that cannot be read.
+    pub fn load_files(&self) -> Result<RedisOptions, std::io::Error> {
+        let read = |path: &Path| {
+            std::fs::read(path)
+                .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        };
+        let mut options = self.options.clone();
+        options.tls_ca = self.tls_ca.as_deref().map(read).transpose()?;
+        options.tls_client = match &self.tls_client {
+            Some((cert, key)) => Some((read(cert)?, read(key)?)),
+            None => None,
+        };
+        Ok(options)
+    }
+}

@@ -1,0 +1,333 @@
+//! The store on Redis or Valkey: scripts and reads through a pool, announcements by [`super::listener`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use deadpool_redis::{Manager, Pool, PoolConfig, Runtime, Timeouts};
+use redis::{AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, FromRedisValue, IntoConnectionInfo};
+use redis::{RedisError, Script, TlsCertificates};
+
+use super::listener::{self, Health, ListenerHandle};
+use super::{Audience, IDEMPOTENCY_TTL, IdempotencyKey, Newest, Origin, Receipt, Retention, StoreError};
+use crate::event::{Batch, Shape};
+use crate::event_id::EventId;
+use crate::frame::History;
+use crate::pipeline::PipelineId;
+
+/// The oldest server version that has what is used here (`SPUBLISH`, channel permissions).
+const OLDEST_VERSION: (u32, u32) = (7, 0);
+
+/// How Redis is reached. Section `redis` of the settings.
+#[derive(Clone)]
+pub struct RedisOptions {
+    /// `redis://`, `rediss://` or `redis+unix://`, with user, password and database.
+    pub url: String,
+    /// PEM file with the certificate authority of `rediss://`; the system's when absent.
+    pub tls_ca: Option<Vec<u8>>,
+    /// Client certificate and key, PEM, for servers that ask for one.
+    pub tls_client: Option<(Vec<u8>, Vec<u8>)>,
+    /// Connections for commands.
+    pub pool_size: usize,
+    /// Longest time that one command may take, waiting for a connection included.
+    pub timeout: Duration,
+    /// How often the pub/sub connection must hear its own probe.
+    pub probe_interval: Duration,
+}
+
+/// Histories in Redis.
+pub struct RedisStore {
+    pool: Pool,
+    retention: Retention,
+    timeout: Duration,
+    append: Script,
+    forget: Script,
+    listener: ListenerHandle,
+    health: Arc<Health>,
+}
+
+/// Why a node cannot start on this Redis. Retrying would not help.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisSetupError {
+    /// The URL is not one.
+    #[error("redis.url: {0}; write redis://host:6379, rediss://host:6379 or redis+unix:///path/to/socket")]
+    Url(String),
+    /// The certificates cannot be used.
+    #[error("redis TLS: {0}")]
+    Tls(RedisError),
+    /// The pool cannot be made.
+    #[error("redis pool: {0}")]
+    Pool(#[from] deadpool_redis::BuildError),
+    /// The server refuses the credentials or a command.
+    #[error("Redis refused the connection: {0}; check the user, the password and the rights (README: Redis rights)")]
+    Refused(RedisError),
+    /// The server lacks what is needed.
+    #[error("Redis {found} is too old: Redis {}.{} or newer, or Valkey 7.2 or newer, is needed", OLDEST_VERSION.0, OLDEST_VERSION.1)]
+    TooOld {
+        /// The server's own version.
+        found: String,
+    },
+}
+
+impl RedisStore {
+    /// Prepares the store. Reaches out only when it is used; see [`RedisStore::check`].
+    ///
+    /// The returned future is the listener's life; it never ends by itself.
+    ///
+    /// # Errors
+    /// When the options cannot be right.
+    pub fn open(
+        options: &RedisOptions,
+        retention: Retention,
+        audience: Arc<dyn Audience>,
+    ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + use<>), RedisSetupError> {
+        let client = client(options)?;
+        // redis-rs' own default of half a second would turn a slow fork of Redis into errors.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(options.timeout))
+            .set_response_timeout(Some(options.timeout));
+        let manager = Manager::new_with_config(client.get_connection_info().clone(), config)
+            .map_err(|error| RedisSetupError::Url(error.to_string()))?;
+        let mut pool = PoolConfig::new(options.pool_size);
+        let each = Some(options.timeout);
+        pool.timeouts = Timeouts { wait: each, create: each, recycle: each };
+        let pool = Pool::builder(manager).config(pool).runtime(Runtime::Tokio1).build()?;
+        let health = Arc::new(Health::default());
+        let (listener, life) = listener::new(client, pool.clone(), options, audience, health.clone());
+        let store = Self {
+            pool,
+            retention,
+            timeout: options.timeout,
+            append: Script::new(include_str!("append.lua")),
+            forget: Script::new(include_str!("forget.lua")),
+            listener,
+            health,
+        };
+        Ok((Arc::new(store), life))
+    }
+
+    /// Asks the server for its version and tries the credentials.
+    ///
+    /// # Errors
+    /// What no retry would mend. A server that cannot be reached is not an error: the node waits for it.
+    pub async fn check(&self) -> Result<Reached, RedisSetupError> {
+        let checked = self.bounded(async {
+            let mut connection = self.pool.get().await.map_err(PoolFailure::from)?;
+            let hello: redis::Value = redis::cmd("HELLO").query_async(&mut connection).await?;
+            Ok(hello)
+        });
+        match checked.await {
+            Ok(hello) => check_version(&hello).map(|()| Reached::Yes),
+            Err(Failure::Refused(error)) => Err(RedisSetupError::Refused(error)),
+            Err(Failure::Store(error)) => Ok(Reached::No(error)),
+        }
+    }
+
+    /// What the listener knows of the connection, for metrics.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub(super) async fn append(
+        &self,
+        pipeline: &PipelineId,
+        batch: Batch,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Receipt, StoreError> {
+        let mut call = self.append.key(list_key(pipeline));
+        if let Some(key) = key {
+            call.key(format!("pipecast:{{{pipeline}}}:idem:{}", key.as_str()));
+        }
+        let shape = match batch.shape {
+            Shape::Single => "single",
+            Shape::List => "list",
+        };
+        call.arg(self.retention.limit)
+            .arg(millis(self.retention.ttl))
+            .arg(channel(pipeline))
+            .arg("PUBLISH")
+            .arg(shape)
+            .arg(millis(IDEMPOTENCY_TTL));
+        for event in &batch.events {
+            call.arg(&event.body()[..]);
+        }
+        let answer: (u64, u64, u64, String, u8) =
+            self.run(async |connection| call.invoke_async(connection).await).await?;
+        let (ms, seq, count, shape, is_repeated) = answer;
+        Ok(Receipt {
+            first: EventId { ms, seq },
+            count,
+            shape: if shape == "single" { Shape::Single } else { Shape::List },
+            origin: if is_repeated == 1 { Origin::Repeated } else { Origin::Stored },
+        })
+    }
+
+    pub(super) async fn history(&self, pipeline: &PipelineId) -> Result<History, StoreError> {
+        let mut read = redis::cmd("LRANGE");
+        // By the limit, not the whole list: another's list of a million entries must not be read.
+        read.arg(list_key(pipeline)).arg(-i64::try_from(self.retention.limit).unwrap_or(i64::MAX)).arg(-1);
+        let entries: Vec<Vec<u8>> = self.run(async |connection| read.query_async(connection).await).await?;
+        Ok(History::from_entries(entries.into_iter().map(Bytes::from)))
+    }
+
+    pub(super) async fn forget(&self, pipeline: &PipelineId) -> Result<(), StoreError> {
+        let mut call = self.forget.key(list_key(pipeline));
+        call.arg(millis(self.retention.ttl)).arg(channel(pipeline)).arg("PUBLISH");
+        self.run(async |connection| call.invoke_async(connection).await).await
+    }
+
+    pub(super) async fn newest(&self, pipelines: &[PipelineId]) -> Result<Vec<Newest>, StoreError> {
+        let mut pipe = redis::pipe();
+        for pipeline in pipelines {
+            pipe.cmd("LINDEX").arg(list_key(pipeline)).arg(-1);
+            pipe.cmd("PEXPIRE").arg(list_key(pipeline)).arg(millis(self.retention.ttl)).ignore();
+        }
+        let entries: Vec<Option<Vec<u8>>> = self.run(async |connection| pipe.query_async(connection).await).await?;
+        Ok(entries.into_iter().map(read_newest).collect())
+    }
+
+    pub(super) fn watch(&self, pipeline: PipelineId) {
+        self.listener.watch(pipeline);
+    }
+
+    pub(super) fn unwatch(&self, pipeline: PipelineId) {
+        self.listener.unwatch(pipeline);
+    }
+
+    pub(super) fn probe_age(&self) -> Option<Duration> {
+        self.health.probe_age()
+    }
+
+    async fn run<T>(
+        &self,
+        command: impl AsyncFnOnce(&mut deadpool_redis::Connection) -> Result<T, RedisError>,
+    ) -> Result<T, StoreError> {
+        let ran = self.bounded(async {
+            let mut connection = self.pool.get().await.map_err(PoolFailure::from)?;
+            Ok(command(&mut connection).await?)
+        });
+        ran.await.map_err(|failure| match failure {
+            Failure::Store(error) => error,
+            Failure::Refused(error) => StoreError::Unexpected(error.to_string()),
+        })
+    }
+
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        match tokio::time::timeout(self.timeout, work).await {
+            Ok(done) => done,
+            Err(_) => {
+                let text = format!("no answer within {:?} (redis.timeout)", self.timeout);
+                Err(Failure::Store(StoreError::Away(text)))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisStore").field("retention", &self.retention).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("RedisOptions").field("pool_size", &self.pool_size).finish_non_exhaustive()
+    }
+}
+
+/// Whether the server answered at the start.
+#[derive(Debug)]
+pub enum Reached {
+    /// It did, and it will do.
+    Yes,
+    /// It did not; the node starts and waits for it.
+    No(StoreError),
+}
+
+/// A failed command, as far as a caller can act on it.
+enum Failure {
+    /// The server does not let us in, or not do this.
+    Refused(RedisError),
+    Store(StoreError),
+}
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Self {
+        use redis::{ErrorKind, ServerErrorKind};
+        match error.kind() {
+            ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => Self::Refused(error),
+            _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => Self::Refused(error),
+            ErrorKind::UnexpectedReturnType | ErrorKind::Parse => {
+                Self::Store(StoreError::Unexpected(error.to_string()))
+            }
+            _ => Self::Store(StoreError::Away(error.to_string())),
+        }
+    }
+}
+
+struct PoolFailure;
+
+impl PoolFailure {
+    fn from(error: deadpool_redis::PoolError) -> Failure {
+        match error {
+            deadpool_redis::PoolError::Backend(error) => error.into(),
+            other => Failure::Store(StoreError::Away(other.to_string())),
+        }
+    }
+}
+
+fn client(options: &RedisOptions) -> Result<Client, RedisSetupError> {
+    let url_error = |error: RedisError| RedisSetupError::Url(error.to_string());
+    let info: ConnectionInfo = options.url.as_str().into_connection_info().map_err(url_error)?;
+    let settings = info.redis_settings().clone();
+    // RESP3: announcements arrive as pushes on a connection that can still be asked things.
+    let info = info.set_redis_settings(settings.set_protocol(redis::ProtocolVersion::RESP3));
+    if options.url.starts_with("rediss://") {
+        let client_tls =
+            options.tls_client.clone().map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
+        let certificates = TlsCertificates { client_tls, root_cert: options.tls_ca.clone() };
+        Client::build_with_tls(info, certificates).map_err(RedisSetupError::Tls)
+    } else {
+        Client::open(info).map_err(url_error)
+    }
+}
+
+/// Reads `HELLO`'s answer. Valkey counts its versions on from Redis 7.2, so one bound serves both.
+pub(super) fn check_version(hello: &redis::Value) -> Result<(), RedisSetupError> {
+    let fields = std::collections::HashMap::<String, redis::Value>::from_redis_value_ref(hello).unwrap_or_default();
+    let found = fields.get("version").and_then(|value| String::from_redis_value_ref(value).ok()).unwrap_or_default();
+    let mut numbers = found.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
+    let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    if version >= OLDEST_VERSION { Ok(()) } else { Err(RedisSetupError::TooOld { found }) }
+}
+
+fn read_newest(entry: Option<Vec<u8>>) -> Newest {
+    let Some(entry) = entry else {
+        return Newest::Nothing(EventId::ZERO);
+    };
+    let history = History::from_entries([Bytes::from(entry)]);
+    match history.frames.last() {
+        Some(frame) => Newest::Event(frame.id()),
+        None => Newest::Nothing(history.floor),
+    }
+}
+
+// The braces make a pipeline's keys share one slot of a Redis Cluster.
+fn list_key(pipeline: &PipelineId) -> String {
+    format!("pipecast:{{{pipeline}}}:events")
+}
+
+/// The pub/sub channel of a pipeline.
+pub(super) fn channel(pipeline: &PipelineId) -> String {
+    format!("pipecast:{{{pipeline}}}")
+}
+
+/// The pipeline of a pub/sub channel.
+pub(super) fn pipeline_of(channel: &str) -> Option<&str> {
+    channel.strip_prefix("pipecast:{")?.strip_suffix('}')
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

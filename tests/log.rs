@@ -1,0 +1,335 @@
+//! The log against a plain list: random appends, merges, reads and lags.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::time::{Duration, Instant};
+
+use pipecast::announcement::Announcement;
+use pipecast::event_id::{EventId, ResumePoint};
+use pipecast::frame::{Frame, History};
+use pipecast::gap::{Gap, GapReason};
+use pipecast::log::{Announced, Cursor, Log, LogLimits, Portion, Read};
+use proptest::prelude::*;
+
+const LIMITS: LogLimits = LogLimits { history: 5, backlog_bytes: 150, backlog_age: Duration::from_secs(5) };
+const ALL: Portion = Portion { frames: 1000, bytes: 1 << 20 };
+const NOW_MS: u64 = 1_000_000;
+
+fn id(ms: u64, seq: u64) -> EventId {
+    EventId { ms, seq }
+}
+
+fn frame(ms: u64, seq: u64) -> Frame {
+    let channel = if seq.is_multiple_of(3) { "third" } else { "other" };
+    Frame::new(id(ms, seq), format!("event: {channel}\ndata: {seq}\n\n").as_bytes()).unwrap()
+}
+
+fn frames(ms: u64, seqs: std::ops::RangeInclusive<u64>) -> Vec<Frame> {
+    seqs.map(|seq| frame(ms, seq)).collect()
+}
+
+fn announcement(ms: u64, seqs: std::ops::RangeInclusive<u64>) -> Announcement {
+    let after = if *seqs.start() == 1 { EventId::ZERO } else { id(ms, seqs.start() - 1) };
+    Announcement { after, frames: frames(ms, seqs) }
+}
+
+fn history(ms: u64, seqs: std::ops::RangeInclusive<u64>) -> History {
+    History::from_entries(frames(ms, seqs).iter().map(|frame| frame.text().clone()))
+}
+
+fn log_with(ms: u64, seqs: std::ops::RangeInclusive<u64>) -> Log {
+    let mut log = Log::new(LIMITS);
+    log.merge(history(ms, seqs), Instant::now());
+    log
+}
+
+fn read_seqs(log: &Log, cursor: &mut Cursor) -> Vec<u64> {
+    match log.read(cursor, ALL, NOW_MS, |_| true) {
+        Read::Frames(frames) => frames.iter().map(|frame| frame.id().seq).collect(),
+        Read::Nothing => Vec::new(),
+        Read::Gap(gap) => panic!("{gap:?}"),
+    }
+}
+
+fn read_gap(log: &Log, cursor: &mut Cursor) -> Gap {
+    match log.read(cursor, ALL, NOW_MS, |_| true) {
+        Read::Gap(gap) => gap,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_resume_point_is_judged_by_what_is_kept() {
+    // Kept: 4..=8 at ms 100.
+    let log = log_with(100, 4..=8);
+    fn check(log: &Log, asked: &str, reason: Option<(GapReason, Option<u64>)>, resume: (u64, u64), rest: &[u64]) {
+        let (mut cursor, gap) = log.place_after(&ResumePoint::parse(asked).unwrap(), NOW_MS);
+        assert_eq!(gap.as_ref().map(|gap| (gap.reason, gap.missed)), reason, "{asked}");
+        assert_eq!(cursor.after(), id(resume.0, resume.1), "{asked}");
+        if let Some(gap) = gap {
+            assert_eq!((gap.resume, gap.after.to_string().as_str()), (cursor.after(), asked));
+        }
+        assert_eq!(read_seqs(log, &mut cursor), rest, "{asked}");
+    }
+    let unknown = Some((GapReason::Unknown, None));
+    let reset = Some((GapReason::Reset, None));
+    check(&log, "100-6", None, (100, 6), &[7, 8]);
+    check(&log, "100-8", None, (100, 8), &[]);
+    check(&log, "100-3", None, (100, 3), &[4, 5, 6, 7, 8]);
+    check(&log, "7-3", None, (7, 3), &[4, 5, 6, 7, 8]);
+    check(&log, "100-1", Some((GapReason::Trimmed, Some(2))), (100, 3), &[4, 5, 6, 7, 8]);
+    check(&log, "0-0", Some((GapReason::Trimmed, Some(3))), (100, 3), &[4, 5, 6, 7, 8]);
+    check(&log, "90-77", reset, (100, 3), &[4, 5, 6, 7, 8]);
+    check(&log, "100-9", reset, (100, 8), &[]);
+    check(&log, "2000000-1", unknown, (100, 3), &[4, 5, 6, 7, 8]);
+    check(&log, "rubbish", unknown, (100, 3), &[4, 5, 6, 7, 8]);
+
+    let mut mixed = log_with(100, 4..=6);
+    mixed.announce(Announcement { after: id(100, 6), frames: vec![frame(200, 7)] }, Instant::now());
+    check(&mixed, "150-2", unknown, (100, 6), &[7]);
+    check(&mixed, "150-9", reset, (100, 6), &[7]);
+
+    let empty = Log::new(LIMITS);
+    check(&empty, "0-0", None, (0, 0), &[]);
+    check(&empty, "100-3", reset, (0, 0), &[]);
+    check(&empty, "x", unknown, (0, 0), &[]);
+
+    let mut forgotten = Log::new(LIMITS);
+    forgotten.merge(History { floor: id(100, 8), frames: Vec::new() }, Instant::now());
+    check(&forgotten, "100-8", None, (100, 8), &[]);
+    check(&forgotten, "100-6", Some((GapReason::Trimmed, Some(2))), (100, 8), &[]);
+}
+
+#[test]
+fn the_newest_few_are_counted_after_the_filter() {
+    let log = log_with(100, 4..=8);
+    let check = |count, filter: fn(&Frame) -> bool, after, expected: &[u64]| {
+        let mut cursor = log.place_newest(count, filter);
+        assert_eq!(cursor.after(), after);
+        assert_eq!(read_seqs(&log, &mut cursor), expected);
+    };
+    check(100, |_| true, id(100, 3), &[4, 5, 6, 7, 8]);
+    check(2, |_| true, id(100, 6), &[7, 8]);
+    check(0, |_| true, id(100, 8), &[]);
+    check(1, |frame| frame.channel() == "third", id(100, 5), &[6, 7, 8]);
+    check(2, |frame| frame.channel() == "third", id(100, 3), &[4, 5, 6, 7, 8]);
+    let first = log_with(100, 1..=3);
+    assert_eq!(first.place_newest(100, |_| true).after(), EventId::ZERO);
+}
+
+#[test]
+fn one_large_batch_costs_a_reader_who_was_up_to_date_no_gap() {
+    let mut log = log_with(100, 1..=5);
+    let mut cursor = log.place_newest(0, |_| true);
+    assert_eq!(log.announce(announcement(100, 6..=500), Instant::now()), Announced::Added);
+    assert_eq!(read_seqs(&log, &mut cursor), (6..=500).collect::<Vec<_>>());
+    assert_eq!(log.history_len(), 5);
+    log.announce(announcement(100, 501..=501), Instant::now());
+    assert!(log.bytes() < 400, "{} bytes are kept for nobody", log.bytes());
+}
+
+#[test]
+fn a_reader_who_lags_gets_one_slow_gap_and_goes_on_from_the_oldest_kept() {
+    let mut log = log_with(100, 1..=5);
+    let mut cursor = log.place_newest(0, |_| true);
+    for seq in 6..=40 {
+        log.announce(announcement(100, seq..=seq), Instant::now());
+    }
+    let gap = read_gap(&log, &mut cursor);
+    assert_eq!((gap.reason, gap.missed, gap.resume), (GapReason::Slow, Some(30), id(100, 35)));
+    assert_eq!(read_seqs(&log, &mut cursor), [36, 37, 38, 39, 40]);
+}
+
+#[test]
+fn backlog_goes_when_it_is_old() {
+    let mut log = log_with(100, 1..=5);
+    let now = Instant::now();
+    log.announce(announcement(100, 6..=8), now);
+    let full = log.bytes();
+    log.trim(now + Duration::from_secs(4));
+    assert_eq!(log.bytes(), full);
+    log.trim(now + Duration::from_secs(6));
+    assert_eq!(log.bytes(), history(100, 4..=8).frames.iter().map(|frame| frame.text().len()).sum::<usize>());
+}
+
+#[test]
+fn announcements_that_are_doubled_late_or_lost_are_told_apart() {
+    let mut log = log_with(100, 1..=5);
+    let now = Instant::now();
+    assert_eq!(log.announce(announcement(100, 5..=5), now), Announced::Known);
+    assert_eq!(log.announce(announcement(100, 4..=6), now), Announced::Added);
+    assert_eq!(log.announce(announcement(100, 8..=8), now), Announced::Hole);
+    // A counter that began anew and reached the next number by chance is no continuation.
+    assert_eq!(log.announce(announcement(200, 7..=7), now), Announced::Hole);
+    assert_eq!(log.announce(Announcement { after: id(100, 6), frames: Vec::new() }, now), Announced::Hole);
+    assert_eq!(log.tail(), id(100, 6));
+}
+
+#[test]
+fn a_store_that_came_back_empty_is_one_reset_gap() {
+    let mut log = log_with(100, 1..=5);
+    let mut cursor = log.place_newest(0, |_| true);
+    log.merge(history(200, 1..=2), Instant::now());
+    let gap = read_gap(&log, &mut cursor);
+    assert_eq!((gap.reason, gap.missed, gap.resume), (GapReason::Reset, None, EventId::ZERO));
+    assert_eq!(read_seqs(&log, &mut cursor), [1, 2]);
+    assert_eq!(read_seqs(&log, &mut cursor), [0; 0]);
+}
+
+#[test]
+fn a_failover_that_lost_the_newest_events_is_followed() {
+    let mut log = log_with(100, 1..=5);
+    let mut ahead = log.place_newest(0, |_| true);
+    let (mut behind, _) = log.place_after(&ResumePoint::After(id(100, 3)), NOW_MS);
+    let mut promoted = history(100, 1..=3);
+    promoted.frames.push(frame(200, 4));
+    log.merge(promoted, Instant::now());
+    let gap = read_gap(&log, &mut ahead);
+    assert_eq!((gap.reason, gap.resume), (GapReason::Reset, id(100, 3)));
+    assert_eq!(read_seqs(&log, &mut ahead), [4]);
+    assert_eq!(read_seqs(&log, &mut behind), [4]);
+}
+
+#[test]
+fn a_forgotten_history_is_gone_and_readers_who_had_it_see_no_gap() {
+    let mut log = log_with(100, 1..=5);
+    let mut cursor = log.place_newest(0, |_| true);
+    log.merge(History { floor: id(100, 5), frames: Vec::new() }, Instant::now());
+    assert_eq!((log.history_len(), log.bytes(), log.tail()), (0, 0, id(100, 5)));
+    assert_eq!(read_seqs(&log, &mut cursor), [0; 0]);
+    assert_eq!(log.announce(announcement(100, 6..=6), Instant::now()), Announced::Added);
+    assert_eq!(read_seqs(&log, &mut cursor), [6]);
+    assert_eq!(log.base(), id(100, 5));
+}
+
+/// What happens to a pipeline and to this node's view of it.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Events are accepted and announced.
+    Publish { count: u64, is_heard: bool },
+    /// This node reads the store's list.
+    ReRead,
+    /// The list is lost and begun anew later.
+    Flush,
+    /// The history is forgotten on request.
+    Forget,
+    /// A reader reads at most so many.
+    Read { reader: usize, at_most: usize },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (1u64..9, prop::bool::weighted(0.8)).prop_map(|(count, is_heard)| Step::Publish { count, is_heard }),
+        2 => Just(Step::ReRead),
+        1 => Just(Step::Flush),
+        1 => Just(Step::Forget),
+        6 => (0usize..3, 1usize..12).prop_map(|(reader, at_most)| Step::Read { reader, at_most }),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// A reader as a client is: the ids it got, and the resume point that it stands at.
+struct Reader {
+    cursor: Cursor,
+    at: EventId,
+}
+
+/// The promise of the whole project, on the log alone: what a reader gets has neither a hole nor a
+/// double nor a disorder that no gap told of, and in the end it has everything.
+fn check(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let now = Instant::now();
+    let mut log = Log::new(LIMITS);
+    log.merge(History::default(), now);
+    let mut every_id: Vec<EventId> = Vec::new();
+    let mut list: Vec<Frame> = Vec::new();
+    let (mut newest, mut floor, mut ms) = (EventId::ZERO, EventId::ZERO, 100);
+    let mut begun_ms: Vec<u64> = Vec::new();
+    let mut readers: Vec<_> =
+        (0..3).map(|_| Reader { cursor: log.place_newest(0, |_| true), at: EventId::ZERO }).collect();
+
+    let read = |log: &Log,
+                reader: &mut Reader,
+                at_most: usize,
+                every_id: &[EventId],
+                begun_ms: &[u64]|
+     -> Result<bool, TestCaseError> {
+        let portion = Portion { frames: at_most, bytes: 1 << 20 };
+        match log.read(&mut reader.cursor, portion, NOW_MS, |_| true) {
+            Read::Nothing => return Ok(false),
+            Read::Gap(gap) => {
+                prop_assert_eq!(gap.after, ResumePoint::After(reader.at));
+                reader.at = gap.resume;
+            }
+            Read::Frames(frames) => {
+                prop_assert!(frames.len() <= at_most);
+                for frame in frames {
+                    let index = every_id.iter().position(|id| *id == frame.id()).expect("an event that was published");
+                    let is_next = reader.at.is_followed_by(frame.id());
+                    // By the contract the next `seq` continues, also where the counter began anew
+                    // in between: ids cannot tell that apart (ARCHITECTURE.md, what is known to be missing).
+                    let has_begun_anew = begun_ms.iter().any(|ms| reader.at.ms < *ms && *ms <= frame.id().ms);
+                    let skips_none = index == 0 || every_id[index - 1] <= reader.at || has_begun_anew;
+                    prop_assert!(is_next && skips_none, "{:?} after {:?}", frame.id(), reader.at);
+                    reader.at = frame.id();
+                }
+            }
+        }
+        Ok(true)
+    };
+    for step in steps {
+        match step {
+            Step::Publish { count, is_heard } => {
+                ms += 10;
+                let after = newest;
+                let new: Vec<_> = (1..=count).map(|n| frame(ms, after.seq + n)).collect();
+                newest = id(ms, after.seq + count);
+                every_id.extend(new.iter().map(Frame::id));
+                list.extend(new.iter().cloned());
+                if list.len() > LIMITS.history {
+                    list.drain(..list.len() - LIMITS.history);
+                }
+                if is_heard {
+                    let announcement = Announcement { after, frames: new };
+                    if log.announce(announcement, now) == Announced::Hole {
+                        log.merge(view(floor, &list), now);
+                    }
+                    prop_assert_eq!(log.tail(), newest);
+                }
+            }
+            Step::ReRead => log.merge(view(floor, &list), now),
+            Step::Flush => {
+                (newest, floor, list) = (EventId::ZERO, EventId::ZERO, Vec::new());
+                begun_ms.push(ms + 1);
+            }
+            Step::Forget => (floor, list) = (newest, Vec::new()),
+            Step::Read { reader, at_most } => {
+                read(&log, &mut readers[reader], at_most, &every_id, &begun_ms)?;
+            }
+        }
+        let held: Vec<_> = log.history().map(Frame::id).collect();
+        prop_assert!(held.len() <= LIMITS.history);
+        prop_assert!(held.windows(2).all(|pair| pair[0].is_followed_by(pair[1])));
+    }
+    log.merge(view(floor, &list), now);
+    prop_assert_eq!(log.history().cloned().collect::<Vec<_>>(), list);
+    for reader in &mut readers {
+        while read(&log, reader, 7, &every_id, &begun_ms)? {}
+        prop_assert_eq!(reader.at, newest);
+    }
+    Ok(())
+}
+
+fn view(floor: EventId, list: &[Frame]) -> History {
+    let marker = (floor != EventId::ZERO).then(|| History::marker(floor).into());
+    let is_marked = list.len() < LIMITS.history && list.first().is_none_or(|first| floor.is_followed_by(first.id()));
+    let entries = list.iter().map(|frame| frame.text().clone());
+    History::from_entries(marker.filter(|_| is_marked).into_iter().chain(entries))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn no_reader_misses_doubles_or_reorders_an_event_without_a_gap(steps in steps()) {
+        check(steps)?;
+    }
+}
