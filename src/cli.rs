@@ -7,6 +7,7 @@ mod serve;
 mod tail;
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -142,7 +143,13 @@ pub async fn run(environment: Environment) -> ExitCode {
     }
 }
 
+/// Writes to standard output. That nobody reads it is no reason to stop, let alone to panic.
+fn say(text: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    let _ = write!(out, "{text}").and_then(|()| out.flush());
+}
+
 /// Says on standard error what went wrong.
 fn complain(problem: impl std::fmt::Display) {
-    eprintln!("pipecast: {problem}");
+    let _ = writeln!(std::io::stderr(), "pipecast: {problem}");
 }

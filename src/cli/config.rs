@@ -1,6 +1,6 @@
 //! `pipecast config`: the settings in effect, checked.
 
-use super::{Failure, Outcome, complain};
+use super::{Failure, Outcome, complain, say};
 use crate::settings::{Row, Settings, Sources};
 
 pub(super) fn config(sources: Sources, is_markdown: bool) -> Outcome {
@@ -8,7 +8,7 @@ pub(super) fn config(sources: Sources, is_markdown: bool) -> Outcome {
         complain(format!("the settings are not right:\n{faults}"));
         Failure::Usage
     })?;
-    print!("{}", if is_markdown { markdown(&rows) } else { toml(&rows) });
+    say(if is_markdown { markdown(&rows) } else { toml(&rows) });
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use url::Url;
 
 use super::client::{address, client, refusal};
-use super::{Failure, NodeArgs, Outcome, complain};
+use super::{Failure, NodeArgs, Outcome, complain, say};
 use crate::backoff::Backoff;
 
 /// Events and bytes in one request, below the node's defaults for both.
@@ -71,7 +71,8 @@ async fn publish_one(args: &PublishArgs, payload: &str) -> Result<(), PublishErr
     let payload = serde_json::from_str::<&RawValue>(payload).map_err(PublishError::Payload)?;
     let channel = args.channel.as_deref().unwrap_or_default();
     let sender = Sender::new(&args.node)?;
-    println!("{}", sender.send("application/json", event(channel, payload)).await?);
+    let answer = sender.send("application/json", event(channel, payload)).await?;
+    say(format!("{answer}\n"));
     Ok(())
 }
 
@@ -104,7 +105,7 @@ async fn publish_lines(args: &PublishArgs) -> Result<(), PublishError> {
             progress.finish_and_clear();
             let last = serde_json::from_str::<serde_json::Value>(&answer).ok();
             let last = last.as_ref().and_then(|answer| answer["ids"].as_array()?.last()?.as_str()).unwrap_or("none");
-            println!("{}", serde_json::json!({"published": total, "last_id": last}));
+            say(format!("{}\n", serde_json::json!({"published": total, "last_id": last})));
             return Ok(());
         }
     }

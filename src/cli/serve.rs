@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Failure, Outcome, complain};
+use super::{Failure, Outcome, complain, say};
 use crate::app::{App, End, Stops};
 use crate::settings::{Settings, Sources};
 use crate::telemetry;
@@ -36,13 +36,13 @@ fn announce(settings: &Settings, public: SocketAddr, admin: SocketAddr) {
         Some(_) => "a node on Redis. Any number of nodes on the same Redis are one broker.",
     };
     let pipeline = format!("http://{public}/pipelines/p_aBcDeF");
-    println!(
+    say(format!(
         "Pipecast {version}: {what}\n\n  \
          public   http://{public}\n  \
          admin    http://{admin}\n\n  \
          Look at a stream   http://{public}/\n  \
          Watch it           curl -N {pipeline}/sse\n  \
          Publish an event   curl -X POST {pipeline}/events -H 'Content-Type: application/json' \
-         -d '{{\"channel\":\"names\",\"payload\":{{\"name\":\"Luke\"}}}}'\n"
-    );
+         -d '{{\"channel\":\"names\",\"payload\":{{\"name\":\"Luke\"}}}}'\n\n"
+    ));
 }

@@ -180,8 +180,8 @@ impl Listener {
                 tracing::warn!(reason = %lost, "announcements have stopped; streams stay open while the store is tried again");
                 is_known_lost = true;
             }
-            // A connection that lived for a while was no failed attempt.
-            if began.elapsed() > Duration::from_secs(5) {
+            // A connection on which something was heard was no failed attempt.
+            if self.has_heard_since(began) {
                 backoff.reset();
             }
             sleep(backoff.next_delay()).await;

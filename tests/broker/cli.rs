@@ -1,0 +1,233 @@
+//! The command line: what it prints, what it sends, how it ends.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::eventually;
+use crate::support::node::{Node, Options};
+use crate::support::seq;
+
+fn pipecast(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pipecast"));
+    command.args(arguments).env_clear();
+    command
+}
+
+fn run(command: &mut Command, input: &str) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    let writer = std::thread::spawn(move || {
+        // A command that has seen enough need not read the rest.
+        let _ = stdin.write_all(input.as_bytes());
+    });
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publish_sends_one_event_and_prints_its_id() {
+    let node = Node::embedded().await;
+    let arguments = ["publish", "p", "--url", &node.url, "--channel", "names", "{\"name\": 1.10}"];
+    let output = run(&mut pipecast(&arguments), "");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let answer: Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!(seq(answer["id"].as_str().unwrap()), 1);
+    let url = format!("{}/pipelines/p/events", node.url);
+    assert!(node.http.get(url).send().await.unwrap().text().await.unwrap().contains("{\"name\":1.10}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publish_sends_lines_in_order_and_in_batches() {
+    let node = Node::embedded().await;
+    let mut stream = node.open("p", "").await;
+    let lines: String = (1..=1234).map(|n| format!("{n}\n")).collect();
+    let mut command = pipecast(&["publish", "p", "--channel", "numbers"]);
+    let output = run(command.env("PIPECAST_URL", &node.url), &lines);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let answer: Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!((&answer["published"], seq(answer["last_id"].as_str().unwrap())), (&json!(1234), 1234));
+    assert_eq!(stream.numbers(1234).await, (1..=1234).collect::<Vec<_>>());
+    assert_eq!(node.metric("pipecast_publish_duration_seconds_count").await, 3.0);
+
+    let events = "{\"channel\":\"a\",\"payload\":1}\n\n{\"channel\":\"b\",\"payload\":2}";
+    let output = run(&mut pipecast(&["publish", "p", "--url", &node.url]), events);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(stream.take(2).await[1].event, "b");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_say_what_is_wrong_and_exit_by_kind() {
+    let node = Node::embedded().await;
+    let check = |arguments: &[&str], input: &str, code: i32, problem: &str| {
+        let mut command = pipecast(arguments);
+        let output = run(command.env("PIPECAST_URL", &node.url), input);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", err(&output));
+        assert!(err(&output).contains(problem), "{arguments:?}: {}", err(&output));
+        assert_eq!(out(&output), "");
+    };
+    check(&["publish", "p", "--channel", "a", "text"], "", 2, "a string needs its quotes");
+    check(&["publish", "p", "{}"], "", 2, "--channel");
+    check(&["publish", "a b", "--channel", "a", "1"], "", 2, "1-128 characters");
+    check(&["publish", "p", "--channel", "pipecast.x", "1"], "", 1, "400 Bad Request: the channel begins with");
+    check(&["publish", "p"], "1\nx\n", 1, "line 2");
+    check(&["publish", "p"], "{\"channel\":\"a\"}\n", 1, "index 0: missing field `payload`");
+    check(&["tail", "p", "--replay", "1000"], "", 1, "0 to 100");
+    check(&["nonsense"], "", 2, "unrecognized subcommand");
+    check(&["serve", "--listen", "nonsense"], "", 2, "server.listen (flag): `nonsense` is no address");
+    let port = node.port();
+    check(
+        &["serve", "--listen", &format!("127.0.0.1:{port}")],
+        "",
+        1,
+        &format!("server.listen 127.0.0.1:{port}: Address"),
+    );
+    assert_eq!(node.history("p", "").await["events"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_follows_and_resumes_over_a_restart() {
+    let redis = crate::support::redis::Redis::start().await;
+    let mut node = Options::default().redis(&redis.url()).start().await;
+    let other = Options::default().redis(&redis.url()).start().await;
+    other.publish_numbers("p", 1..=3).await;
+    let tail = pipecast(&["tail", "p", "--url", &node.url, "--count", "9"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("it reads", || async { node.metric("pipecast_events_delivered_total").await == 3.0 }).await;
+    let port = node.port();
+    node.kill();
+    other.publish_numbers("p", 4..=6).await;
+    let address = format!("127.0.0.1:{port}");
+    let node = Options::default().redis(&redis.url()).argument("--listen").argument(&address).start().await;
+    eventually("it reads again", || async { node.metric("pipecast_events_delivered_total").await == 3.0 }).await;
+    other.publish_numbers("p", 7..=9).await;
+    let output = tail.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let text = out(&output);
+    let lines: Vec<Vec<_>> = text.lines().map(|line| line.split(' ').collect()).collect();
+    assert_eq!(lines.iter().map(|line| line[2].parse().unwrap()).collect::<Vec<u64>>(), (1..=9).collect::<Vec<_>>());
+    assert!(lines.iter().all(|line| line[1] == "numbers" && seq(line[0]).to_string() == line[2]), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_shows_the_bytes_of_the_stream_and_chosen_channels() {
+    let node = Node::embedded().await;
+    let id = node.publish("p", "a", json!(1)).await;
+    node.publish("p", "b", json!(2)).await;
+    let output = run(&mut pipecast(&["tail", "p", "--url", &node.url, "--raw", "--count", "1", "--channel", "a"]), "");
+    let text = out(&output);
+    assert!(text.starts_with("retry: ") && text.ends_with(&format!("\nid: {id}\nevent: a\ndata: 1\n\n")), "{text}");
+    let output = run(&mut pipecast(&["tail", "p", "--url", &node.url, "--last-event-id", &id, "--count", "1"]), "");
+    assert!(out(&output).ends_with(" b 2\n"), "{}", out(&output));
+    let output = run(&mut pipecast(&["tail", "p", "--url", &node.url, "--last-event-id", "x", "--count", "1"]), "");
+    assert!(out(&output).contains("pipecast.gap {\"reason\":\"unknown\""), "{}", out(&output));
+}
+
+#[test]
+fn config_prints_what_is_in_effect_and_hides_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pipecast.toml");
+    let text = "[stream]\nkeepalive = \"10s\"\n[server]\ncors_origins = [\"https://a.example\", \"https://b.example\"]\n[history]\nlimit = 50\n";
+    std::fs::write(&file, text).unwrap();
+    let file = file.display().to_string();
+    let mut command = pipecast(&["config", "--config", &file, "--listen", "127.0.0.1:9999"]);
+    command
+        .env("PIPECAST_HISTORY__LIMIT", "70")
+        .env("PIPECAST_REDIS__URL", "redis://me:hunter2@127.0.0.1/1")
+        .env("PIPECAST_PORT", "tcp://10.0.0.1:8080")
+        .env("PIPECAST_SERVICE_HOST", "10.0.0.1");
+    let output = run(&mut command, "");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let text = out(&output);
+    for line in [
+        "listen = \"127.0.0.1:9999\"  # flag".to_owned(),
+        format!("keepalive = \"10s\"  # {file}"),
+        format!("cors_origins = \"https://a.example,https://b.example\"  # {file}"),
+        "limit = \"70\"  # environment variable PIPECAST_HISTORY__LIMIT".to_owned(),
+        "url = \"redis://me:***@127.0.0.1/1\"  # environment variable PIPECAST_REDIS__URL".to_owned(),
+        "ttl = \"24h\"  # default".to_owned(),
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
+    }
+    assert!(!text.contains("hunter2"));
+    // What is printed is a file of settings.
+    let again = folder.path().join("again.toml");
+    std::fs::write(&again, text.replace("redis://me:***@127.0.0.1/1", "")).unwrap();
+    let output = run(&mut pipecast(&["config", "--config", &again.display().to_string()]), "");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+}
+
+#[test]
+fn all_faults_of_the_settings_are_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bad.toml");
+    std::fs::write(&file, "[stream]\nkeepalive = 15\nkeepalives = \"15s\"\n[nonsense]\nx = 1\n").unwrap();
+    let mut command = pipecast(&["serve", "--config", &file.display().to_string(), "--redis", "http://:hunter2@x"]);
+    command
+        .env("PIPECAST_HISTORY__LIMIT", "0")
+        .env("PIPECAST_SERVER__CORS_ORIGINS", "*,https://a.example")
+        .env("PIPECAST_LIMITS__EVENT", "lots")
+        .env("PIPECAST_LOG__FORMAT", "xml")
+        .env("PIPECAST_DRAIN__LEED", "5s");
+    let output = run(&mut command, "");
+    assert_eq!(output.status.code(), Some(2));
+    let errors = err(&output);
+    for problem in [
+        "stream.keepalive (",
+        "write one such as 15s",
+        "stream.keepalives (",
+        "did you mean stream.keepalive?",
+        "nonsense.x (",
+        "there is no such setting",
+        "history.limit (environment variable PIPECAST_HISTORY__LIMIT): 0 is out of range",
+        "`*` stands alone",
+        "`lots` is no size",
+        "`xml` is not possible; write text or json",
+        "did you mean drain.lead?",
+        "`http://` is not possible",
+    ] {
+        assert!(errors.contains(problem), "{problem} in\n{errors}");
+    }
+    assert!(!errors.contains("hunter2"));
+    let output = run(&mut pipecast(&["config", "--config", "/nonexistent.toml"]), "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("--config (/nonexistent.toml)"), "{}", err(&output));
+}
+
+#[test]
+fn help_has_examples() {
+    for command in
+        [&["--help"][..], &["serve", "--help"], &["publish", "--help"], &["tail", "--help"], &["config", "--help"]]
+    {
+        let output = run(&mut pipecast(command), "");
+        assert_eq!(output.status.code(), Some(0));
+        assert!(out(&output).contains("Examples:\n  "), "{command:?}");
+    }
+    assert_eq!(out(&run(&mut pipecast(&["--version"]), "")), format!("pipecast {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test]
+async fn logs_are_json_when_asked_and_hold_no_query() {
+    let node = Options::default().set("LOG__FORMAT", "json").set("LOG__FILTER", "trace").start().await;
+    node.publish("p", "a", json!("payload-secret")).await;
+    drop(node.open("p", "?token=token-secret").await);
+    node.signal("TERM");
+    eventually("it says that it stops", || async { node.log().contains("\"message\":\"stopping") }).await;
+    let log = node.log();
+    assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{log}");
+    assert!(!log.contains("token-secret") && !log.contains("payload-secret"), "{log}");
+}

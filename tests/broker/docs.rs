@@ -1,0 +1,56 @@
+//! What the documents say, compared with what the program says of itself.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use crate::support::node::Node;
+
+const README: &str = include_str!("../../README.md");
+
+#[test]
+fn the_table_of_settings_is_the_programs_own() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_pipecast")).args(["config", "--markdown"]).env_clear().output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.lines().count() > 20);
+    assert!(README.contains(&table), "put this into the README in place of the table of settings:\n{table}");
+}
+
+#[tokio::test]
+async fn the_table_of_metrics_is_the_programs_own() {
+    let node = Node::embedded().await;
+    let text = node.metrics().await;
+    let types: BTreeSet<(&str, &str)> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE pipecast_")?.split_once(' ')).collect();
+    let mut table = String::from("| metric | type | meaning |\n|---|---|---|\n");
+    for (name, kind) in &types {
+        let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP pipecast_{name} "))).unwrap();
+        let labels: BTreeSet<_> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(&format!("pipecast_{name}{{"))?.split_once('='))
+            .map(|(label, _)| label)
+            .filter(|label| *label != "version")
+            .collect();
+        let label = labels.first().map(|label| format!("{{{label}}}")).unwrap_or_default();
+        table.push_str(&format!("| `pipecast_{name}{label}` | {kind} | {help} |\n"));
+    }
+    assert!(types.len() > 15);
+    assert!(README.contains(&table), "put this into the README in place of the table of metrics:\n{table}");
+}
+
+#[test]
+fn documents_name_no_file_that_is_not_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut checked = 0;
+    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = std::fs::read_to_string(root.join(document)).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = target.split('#').next().unwrap_or_default();
+            if !path.is_empty() && !path.contains("://") {
+                assert!(root.join(path).exists(), "{document} links to {target}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 3, "{checked} links");
+}

@@ -1,0 +1,15 @@
+//! The broker as its users meet it: the real program, real sockets, a real Redis.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(unreachable_pub, reason = "a test program has no outside")]
+
+mod cli;
+mod contract;
+mod docs;
+mod outage;
+mod redis_setup;
+mod slow_readers;
+mod stopping;
+mod support;
+mod system;
+mod wire;

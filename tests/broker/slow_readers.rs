@@ -1,0 +1,71 @@
+//! Readers that take little or nothing: what they are told, and what they cost others.
+
+use serde_json::json;
+
+use crate::support::node::{Node, Options};
+use crate::support::raw::Raw;
+use crate::support::{eventually, seq};
+
+/// Publishes numbered events of 64 KiB each.
+async fn publish_large(node: &Node, numbers: std::ops::RangeInclusive<u64>) {
+    for n in numbers {
+        node.publish("p", "large", json!({"n": n, "filler": "x".repeat(64 << 10)})).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_gets_a_gap_and_a_fast_one_everything() {
+    let node = Options::default().set("HISTORY__LIMIT", "10").start().await;
+    let mut slow = Raw::connect_narrow(&node, 16 << 10);
+    slow.get("/pipelines/p/sse").await;
+    slow.read_until("retry: ").await;
+    let mut fast = node.open("p", "").await;
+    publish_large(&node, 1..=150).await;
+    let events = fast.take(150).await;
+    assert!(events.iter().zip(1..).all(|(event, n)| seq(&event.id) == n && event.event == "large"));
+
+    slow.read_until("pipecast.gap").await;
+    slow.read_until("-150\nevent: large").await;
+    let body = slow.body_text();
+    let ids: Vec<_> = body.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+    let gaps: Vec<_> = body.lines().filter(|line| line.starts_with("data: {\"reason\":")).collect();
+    assert_eq!(gaps.len(), 1, "one gap is told once");
+    let gap: serde_json::Value = serde_json::from_str(gaps[0].strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!(gap["reason"], "slow");
+    // The gap's id is the event before the next one: counted in, nothing is missing.
+    let numbers: Vec<_> = ids.iter().map(|id| seq(id)).collect();
+    let jump = numbers.windows(2).position(|pair| pair[1] != pair[0] + 1).expect("a gap");
+    assert!(numbers[jump + 1..].windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+    assert_eq!(gap["missed"], numbers[jump + 1] - numbers[jump]);
+    assert_eq!(seq(gap["after"].as_str().unwrap()), numbers[jump]);
+    assert_eq!(node.metric("pipecast_gaps_total{reason=\"slow\"}").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_takes_nothing_is_closed_with_little_unsent() {
+    const NARROW: usize = 8 << 10;
+    let node = Options::default().set("STREAM__WRITE_TIMEOUT", "1s").set("HISTORY__LIMIT", "10").start().await;
+    let mut stuck: Vec<_> = (0..50).map(|_| Raw::connect_narrow(&node, NARROW)).collect();
+    for raw in &mut stuck {
+        raw.get("/pipelines/p/sse").await;
+        raw.read_until("retry: ").await;
+    }
+    let mut fast = node.open("p", "").await;
+    let memory_before = node.metric("process_resident_memory_bytes").await;
+    publish_large(&node, 1..=300).await;
+    fast.take(300).await;
+    let grown = node.metric("process_resident_memory_bytes").await - memory_before;
+    assert!(grown < 64e6, "{grown} bytes more for 50 stuck readers of 20 MB");
+    eventually("stuck readers are closed", || async {
+        node.metric("pipecast_connections_total{end=\"write_timeout\"}").await == 50.0
+    })
+    .await;
+    assert_eq!(node.metric("pipecast_connections").await, 1.0);
+    for raw in &mut stuck {
+        // What was under way when the connection was closed: buffers of both kernels.
+        let received = raw.read_to_end().await;
+        assert!(received < (256 << 10) + 8 * NARROW, "{received} bytes had been sent to one that takes nothing");
+    }
+    publish_large(&node, 301..=301).await;
+    assert_eq!(seq(&fast.next().await.id), 301);
+}

@@ -1,0 +1,45 @@
+//! What tests start, ask and wait for.
+
+pub mod node;
+pub mod proxy;
+pub mod raw;
+pub mod redis;
+pub mod stream;
+
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything that should happen at once; long, since machines are shared.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` holds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let began = Instant::now();
+    while !condition().await {
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Splits an id into its parts.
+pub fn parts(id: &str) -> (u64, u64) {
+    let (ms, seq) = id.split_once('-').unwrap_or_else(|| panic!("{id:?} is no event id"));
+    (ms.parse().unwrap(), seq.parse().unwrap())
+}
+
+/// The event's number in the pipeline.
+pub fn seq(id: &str) -> u64 {
+    parts(id).1
+}
+
+/// A client that makes a connection for each request, as different clients would.
+pub fn http() -> reqwest::Client {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    let client = CLIENT.get_or_init(|| {
+        // reqwest comes without a TLS provider, as it does in the program.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap()
+    });
+    client.clone()
+}

@@ -1,0 +1,203 @@
+//! A node: the program itself, as a process.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::stream::Stream;
+use super::{PATIENCE, eventually, http};
+
+/// A running node; killed when dropped.
+pub struct Node {
+    child: Child,
+    pub url: String,
+    pub admin: String,
+    pub http: Client,
+    log: Arc<Mutex<String>>,
+}
+
+/// How a node is started.
+#[derive(Default, Clone)]
+pub struct Options {
+    arguments: Vec<String>,
+    environment: HashMap<String, String>,
+}
+
+impl Options {
+    /// A setting, as its environment variable without the prefix.
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(format!("PIPECAST_{name}"), value.into());
+        self
+    }
+
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    pub fn redis(self, url: &str) -> Self {
+        self.argument("--redis").argument(url)
+    }
+
+    /// The program with these options, not started.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pipecast"));
+        command.arg("serve").args(&self.arguments).env_clear().envs(&self.environment);
+        command
+    }
+
+    /// Starts a node on free ports and waits until it is ready.
+    pub async fn start(self) -> Node {
+        let node = self.start_unready().await;
+        eventually("the node is ready", || async { node.is_ready().await }).await;
+        node
+    }
+
+    pub async fn start_unready(self) -> Node {
+        let mut command = self.command();
+        if !self.arguments.iter().any(|argument| argument == "--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.args(["--admin-listen", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (copy, mut errors) = (log.clone(), child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            let mut line = [0; 4096];
+            while let Ok(length @ 1..) = errors.read(&mut line) {
+                eprint!("{}", String::from_utf8_lossy(&line[..length]));
+                copy.lock().unwrap().push_str(&String::from_utf8_lossy(&line[..length]));
+            }
+        });
+        let (mut url, mut admin) = (None, None);
+        for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
+            let value = |name: &str| line.trim().strip_prefix(name).map(|rest| rest.trim().to_owned());
+            url = url.or_else(|| value("public "));
+            admin = admin.or_else(|| value("admin "));
+            if url.is_some() && admin.is_some() {
+                break;
+            }
+        }
+        let announced = url.zip(admin);
+        let (url, admin) = announced.unwrap_or_else(|| panic!("the node did not start: {}", log.lock().unwrap()));
+        Node { child, url, admin, http: http(), log }
+    }
+}
+
+impl Node {
+    /// One node on the embedded store.
+    pub async fn embedded() -> Self {
+        Options::default().start().await
+    }
+
+    pub async fn is_ready(&self) -> bool {
+        self.admin_status("/readyz").await == Some(StatusCode::OK)
+    }
+
+    pub async fn admin_status(&self, path: &str) -> Option<StatusCode> {
+        Some(self.http.get(format!("{}{path}", self.admin)).send().await.ok()?.status())
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.url.rsplit(':').next().unwrap().parse().unwrap()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for the process to end by itself.
+    pub async fn exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        let child = &mut self.child;
+        let began = std::time::Instant::now();
+        while status.is_none() {
+            assert!(began.elapsed() < PATIENCE, "the node does not end");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            status = child.try_wait().unwrap();
+        }
+        status.unwrap()
+    }
+
+    pub async fn post(&self, pipeline: &str, body: impl ToString) -> Response {
+        self.post_with(pipeline, body, &[]).await
+    }
+
+    pub async fn post_with(&self, pipeline: &str, body: impl ToString, headers: &[(&str, &str)]) -> Response {
+        let mut request = self.http.post(format!("{}/pipelines/{pipeline}/events", self.url)).body(body.to_string());
+        if !headers.iter().any(|(name, _)| *name == "Content-Type") {
+            request = request.header("Content-Type", "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap()
+    }
+
+    /// Publishes one event; its id.
+    pub async fn publish(&self, pipeline: &str, channel: &str, payload: Value) -> String {
+        let answer = self.post(pipeline, json!({"channel": channel, "payload": payload})).await;
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        answer.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Publishes numbered events in one batch; their ids.
+    pub async fn publish_numbers(&self, pipeline: &str, numbers: std::ops::RangeInclusive<u64>) -> Vec<String> {
+        let events: Vec<_> = numbers.map(|n| json!({"channel": "numbers", "payload": n})).collect();
+        let answer = self.post(pipeline, Value::from(events)).await;
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        serde_json::from_value(answer.json::<Value>().await.unwrap()["ids"].take()).unwrap()
+    }
+
+    /// Opens a stream; `query` with its question mark.
+    pub async fn open(&self, pipeline: &str, query: &str) -> Stream {
+        self.open_with(pipeline, query, None).await
+    }
+
+    pub async fn open_with(&self, pipeline: &str, query: &str, last_event_id: Option<&str>) -> Stream {
+        Stream::open(&format!("{}/pipelines/{pipeline}/sse{query}", self.url), last_event_id).await
+    }
+
+    pub async fn history(&self, pipeline: &str, query: &str) -> Value {
+        let url = format!("{}/pipelines/{pipeline}/events{query}", self.url);
+        self.http.get(url).send().await.unwrap().json().await.unwrap()
+    }
+
+    pub async fn forget(&self, pipeline: &str) {
+        let url = format!("{}/pipelines/{pipeline}/events", self.url);
+        assert_eq!(self.http.delete(url).send().await.unwrap().status(), StatusCode::NO_CONTENT);
+    }
+
+    /// The value of a metric, named with its labels as in the exposition.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics().await;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in:\n{text}")).parse().unwrap()
+    }
+
+    pub async fn metrics(&self) -> String {
+        self.http.get(format!("{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,98 @@
+//! Bytes over a socket, for what no client library would send or show.
+
+use std::net::SocketAddr;
+
+use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::PATIENCE;
+use super::node::Node;
+
+/// A connection to a node.
+pub struct Raw {
+    socket: TcpStream,
+    pub received: Vec<u8>,
+}
+
+impl Raw {
+    pub async fn connect(node: &Node) -> Self {
+        let address: SocketAddr = node.url.strip_prefix("http://").unwrap().parse().unwrap();
+        Self { socket: TcpStream::connect(address).await.unwrap(), received: Vec::new() }
+    }
+
+    /// One that takes little before it is read: a receive buffer of so many bytes.
+    pub fn connect_narrow(node: &Node, receive_buffer: usize) -> Self {
+        let address: SocketAddr = node.url.strip_prefix("http://").unwrap().parse().unwrap();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(receive_buffer).unwrap();
+        socket.connect(&address.into()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self { socket: TcpStream::from_std(socket.into()).unwrap(), received: Vec::new() }
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.socket.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    pub async fn get(&mut self, path: &str) {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+    }
+
+    /// Reads until what was received contains `text`; all of it.
+    pub async fn read_until(&mut self, text: &str) -> String {
+        while !self.text().contains(text) {
+            assert!(self.read_some().await > 0, "the end came before {text:?}: {}", self.text());
+        }
+        self.text()
+    }
+
+    /// Reads to the end, which may be a reset; how many bytes came in all.
+    pub async fn read_to_end(&mut self) -> usize {
+        while self.read_some().await > 0 {}
+        self.received.len()
+    }
+
+    /// Reads what there is, waiting for some; 0 at the end.
+    pub async fn read_some(&mut self) -> usize {
+        let mut buffer = [0; 16 << 10];
+        let read = timeout(PATIENCE, self.socket.read(&mut buffer)).await.expect("bytes or the end");
+        let length = read.unwrap_or(0);
+        self.received.extend_from_slice(&buffer[..length]);
+        length
+    }
+
+    /// Ends our side of the connection.
+    pub async fn finish(&mut self) {
+        self.socket.shutdown().await.unwrap();
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.received).into_owned()
+    }
+
+    /// The body so far, chunks put together.
+    pub fn body(&self) -> Vec<u8> {
+        let text = self.text();
+        let head = text.find("\r\n\r\n").expect("a whole head") + 4;
+        if !text[..head].to_lowercase().contains("transfer-encoding: chunked") {
+            return self.received[head..].to_vec();
+        }
+        let (mut rest, mut body) = (&self.received[head..], Vec::new());
+        while let Some(line) = rest.windows(2).position(|pair| pair == b"\r\n") {
+            let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
+            let available = (rest.len() - line - 2).min(size);
+            body.extend_from_slice(&rest[line + 2..line + 2 + available]);
+            if available < size || rest.len() < line + 2 + size + 2 {
+                break;
+            }
+            rest = &rest[line + 2 + size + 2..];
+        }
+        body
+    }
+
+    pub fn body_text(&self) -> String {
+        String::from_utf8(self.body()).unwrap()
+    }
+}
