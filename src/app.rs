@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::drain::{Drain, Phase};
 use crate::hub::{Hub, Work};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, MetricsError};
 use crate::node::{Node, Rules};
 use crate::server::Server;
 use crate::settings::{DrainSettings, Settings};
@@ -41,8 +41,8 @@ pub enum StartError {
     #[error("{0}")]
     Redis(#[from] RedisSetupError),
     /// A fault in the program.
-    #[error("metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
+    #[error("{0}")]
+    Metrics(#[from] MetricsError),
 }
 
 /// How a node ended.

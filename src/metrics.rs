@@ -112,6 +112,11 @@ impl Label for GapReason {
     }
 }
 
+/// A fault of the metrics themselves.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics: {0}")]
+pub struct MetricsError(#[from] prometheus::Error);
+
 /// What other modules know when they are asked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Observed {
@@ -174,7 +179,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When two metrics have one name: a fault of this file, which a test finds.
-    pub fn new() -> prometheus::Result<Self> {
+    pub fn new() -> Result<Self, MetricsError> {
         let registry = Registry::new();
         let r = &registry;
         let counter = |name: &str, help: &str| register(r, Counter::new(name, help)?);
@@ -267,7 +272,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When the process' own figures cannot be written; nothing else can fail.
-    pub fn encode(&self, observed: Observed) -> prometheus::Result<Vec<u8>> {
+    pub fn encode(&self, observed: Observed) -> Result<Vec<u8>, MetricsError> {
         self.pipelines_open.set(i64::try_from(observed.pipelines_open).unwrap_or(i64::MAX));
         self.log_bytes.set(i64::try_from(observed.log_bytes).unwrap_or(i64::MAX));
         self.store_up.set(observed.is_store_up.into());

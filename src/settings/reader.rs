@@ -11,6 +11,7 @@ use bytesize::ByteSize;
 use config::{Config, File, FileFormat, Value, ValueKind};
 
 use super::Sources;
+use crate::store::redis::check_url;
 
 /// Names in the environment begin with this; `PIPECAST_STREAM__KEEPALIVE` is `stream.keepalive`.
 ///
@@ -303,9 +304,7 @@ impl Reader {
                     url.scheme()
                 ));
             }
-            redis::IntoConnectionInfo::into_connection_info(text)
-                .map(|_| Some(text.to_owned()))
-                .map_err(|error| format!("{error}; write redis://host:6379"))
+            check_url(text).map(|()| Some(text.to_owned())).map_err(|error| error.to_string())
         })
         .flatten()
     }

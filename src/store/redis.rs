@@ -50,7 +50,7 @@ pub struct RedisStore {
 #[derive(Debug, thiserror::Error)]
 pub enum RedisSetupError {
     /// The URL is not one.
-    #[error("redis.url: {0}; write redis://host:6379, rediss://host:6379 or redis+unix:///path/to/socket")]
+    #[error("{0}; write redis://host:6379, rediss://host:6379 or redis+unix:///path/to/socket")]
     Url(String),
     /// The certificates cannot be used.
     #[error("redis TLS: {0}")]
@@ -275,6 +275,14 @@ impl PoolFailure {
             other => Failure::Store(StoreError::Away(other.to_string())),
         }
     }
+}
+
+/// Whether a URL can be that of a Redis; reaches out to nobody.
+///
+/// # Errors
+/// [`RedisSetupError::Url`].
+pub fn check_url(url: &str) -> Result<(), RedisSetupError> {
+    url.into_connection_info().map(drop).map_err(|error| RedisSetupError::Url(error.to_string()))
 }
 
 fn client(options: &RedisOptions) -> Result<Client, RedisSetupError> {

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -70,7 +71,7 @@ impl Options {
             let mut line = [0; 4096];
             while let Ok(length @ 1..) = errors.read(&mut line) {
                 eprint!("{}", String::from_utf8_lossy(&line[..length]));
-                copy.lock().unwrap().push_str(&String::from_utf8_lossy(&line[..length]));
+                copy.lock().push_str(&String::from_utf8_lossy(&line[..length]));
             }
         });
         let (mut url, mut admin) = (None, None);
@@ -83,7 +84,7 @@ impl Options {
             }
         }
         let announced = url.zip(admin);
-        let (url, admin) = announced.unwrap_or_else(|| panic!("the node did not start: {}", log.lock().unwrap()));
+        let (url, admin) = announced.unwrap_or_else(|| panic!("the node did not start: {}", log.lock()));
         Node { child, url, admin, http: http(), log }
     }
 }
@@ -104,7 +105,7 @@ impl Node {
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.lock().clone()
     }
 
     pub fn port(&self) -> u16 {

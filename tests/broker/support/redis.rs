@@ -78,10 +78,6 @@ impl Redis {
         self.folder.path().join("redis.sock")
     }
 
-    pub fn folder(&self) -> &std::path::Path {
-        self.folder.path()
-    }
-
     pub fn url(&self) -> String {
         format!("redis+unix://{}", self.socket().display())
     }
