@@ -8,6 +8,7 @@ mod contract;
 mod docs;
 mod outage;
 mod redis_setup;
+mod rust_client;
 mod slow_readers;
 mod stopping;
 mod support;

@@ -39,7 +39,7 @@ pub fn http() -> reqwest::Client {
     let client = CLIENT.get_or_init(|| {
         // reqwest comes without a TLS provider, as it does in the program.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap()
+        reqwest::Client::builder().pool_max_idle_per_host(0).read_timeout(PATIENCE).build().unwrap()
     });
     client.clone()
 }

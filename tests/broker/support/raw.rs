@@ -1,6 +1,7 @@
 //! Bytes over a socket, for what no client library would send or show.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,7 +43,10 @@ impl Raw {
 
     /// Reads until what was received contains `text`; all of it.
     pub async fn read_until(&mut self, text: &str) -> String {
+        let began = Instant::now();
         while !self.text().contains(text) {
+            // Keepalives could go on for ever.
+            assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {text:?} in {}", self.text());
             assert!(self.read_some().await > 0, "the end came before {text:?}: {}", self.text());
         }
         self.text()

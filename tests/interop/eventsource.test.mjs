@@ -1,0 +1,15 @@
+// npm eventsource, newest: the specification's EventSource on top of fetch.
+
+import { EventSource } from 'eventsource';
+
+import { opensLikeABrowser } from './browser_style.mjs';
+import { contract } from './contract.mjs';
+
+contract({
+  name: 'eventsource 5',
+  open: opensLikeABrowser(EventSource),
+  resumesBy: /^last-event-id: (\d+-\d+)\r$/im,
+  takesIdsAlone: true,
+  takesIdsEarly: false,
+  countsBlankLines: false,
+});

@@ -1,0 +1,21 @@
+// Waiting for a condition, never for an amount of time.
+
+const DEADLINE_MS = 20_000;
+const POLL_MS = 5;
+
+/**
+ * Resolves with the first truthy value that `condition` gives.
+ *
+ * `describe` tells, when the deadline has passed, how far it came.
+ */
+export async function until(what, condition, describe = () => 'nothing more is known') {
+  const deadline = Date.now() + DEADLINE_MS;
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    if (Date.now() > deadline) {
+      throw new Error(`not within ${DEADLINE_MS} ms: ${what}; ${describe()}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}

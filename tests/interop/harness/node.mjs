@@ -1,0 +1,62 @@
+// A Pipecast node: the real binary on ports of its own.
+
+import { until } from './deadline.mjs';
+import { kill, recordOutput, start } from './processes.mjs';
+
+export class PipecastNode {
+  #child;
+  #options;
+
+  /**
+   * Starts a node and waits until it is ready.
+   *
+   * `redis` is a `RedisServer` (without one the node keeps its events in memory), `settings` maps names as in
+   * `stream.keepalive` to values.
+   */
+  static async start({ redis, settings = {} } = {}) {
+    const node = new PipecastNode();
+    node.#options = { redis, settings };
+    await node.#launch('127.0.0.1:0');
+    return node;
+  }
+
+  /** Ends the node without a chance to say goodbye. */
+  async kill() {
+    await kill(this.#child);
+  }
+
+  /** Starts the node again on the public port that it had. */
+  async restart() {
+    await this.#launch(new URL(this.publicUrl).host);
+  }
+
+  async #launch(listen) {
+    const binary = process.env.PIPECAST_BIN;
+    if (!binary) throw new Error('PIPECAST_BIN is not set: give the path of the pipecast binary');
+    const args = ['serve', '--listen', listen, '--admin-listen', '127.0.0.1:0'];
+    if (this.#options.redis) args.push('--redis', this.#options.redis.url);
+
+    this.#child = start(binary, args, { env: environment(this.#options.settings) });
+    const output = recordOutput(this.#child);
+    const address = (listener) => new RegExp(`^\\s*${listener}\\s+(http\\S+)`, 'm').exec(output.text)?.[1];
+    await until('the node is ready', async () => {
+      if (this.#child.ending) throw new Error(`${binary} ended (${this.#child.ending}):\n${output.text}`);
+      this.publicUrl = address('public');
+      this.adminUrl = address('admin');
+      if (!this.publicUrl || !this.adminUrl) return false;
+      const answer = await fetch(`${this.adminUrl}/readyz`).catch(() => undefined);
+      await answer?.text();
+      return answer?.ok;
+    }, () => `it said:\n${output.text}`);
+  }
+}
+
+// The caller's own PIPECAST_ variables, PIPECAST_BIN among them, are no settings of this node.
+function environment(settings) {
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('PIPECAST_'));
+  const own = Object.entries(settings).map(([name, value]) => [
+    `PIPECAST_${name.toUpperCase().replace('.', '__')}`,
+    value,
+  ]);
+  return Object.fromEntries([...inherited, ...own]);
+}

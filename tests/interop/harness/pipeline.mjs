@@ -1,0 +1,70 @@
+// A pipeline as its publisher sees it.
+
+import { randomBytes } from 'node:crypto';
+
+export class Pipeline {
+  /** The pipeline `id`, reached through `node`; without an id one that nobody else uses. */
+  constructor(node, id = `p_${randomBytes(9).toString('base64url')}`) {
+    this.node = node;
+    this.id = id;
+  }
+
+  /** The same pipeline through another node. */
+  through(node) {
+    return new Pipeline(node, this.id);
+  }
+
+  /** The stream's URL at `base`, a node's address unless something stands before it. */
+  streamUrl(query = '', base = this.node.publicUrl) {
+    return `${base}/pipelines/${this.id}/sse${query}`;
+  }
+
+  get eventsUrl() {
+    return `${this.node.publicUrl}/pipelines/${this.id}/events`;
+  }
+
+  /** Publishes one event and gives its id. */
+  async publish(channel, payload) {
+    return this.publishText(channel, JSON.stringify(payload));
+  }
+
+  /** Publishes one event whose payload is this JSON text, byte for byte, and gives its id. */
+  async publishText(channel, payload) {
+    const reply = await this.#post(`{"channel":${JSON.stringify(channel)},"payload":${payload}}`);
+    return reply.id;
+  }
+
+  /** Publishes `[channel, payload]` pairs in one request and gives their ids. */
+  async publishBatch(events) {
+    const reply = await this.#post(JSON.stringify(events.map(([channel, payload]) => ({ channel, payload }))));
+    return reply.ids;
+  }
+
+  /** Publishes the events `{"n": first}` up to, not including, `{"n": end}` on `channel`, one request each. */
+  async publishNumbers(channel, first, end) {
+    const ids = [];
+    for (let n = first; n < end; n += 1) ids.push(await this.publish(channel, { n, note: `number ${n}` }));
+    return ids;
+  }
+
+  async #post(body) {
+    const answer = await fetch(this.eventsUrl, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body,
+    });
+    const text = await answer.text();
+    if (answer.status !== 202) throw new Error(`publishing answered ${answer.status}: ${text}`);
+    return JSON.parse(text);
+  }
+}
+
+/** The numbers that `publishNumbers` sent, read back from what arrived. */
+export function numbersIn(events) {
+  return events.map((event) => JSON.parse(event.data).n);
+}
+
+/** `first` up to, not including, `end`. */
+export function range(first, end) {
+  return Array.from({ length: end - first }, (_, index) => first + index);
+}

@@ -1,0 +1,158 @@
+// A TCP proxy that can cut what it carries.
+
+import { connect, createServer } from 'node:net';
+
+export class Proxy {
+  #server;
+  #target;
+  #cutText;
+  #refusing = false;
+
+  /** Every connection that was carried, oldest first. */
+  connections = [];
+
+  /** Starts a proxy before the node. */
+  static async start(node) {
+    const proxy = new Proxy();
+    proxy.#target = new URL(node.publicUrl);
+    proxy.#server = createServer((client) => proxy.#carry(client));
+    await new Promise((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve));
+    proxy.url = `http://127.0.0.1:${proxy.#server.address().port}`;
+    return proxy;
+  }
+
+  /** Ends every open connection; what was sent before still arrives. */
+  cut() {
+    for (const connection of this.connections) connection.cut();
+  }
+
+  /** Resets every open connection; what is still on its way may be lost. */
+  reset() {
+    for (const connection of this.connections) connection.reset();
+  }
+
+  /** Cuts the connection that next carries `text` to a client, right behind it. */
+  cutAfter(text) {
+    this.#cutText = Buffer.from(text);
+  }
+
+  /** From here on new connections are closed before a byte is read. */
+  refuse() {
+    this.#refusing = true;
+  }
+
+  accept() {
+    this.#refusing = false;
+  }
+
+  async stop() {
+    this.reset();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #carry(client) {
+    if (this.#refusing) {
+      client.destroy();
+      return;
+    }
+    const upstream = connect(Number(this.#target.port), this.#target.hostname);
+    const connection = new Connection(client, upstream);
+    this.connections.push(connection);
+    upstream.on('data', (bytes) => {
+      const end = this.#cutText ? connection.endOf(this.#cutText, bytes) : -1;
+      if (end === -1) {
+        connection.forward(bytes);
+      } else {
+        this.#cutText = undefined;
+        connection.forward(bytes.subarray(0, end));
+        connection.cut();
+      }
+    });
+  }
+}
+
+class Connection {
+  #client;
+  #upstream;
+  #answer = Buffer.alloc(0);
+
+  /** What the client sent, as text. */
+  request = '';
+  isOpen = true;
+
+  constructor(client, upstream) {
+    this.#client = client;
+    this.#upstream = upstream;
+    client.on('data', (bytes) => {
+      this.request += bytes;
+      upstream.write(bytes);
+    });
+    upstream.on('end', () => client.end());
+    for (const side of [client, upstream]) {
+      side.on('error', () => this.#destroy());
+      side.on('close', () => this.#destroy());
+    }
+  }
+
+  /** All bytes that went to the client, as text. */
+  get answer() {
+    return this.#answer.toString();
+  }
+
+  /** The answer's body; of a chunked one whatever has arrived. */
+  get body() {
+    const head = this.#answer.indexOf('\r\n\r\n');
+    if (head === -1) return '';
+    const body = this.#answer.subarray(head + 4);
+    return /^transfer-encoding: *chunked/im.test(this.#answer.subarray(0, head)) ? unchunked(body) : body.toString();
+  }
+
+  /** Whether the answer came to its end, be it by its last chunk or with the connection. */
+  get hasEnded() {
+    return !this.isOpen || this.#answer.subarray(-7).equals(Buffer.from('\r\n0\r\n\r\n'));
+  }
+
+  forward(bytes) {
+    this.#answer = Buffer.concat([this.#answer, bytes]);
+    this.#client.write(bytes);
+  }
+
+  /** Where in `bytes`, which come next, the first occurrence of `text` ends; -1 if there is none. */
+  endOf(text, bytes) {
+    const seen = this.#answer.subarray(-(text.length - 1));
+    const found = Buffer.concat([seen, bytes]).indexOf(text);
+    return found === -1 ? -1 : found + text.length - seen.length;
+  }
+
+  cut() {
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    this.#upstream.destroy();
+    this.#client.end();
+  }
+
+  reset() {
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    this.#upstream.destroy();
+    this.#client.resetAndDestroy();
+  }
+
+  #destroy() {
+    this.isOpen = false;
+    this.#client.destroy();
+    this.#upstream.destroy();
+  }
+}
+
+function unchunked(bytes) {
+  const parts = [];
+  for (;;) {
+    const line = bytes.indexOf('\r\n');
+    if (line === -1) break;
+    const size = Number.parseInt(bytes.subarray(0, line).toString(), 16);
+    parts.push(bytes.subarray(line + 2, line + 2 + size));
+    bytes = bytes.subarray(line + 2 + size + 2);
+  }
+  return Buffer.concat(parts).toString();
+}
