@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::drain::{Drain, Phase};
+use crate::fanout::Fanout;
 use crate::hub::{Hub, Work};
 use crate::metrics::{Metrics, MetricsError};
 use crate::node::{Node, Rules};
@@ -64,7 +65,8 @@ impl App {
         let (hub, work) = Hub::new(settings.hub, metrics.clone());
         let (store, listener) = open_store(settings, &hub).await?;
         let rules = Rules::new(settings);
-        let node = Arc::new(Node { hub, store: Arc::new(store), metrics, drain: Drain::new(), rules });
+        let fanout = Fanout::start(settings.fanout_threads, hub.clone(), metrics.clone(), settings.stream)?;
+        let node = Arc::new(Node { hub, store: Arc::new(store), fanout, metrics, drain: Drain::new(), rules });
         let server = Server::bind(settings.server.listen, settings.server.admin_listen, &node)?;
         Ok(Self { node, server, drain: settings.drain, work, listener })
     }

@@ -9,10 +9,15 @@ use bytes::Bytes;
 use crate::event_id::EventId;
 
 /// One event as SSE text, ending in a blank line. Cheap to clone: the text is shared.
+///
+/// Kept wrapped as an HTTP/1.1 chunk (RFC 9112, 7.1), the form in which most connections send it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     id: EventId,
-    text: Bytes,
+    chunk: Bytes,
+    /// Bytes of the chunk before the text.
+    text_starts: u8,
+    /// Where the channel stands in the text.
     channel_starts: u16,
     channel_bytes: u8,
 }
@@ -72,7 +77,8 @@ impl Frame {
         let channel_bytes = u8::try_from(channel.1 - channel.0).map_err(|_| InvalidFrame)?;
         let channel_starts = u16::try_from(channel.0).map_err(|_| InvalidFrame)?;
         std::str::from_utf8(&text).map_err(|_| InvalidFrame)?;
-        Ok(Self { id, text, channel_starts, channel_bytes })
+        let (chunk, text_starts) = wrap(&text);
+        Ok(Self { id, chunk, text_starts, channel_starts, channel_bytes })
     }
 
     /// The event's id.
@@ -80,9 +86,19 @@ impl Frame {
         self.id
     }
 
-    /// The whole frame as it goes to a client.
-    pub fn text(&self) -> &Bytes {
-        &self.text
+    /// The whole frame as a client sees it.
+    pub fn text(&self) -> &[u8] {
+        &self.chunk[usize::from(self.text_starts)..self.chunk.len() - CHUNK_END.len()]
+    }
+
+    /// The same, shared.
+    pub fn shared_text(&self) -> Bytes {
+        self.chunk.slice(usize::from(self.text_starts)..self.chunk.len() - CHUNK_END.len())
+    }
+
+    /// The frame as one chunk of an HTTP/1.1 body.
+    pub fn chunk(&self) -> &Bytes {
+        &self.chunk
     }
 
     /// The channel's name.
@@ -94,13 +110,26 @@ impl Frame {
     /// The payload: compact JSON, as far as whoever wrote the store's list kept to the rules.
     pub fn payload(&self) -> &str {
         let starts = usize::from(self.channel_starts) + usize::from(self.channel_bytes) + "\ndata: ".len();
-        self.str(starts, self.text.len() - "\n\n".len())
+        self.str(starts, self.text().len() - "\n\n".len())
     }
 
     fn str(&self, starts: usize, ends: usize) -> &str {
         // Reading proved that the text is UTF-8 and that lines begin and end at ASCII.
-        std::str::from_utf8(&self.text[starts..ends]).unwrap_or_default()
+        std::str::from_utf8(&self.text()[starts..ends]).unwrap_or_default()
     }
+}
+
+const CHUNK_END: &[u8] = b"\r\n";
+
+/// Text as one chunk of an HTTP/1.1 body, and where the text begins in it.
+pub fn wrap(text: &[u8]) -> (Bytes, u8) {
+    let size = format!("{:x}\r\n", text.len());
+    let mut chunk = Vec::with_capacity(size.len() + text.len() + CHUNK_END.len());
+    chunk.extend_from_slice(size.as_bytes());
+    chunk.extend_from_slice(text);
+    chunk.extend_from_slice(CHUNK_END);
+    // At most sixteen digits and the line break.
+    (chunk.into(), u8::try_from(size.len()).unwrap_or(u8::MAX))
 }
 
 /// What a store keeps of a pipeline.
@@ -167,7 +196,8 @@ mod tests {
     #[test]
     fn a_frame_gives_back_its_parts() {
         let frame = frame(17, 3, "nämes", r#"{"name":"Luke"}"#);
-        assert_eq!(&frame.text()[..], "id: 17-3\nevent: nämes\ndata: {\"name\":\"Luke\"}\n\n".as_bytes());
+        assert_eq!(frame.chunk(), &[b"2e\r\n", frame.text(), b"\r\n"].concat());
+        assert_eq!(frame.text(), "id: 17-3\nevent: nämes\ndata: {\"name\":\"Luke\"}\n\n".as_bytes());
         assert_eq!((frame.channel(), frame.payload()), ("nämes", r#"{"name":"Luke"}"#));
     }
 
@@ -194,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_damaged_list_keeps_what_follows_the_damage() {
-        let entry = |frame: &Frame| frame.text().clone();
+        let entry = Frame::shared_text;
         let frames: Vec<_> = (1..=4).map(|seq| frame(10, seq, "a", "1")).collect();
         let read = |entries: Vec<Bytes>| History::from_entries(entries);
 
@@ -240,7 +270,7 @@ mod tests {
             let mut stream = Vec::new();
             for (event, seq) in batch.events.iter().zip(1..) {
                 let frame = Frame::new(EventId { ms: 1_700_000_000_000, seq }, event.body()).unwrap();
-                prop_assert_eq!(&Frame::parse(frame.text().clone()).unwrap(), &frame);
+                prop_assert_eq!(&Frame::parse(frame.shared_text()).unwrap(), &frame);
                 stream.extend_from_slice(frame.text());
             }
             let expected: Vec<_> = events.iter().zip(1..).map(|((channel, payload), seq)| {

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -67,7 +67,7 @@ enum Task {
     Read(Arc<OpenLog>, ReadCause),
 }
 
-/// One connection's membership in a log; leaves when dropped.
+/// Membership in a log, of one client or of several that share it; leaves when dropped.
 #[derive(Debug)]
 pub struct Reader {
     hub: Arc<Hub>,
@@ -104,9 +104,9 @@ impl Hub {
         Reader { hub: self.clone(), log, place }
     }
 
-    /// How many readers a pipeline has on this node.
-    pub fn readers(&self, pipeline: &PipelineId) -> usize {
-        self.find(pipeline.as_str()).map_or(0, |log| log.readers())
+    /// How many clients read a pipeline on this node.
+    pub fn clients(&self, pipeline: &PipelineId) -> usize {
+        self.find(pipeline.as_str()).map_or(0, |log| log.clients().load(Ordering::Relaxed))
     }
 
     /// How many logs are open.
@@ -126,6 +126,11 @@ impl Hub {
         for log in self.all() {
             log.wake_all();
         }
+    }
+
+    /// Within how long from the drain's start on streams are to end; `None` while they may go on.
+    pub fn drain_window(&self) -> Option<Duration> {
+        self.drain_window.get().copied()
     }
 
     /// The hub's life. Ends never by itself; dropping it stops all reads.
@@ -279,6 +284,32 @@ impl Reader {
         self.log.poll(self.place, cx, look)
     }
 
+    /// The pipeline that is read.
+    pub fn pipeline(&self) -> &PipelineId {
+        self.log.pipeline()
+    }
+
+    /// Shows the log.
+    pub fn look<T>(&self, look: impl FnOnce(View<'_>) -> T) -> T {
+        self.log.look(look)
+    }
+
+    /// Wakes the task at the next change, whatever the log holds by then.
+    pub fn wake_at_change(&self, waker: &Waker) {
+        let never: Poll<()> = self.log.poll(self.place, &Context::from_waker(waker), |_| Poll::Pending);
+        debug_assert!(never.is_pending());
+    }
+
+    /// Counts a client that reads through this membership.
+    pub fn add_client(&self) {
+        self.log.clients().fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one less.
+    pub fn remove_client(&self) {
+        self.log.clients().fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Asks for a history read that starts after this call.
     pub fn request_read(&self, cause: ReadCause) -> Ticket {
         let request = self.log.request_read();
@@ -286,9 +317,9 @@ impl Reader {
         request.ticket()
     }
 
-    /// Within how long from the signal on the stream is to end; `None` while it may go on.
+    /// See [`Hub::drain_window`].
     pub fn drain_window(&self) -> Option<Duration> {
-        self.hub.drain_window.get().copied()
+        self.hub.drain_window()
     }
 }
 

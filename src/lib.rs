@@ -5,10 +5,12 @@
 pub mod announcement;
 pub mod app;
 pub mod backoff;
+pub mod block;
 pub mod cli;
 pub mod drain;
 pub mod event;
 pub mod event_id;
+pub mod fanout;
 pub mod frame;
 pub mod gap;
 pub mod hub;

@@ -291,6 +291,11 @@ impl Log {
         if taken.is_empty() { Read::Nothing } else { Read::Frames(taken) }
     }
 
+    /// Whether nothing is held after the cursor.
+    pub fn is_end(&self, cursor: &Cursor) -> bool {
+        cursor.next == self.start + self.frames.len() as u64
+    }
+
     /// Whether an event is among the frames held.
     pub fn holds(&self, id: EventId) -> bool {
         let index = self.frames.partition_point(|kept| kept.frame.id() < id);

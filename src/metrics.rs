@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use prometheus::core::{AtomicU64, Collector, GenericCounter, GenericCounterVec};
+use prometheus::local::LocalHistogram;
 use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use crate::gap::GapReason;
@@ -305,6 +306,17 @@ impl Metrics {
         self.publish_duration.observe(took.as_secs_f64());
     }
 
+    /// A tally for one thread, which is added to the metrics when it is flushed.
+    pub fn deliveries(&self) -> Deliveries {
+        Deliveries {
+            events: 0,
+            bytes: 0,
+            lag: self.delivery_lag.local(),
+            events_delivered: self.events_delivered.clone(),
+            delivered_bytes: self.delivered_bytes.clone(),
+        }
+    }
+
     /// An event was handed to a connection; `lag` for live ones.
     pub fn delivered(&self, bytes: usize, lag: Option<Duration>) {
         self.events_delivered.inc();
@@ -337,5 +349,35 @@ impl Metrics {
     /// Something was refused.
     pub fn refused(&self, reason: Refusal) {
         self.refused.with_label_values(&[reason.value()]).inc();
+    }
+}
+
+/// Deliveries of one thread, counted without touching what other threads count.
+#[derive(Debug)]
+pub struct Deliveries {
+    events: u64,
+    bytes: u64,
+    lag: LocalHistogram,
+    events_delivered: Counter,
+    delivered_bytes: Counter,
+}
+
+impl Deliveries {
+    /// As [`Metrics::delivered`].
+    pub fn add(&mut self, bytes: usize, lag: Option<Duration>) {
+        self.events += 1;
+        self.bytes += bytes as u64;
+        if let Some(lag) = lag {
+            self.lag.observe(lag.as_secs_f64());
+        }
+    }
+
+    /// Adds the tally to the metrics.
+    pub fn flush(&mut self) {
+        if self.events > 0 {
+            self.events_delivered.inc_by(std::mem::take(&mut self.events));
+            self.delivered_bytes.inc_by(std::mem::take(&mut self.bytes));
+            self.lag.flush();
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::drain::Drain;
 use crate::event::EventLimits;
+use crate::fanout::Fanout;
 use crate::hub::Hub;
 use crate::metrics::{Metrics, Observed};
 use crate::settings::{Settings, StreamSettings};
@@ -17,6 +18,8 @@ pub struct Node {
     pub hub: Arc<Hub>,
     /// Where events are kept.
     pub store: Arc<Store>,
+    /// The threads that write plain streams.
+    pub fanout: Fanout,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Whether the node serves or stops.

@@ -25,6 +25,8 @@ pub struct OpenLog {
     pipeline: PipelineId,
     /// Bytes of all logs of the node, for the metric; each log adds what it holds.
     total_bytes: Arc<AtomicUsize>,
+    /// Clients, of which many may share one reader's place.
+    clients: AtomicUsize,
     /// Guarded by the lock: written by whoever announces or merges, read by readers. Held for a
     /// few statements; wakers are called after it is let go.
     state: Mutex<State>,
@@ -101,7 +103,7 @@ impl OpenLog {
             readers: Slab::new(),
             idle_since: None,
         };
-        Self { pipeline, total_bytes, state: Mutex::new(state) }
+        Self { pipeline, total_bytes, clients: AtomicUsize::new(0), state: Mutex::new(state) }
     }
 
     /// The pipeline's name.
@@ -122,6 +124,11 @@ impl OpenLog {
         state.readers.remove(reader);
         state.idle_since = state.readers.is_empty().then(Instant::now);
         state.idle_since
+    }
+
+    /// How many clients there are.
+    pub fn clients(&self) -> &AtomicUsize {
+        &self.clients
     }
 
     /// How many readers there are.
@@ -307,7 +314,7 @@ mod tests {
     }
 
     fn history(seqs: std::ops::RangeInclusive<u64>) -> History {
-        History::from_entries(frames(seqs).iter().map(|frame| frame.text().clone()))
+        History::from_entries(frames(seqs).iter().map(|frame| frame.shared_text()))
     }
 
     fn tail(log: &OpenLog) -> u64 {

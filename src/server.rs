@@ -2,6 +2,7 @@
 
 mod admin;
 mod body;
+mod connection;
 mod cors;
 mod error;
 mod history;
@@ -20,18 +21,16 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::TokioTimer;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
 use crate::drain::Phase;
 use crate::node::Node;
 use body::Body;
-use socket::{ConnectionState, Deadline};
 
 /// hyper's buffers for one connection: the largest request head, and how much of a stream waits
 /// in user space. Small, since thousands of connections have one; large enough for any browser's head.
@@ -80,21 +79,35 @@ impl Server {
 
     /// Serves until the node drains and its last connection is gone.
     pub async fn run(self, node: Arc<Node>) {
-        let public = node.clone();
-        let admin = node.clone();
-        let serve_public = accept(self.public, &node, StopAt::Draining, move |request, connection| {
-            let node = public.clone();
-            async move { Ok(router::answer(&node, request, connection).await) }
-        });
-        let serve_admin = accept(self.admin, &node, StopAt::Never, move |request, _| {
-            let node = admin.clone();
-            async move { Ok(admin::answer(&node, &request)) }
-        });
-        // Probes and scrapes are answered until the very end.
+        let serve_public = accept(self.public, &node, StopAt::Draining, PublicService);
+        let serve_admin = accept(self.admin, &node, StopAt::Never, AdminService);
         tokio::select! {
             () = serve_public => {}
             () = serve_admin => {}
         }
+    }
+}
+
+/// What answers the requests of a listener.
+trait Service: Clone + Send + Sync + Unpin + 'static {
+    fn answer(&self, node: &Node, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+}
+
+#[derive(Clone)]
+struct PublicService;
+
+impl Service for PublicService {
+    async fn answer(&self, node: &Node, request: Request<Incoming>) -> Response<Body> {
+        router::answer(node, request).await
+    }
+}
+
+#[derive(Clone)]
+struct AdminService;
+
+impl Service for AdminService {
+    async fn answer(&self, node: &Node, request: Request<Incoming>) -> Response<Body> {
+        admin::answer(node, &request)
     }
 }
 
@@ -122,22 +135,14 @@ fn listen(address: SocketAddr, node: &Node) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn accept<F, A>(listener: TcpListener, node: &Arc<Node>, stop: StopAt, answer: F)
-where
-    F: Fn(Request<Incoming>, Arc<ConnectionState>) -> A + Clone + Send + 'static,
-    A: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
-{
-    let connections = GracefulShutdown::new();
+async fn accept<S: Service>(listener: TcpListener, node: &Arc<Node>, stop: StopAt, service: S) {
     let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
     let mut protocol = http1::Builder::new();
     protocol.timer(TokioTimer::new()).header_read_timeout(node.rules.request_timeout).max_buf_size(BUFFER_BYTES);
-    let draining = async {
-        match stop {
-            StopAt::Draining => node.drain.reached(Phase::Draining).await,
-            StopAt::Never => std::future::pending().await,
-        }
-    };
+    let draining = stopped(stop, node.clone());
     tokio::pin!(draining);
+    // Nothing is ever sent: it closes when the last connection lets go of its end.
+    let (open, mut all_closed) = mpsc::channel::<Infallible>(1);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -146,13 +151,17 @@ where
         match accepted {
             Ok((stream, _)) => {
                 backoff.reset();
-                let connection = connection(&protocol, stream, node, &answer);
-                let watched = connections.watch(connection);
+                let open = open.clone();
+                let life = connection::serve(
+                    stream,
+                    protocol.clone(),
+                    node.clone(),
+                    service.clone(),
+                    stopped(stop, node.clone()),
+                );
                 tokio::spawn(async move {
-                    // A client that leaves is not an error.
-                    if let Err(error) = watched.await {
-                        tracing::debug!(%error, "connection ended");
-                    }
+                    life.await;
+                    drop(open);
                 });
             }
             // Out of file descriptors, mostly: waiting lets others close, spinning would not.
@@ -164,21 +173,16 @@ where
         }
     }
     drop(listener);
-    connections.shutdown().await;
+    drop(open);
+    let _ = all_closed.recv().await;
+    node.fanout.emptied().await;
 }
 
-fn connection<F, A>(
-    protocol: &http1::Builder,
-    stream: TcpStream,
-    node: &Node,
-    answer: &F,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + use<F, A>
-where
-    F: Fn(Request<Incoming>, Arc<ConnectionState>) -> A + Clone + Send + 'static,
-    A: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
-{
-    let state = Arc::new(ConnectionState::default());
-    let io = TokioIo::new(Deadline::new(stream, node.rules.stream.write_timeout, state.clone()));
-    let answer = answer.clone();
-    protocol.serve_connection(io, service_fn(move |request| answer(request, state.clone())))
+/// Waits until a listener is to stop.
+async fn stopped(stop: StopAt, node: Arc<Node>) {
+    match stop {
+        StopAt::Draining => node.drain.reached(Phase::Draining).await,
+        // Probes and scrapes are answered until the very end.
+        StopAt::Never => std::future::pending().await,
+    }
 }

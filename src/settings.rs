@@ -33,6 +33,8 @@ pub struct Settings {
     pub stream: StreamSettings,
     /// Section `hub`.
     pub hub: HubOptions,
+    /// `fanout.threads`; none means that hyper carries the streams.
+    pub fanout_threads: usize,
     /// Section `limits`, as far as it is about events.
     pub events: EventLimits,
     /// Most bytes of a request's body, `limits.request`.
@@ -197,6 +199,8 @@ impl Settings {
             linger,
             check_interval: check.min(retention.ttl / 3),
         };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let fanout_threads = r.count_or("fanout.threads", "auto", cores, 0..=1024, "Threads that write streams to plain HTTP/1.1 connections; `auto` for one a core. With 0 the HTTP library writes them, as it does all others, at several times the cost.");
         let events = EventLimits {
             event_bytes: r.size(
                 "limits.event",
@@ -213,6 +217,7 @@ impl Settings {
             retention,
             stream,
             hub,
+            fanout_threads,
             events,
             request_bytes: r.size("limits.request", "4MiB", 64..=1 << 30, "Most bytes of a request's body."),
             request_timeout: r.duration(

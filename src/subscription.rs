@@ -5,13 +5,16 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use crate::block;
 use crate::event_id::{EventId, ResumePoint};
 use crate::frame::Frame;
 use crate::gap::Gap;
 use crate::hub::Reader;
 use crate::log::{Cursor, Portion, Read};
-use crate::metrics::{ReadCause, ReplayOutcome};
-use crate::open_log::{OpenLog, Ticket};
+use crate::metrics::{Metrics, ReadCause, ReplayOutcome};
+use crate::open_log::{OpenLog, Ticket, View};
 use crate::store::memory::clock_ms;
 
 /// What a reader takes out of the log at once: enough to fill a vectored write.
@@ -58,10 +61,9 @@ impl Channels {
     }
 }
 
-/// One client's place in a pipeline.
+/// One client's place in a pipeline, without the pipeline.
 #[derive(Debug)]
-pub struct Subscription {
-    reader: Reader,
+pub struct Place {
     wanted: Wanted,
     phase: Phase,
 }
@@ -94,61 +96,102 @@ pub enum Item {
     Frames(Vec<Frame>),
 }
 
-impl Subscription {
+/// What a look at the log gave.
+#[derive(Debug)]
+pub enum Next {
+    /// Something to send.
+    Item(Item),
+    /// Nothing until the log changes.
+    Nothing,
+    /// The client is ahead of the log: the history must be read, see [`Place::wait_for`].
+    ReadAgain,
+}
+
+impl Item {
+    /// What the client is told, counted; for [`Item::Frames`] there is nothing but the frames.
+    pub fn into_block(self, metrics: &Metrics) -> Option<Bytes> {
+        let (told, gap) = match self {
+            Self::Frames(_) => (None, None),
+            Self::Gap(gap) => (None, Some(gap)),
+            Self::Placed { position, gap, outcome } => {
+                metrics.replayed(outcome);
+                (position.map(block::position), gap)
+            }
+        };
+        gap.map(|gap| {
+            metrics.gap_told(gap.reason);
+            gap.text()
+        })
+        .or(told)
+    }
+}
+
+impl Place {
     /// A client that is not placed yet.
-    pub fn new(reader: Reader, wanted: Wanted) -> Self {
-        Self { reader, wanted, phase: Phase::Waiting(OpenLog::FIRST_READ) }
+    pub fn new(wanted: Wanted) -> Self {
+        Self { wanted, phase: Phase::Waiting(OpenLog::FIRST_READ) }
     }
 
-    /// The next item; waits while there is none.
-    pub fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Item> {
-        loop {
-            match &mut self.phase {
-                Phase::Following(cursor, _) => {
-                    let channels = &self.wanted.channels;
-                    return self.reader.poll(cx, |view| {
-                        // More than a portion may pass the cursor without passing the filter.
-                        match view.log.read(cursor, PORTION, clock_ms(), |frame| channels.pass(frame)) {
-                            Read::Frames(frames) => Poll::Ready(Item::Frames(frames)),
-                            Read::Gap(gap) => Poll::Ready(Item::Gap(gap)),
-                            Read::Nothing => Poll::Pending,
-                        }
-                    });
-                }
-                Phase::Waiting(ticket) | Phase::WaitingAgain(ticket) => {
-                    let ticket = *ticket;
-                    let is_final = matches!(self.phase, Phase::WaitingAgain(_));
-                    let wanted = &self.wanted;
-                    let placed = self.reader.poll(cx, |view| {
-                        if !view.has_read(ticket) {
-                            return Poll::Pending;
-                        }
-                        // A client from a node that is faster than this one: read before judging.
-                        let is_ahead =
-                            matches!(&wanted.start, Start::After(ResumePoint::After(id)) if *id > view.log.tail());
-                        Poll::Ready((is_final || !is_ahead).then(|| place(view.log, wanted)))
-                    });
-                    match placed {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(None) => {
-                            self.phase = Phase::WaitingAgain(self.reader.request_read(ReadCause::Ahead));
-                        }
-                        Poll::Ready(Some((phase, item))) => {
-                            self.phase = phase;
-                            return Poll::Ready(item);
-                        }
-                    }
-                }
+    /// Looks for what comes next, and moves past it.
+    pub fn next(&mut self, view: &View<'_>) -> Next {
+        let ticket = match &mut self.phase {
+            Phase::Following(cursor, _) => {
+                let channels = &self.wanted.channels;
+                return match view.log.read(cursor, PORTION, clock_ms(), |frame| channels.pass(frame)) {
+                    Read::Frames(frames) => Next::Item(Item::Frames(frames)),
+                    Read::Gap(gap) => Next::Item(Item::Gap(gap)),
+                    Read::Nothing => Next::Nothing,
+                };
             }
+            Phase::Waiting(ticket) | Phase::WaitingAgain(ticket) => *ticket,
+        };
+        if !view.has_read(ticket) {
+            return Next::Nothing;
         }
+        // A client from a node that is faster than this one: read before judging.
+        let is_final = matches!(self.phase, Phase::WaitingAgain(_));
+        let is_ahead = matches!(&self.wanted.start, Start::After(ResumePoint::After(id)) if *id > view.log.tail());
+        if is_ahead && !is_final {
+            return Next::ReadAgain;
+        }
+        let (phase, item) = place(view.log, &self.wanted);
+        self.phase = phase;
+        Next::Item(item)
+    }
+
+    /// Waits for a read that was asked for because of [`Next::ReadAgain`].
+    pub fn wait_for(&mut self, ticket: Ticket) {
+        self.phase = Phase::WaitingAgain(ticket);
     }
 
     /// The newest event that the client has passed, sent or filtered; `None` before it is placed.
     pub fn position(&self) -> Option<EventId> {
+        self.cursor().map(|cursor| cursor.after())
+    }
+
+    /// The cursor, once the client is placed.
+    pub fn cursor(&self) -> Option<Cursor> {
         match &self.phase {
-            Phase::Following(cursor, _) => Some(cursor.after()),
+            Phase::Following(cursor, _) => Some(*cursor),
             Phase::Waiting(_) | Phase::WaitingAgain(_) => None,
         }
+    }
+
+    /// Moves the cursor past frames that were read from it for another client.
+    pub fn pass(&mut self, to: Cursor) {
+        if let Phase::Following(cursor, _) = &mut self.phase {
+            *cursor = to;
+        }
+    }
+
+    /// Whether there is nothing after the client's cursor.
+    pub fn is_at_end(&self, view: &View<'_>) -> bool {
+        matches!(&self.phase, Phase::Following(cursor, _) if view.log.is_end(cursor))
+    }
+
+    /// The client's keepalive, when all that it has passed is sent.
+    pub fn keepalive(&self) -> Bytes {
+        block::keepalive(self.position().filter(|_| self.is_filtered()))
     }
 
     /// Whether an event was published after the client was placed.
@@ -160,10 +203,52 @@ impl Subscription {
     pub fn is_filtered(&self) -> bool {
         !self.wanted.channels.is_all()
     }
+}
+
+/// One client that reads by itself.
+#[derive(Debug)]
+pub struct Subscription {
+    reader: Reader,
+    place: Place,
+}
+
+impl Subscription {
+    /// A client of this log.
+    pub fn new(reader: Reader, wanted: Wanted) -> Self {
+        reader.add_client();
+        Self { reader, place: Place::new(wanted) }
+    }
+
+    /// The next item; waits while there is none.
+    pub fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Item> {
+        loop {
+            let place = &mut self.place;
+            let next = self.reader.poll(cx, |view| match place.next(&view) {
+                Next::Nothing => Poll::Pending,
+                next => Poll::Ready(next),
+            });
+            match next {
+                Poll::Ready(Next::Item(item)) => return Poll::Ready(item),
+                Poll::Ready(Next::ReadAgain) => self.place.wait_for(self.reader.request_read(ReadCause::Ahead)),
+                Poll::Ready(Next::Nothing) | Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The client's place.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
 
     /// See [`Reader::drain_window`].
     pub fn drain_window(&self) -> Option<Duration> {
         self.reader.drain_window()
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.reader.remove_client();
     }
 }
 

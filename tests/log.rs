@@ -34,7 +34,7 @@ fn announcement(ms: u64, seqs: std::ops::RangeInclusive<u64>) -> Announcement {
 }
 
 fn history(ms: u64, seqs: std::ops::RangeInclusive<u64>) -> History {
-    History::from_entries(frames(ms, seqs).iter().map(|frame| frame.text().clone()))
+    History::from_entries(frames(ms, seqs).iter().map(|frame| frame.shared_text()))
 }
 
 fn log_with(ms: u64, seqs: std::ops::RangeInclusive<u64>) -> Log {
@@ -322,7 +322,7 @@ fn check(steps: Vec<Step>) -> Result<(), TestCaseError> {
 fn view(floor: EventId, list: &[Frame]) -> History {
     let marker = (floor != EventId::ZERO).then(|| History::marker(floor).into());
     let is_marked = list.len() < LIMITS.history && list.first().is_none_or(|first| floor.is_followed_by(first.id()));
-    let entries = list.iter().map(|frame| frame.text().clone());
+    let entries = list.iter().map(|frame| frame.shared_text());
     History::from_entries(marker.filter(|_| is_marked).into_iter().chain(entries))
 }
 

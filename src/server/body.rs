@@ -8,6 +8,8 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::stream_body::StreamBody;
+use crate::pipeline::PipelineId;
+use crate::subscription::Wanted;
 
 /// What an answer carries.
 #[derive(Debug)]
@@ -18,8 +20,17 @@ pub(super) enum Body {
     Full(Bytes),
     /// Bytes that are told from a whole stream by nothing but their early end.
     Short(Bytes),
-    /// A stream.
+    /// A stream that is asked for; `server::connection` decides how it is carried.
+    Opening(Box<Opening>),
+    /// A stream carried by hyper.
     Stream(Box<StreamBody>),
+}
+
+/// A stream that is asked for.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) pipeline: PipelineId,
+    pub(super) wanted: Wanted,
 }
 
 impl http_body::Body for Body {
@@ -29,7 +40,7 @@ impl http_body::Body for Body {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let body = self.get_mut();
         match body {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Opening(_) => Poll::Ready(None),
             Self::Full(bytes) | Self::Short(bytes) => {
                 let bytes = std::mem::take(bytes);
                 *body = Self::Empty;
@@ -47,7 +58,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Short(_) | Self::Stream(_) => SizeHint::default(),
+            Self::Short(_) | Self::Opening(_) | Self::Stream(_) => SizeHint::default(),
         }
     }
 }

@@ -100,7 +100,7 @@ pub(super) async fn describe(node: &Node, pipeline: &PipelineId) -> Result<Respo
         pipeline: pipeline.as_str(),
         last_id: (newest != EventId::ZERO).then(|| newest.to_string()),
         events: history.frames.len(),
-        subscribers: node.hub.readers(pipeline),
+        subscribers: node.hub.clients(pipeline),
     };
     Ok(json(StatusCode::OK, serde_json::to_string(&description).unwrap_or_default()))
 }

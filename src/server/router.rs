@@ -1,7 +1,5 @@
 //! From a request's path and method to what answers it.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -9,7 +7,6 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::body::Body;
 use super::error::RequestError;
-use super::socket::ConnectionState;
 use super::{cors, history, publish, subscribe};
 use crate::node::Node;
 use crate::pipeline::{InvalidPipelineId, PipelineId};
@@ -52,13 +49,9 @@ fn pipeline(name: &str) -> Result<PipelineId, InvalidPipelineId> {
 }
 
 /// Answers a request on the public listener.
-pub(super) async fn answer(
-    node: &Arc<Node>,
-    request: Request<Incoming>,
-    connection: Arc<ConnectionState>,
-) -> Response<Body> {
+pub(super) async fn answer(node: &Node, request: Request<Incoming>) -> Response<Body> {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut response = route(node, request, connection).await.unwrap_or_else(|error| {
+    let mut response = route(node, request).await.unwrap_or_else(|error| {
         node.metrics.refused(error.refusal());
         error.response()
     });
@@ -66,11 +59,7 @@ pub(super) async fn answer(
     response
 }
 
-async fn route(
-    node: &Arc<Node>,
-    request: Request<Incoming>,
-    connection: Arc<ConnectionState>,
-) -> Result<Response<Body>, RequestError> {
+async fn route(node: &Node, request: Request<Incoming>) -> Result<Response<Body>, RequestError> {
     let route = Route::parse(request.uri().path())?;
     if request.method() == Method::OPTIONS {
         return Ok(cors::preflight(route.methods()));
@@ -83,7 +72,7 @@ async fn route(
         Route::Events(pipeline) if is_read => history::read(node, &pipeline, request.uri().query()).await,
         Route::Events(pipeline) if request.method() == Method::POST => publish::publish(node, &pipeline, request).await,
         Route::Events(pipeline) if request.method() == Method::DELETE => history::forget(node, &pipeline).await,
-        Route::Stream(pipeline) if is_read => subscribe::subscribe(node, &pipeline, &request, connection),
+        Route::Stream(pipeline) if is_read => subscribe::subscribe(node, &pipeline, &request),
         other => Err(RequestError::Method(other.methods())),
     }
 }

@@ -16,12 +16,19 @@ use tokio::time::{Sleep, sleep};
 pub(super) struct ConnectionState {
     /// Written by the socket when its deadline has passed, read when the stream is dropped.
     has_timed_out: AtomicBool,
+    /// Written by the socket: bytes wait that the peer does not take.
+    is_blocked: AtomicBool,
 }
 
 impl ConnectionState {
     /// Whether the client took nothing for too long.
     pub(super) fn has_timed_out(&self) -> bool {
         self.has_timed_out.load(Ordering::Relaxed)
+    }
+
+    /// Whether bytes wait to be written.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Ordering::Relaxed)
     }
 }
 
@@ -40,7 +47,13 @@ impl Deadline {
         Self { stream, timeout, blocked: None, state }
     }
 
+    /// The socket, for whoever goes on with it.
+    pub(super) fn into_socket(self) -> TcpStream {
+        self.stream
+    }
+
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.state.is_blocked.store(written.is_pending(), Ordering::Relaxed);
         if written.is_ready() {
             self.blocked = None;
             return written;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::socket::ConnectionState;
+use crate::block::{self, retry_line};
 use crate::drain::draw_retry;
 use crate::frame::Frame;
 use crate::metrics::{Metrics, StreamEnd};
@@ -18,8 +19,6 @@ use crate::subscription::{Item, Subscription};
 
 /// A large frame goes to hyper in pieces, so that no connection buffers a whole one.
 const PIECE_BYTES: usize = 16 << 10;
-
-const KEEPALIVE: &[u8] = b":keepalive\n\n";
 
 /// One client's stream.
 ///
@@ -112,42 +111,24 @@ impl StreamBody {
     }
 
     fn take(&mut self, item: Item) {
-        let gap = match item {
-            Item::Frames(frames) => {
-                self.blocks = frames.into_iter();
-                None
-            }
-            Item::Gap(gap) => Some(gap),
-            Item::Placed { position, gap, outcome } => {
-                self.metrics.replayed(outcome);
-                if let Some(position) = position {
-                    // Browsers take the position over without firing an event (WHATWG HTML 9.2.6).
-                    self.block = format!("id: {position}\n\n").into();
-                }
-                gap
-            }
-        };
-        if let Some(gap) = gap {
-            self.metrics.gap_told(gap.reason);
-            self.block = gap.text();
+        match item {
+            Item::Frames(frames) => self.blocks = frames.into_iter(),
+            item => self.block = item.into_block(&self.metrics).unwrap_or_default(),
         }
     }
 
     fn deliver(&mut self, frame: &Frame) {
-        let is_live = self.subscription.is_live(frame.id());
+        let is_live = self.subscription.place().is_live(frame.id());
         let lag = is_live.then(|| Duration::from_millis(clock_ms().saturating_sub(frame.id().ms)));
-        self.block = frame.text().clone();
+        self.block = frame.shared_text();
         self.metrics.delivered(self.block.len(), lag);
     }
 
-    /// A comment; for a client that wants few of the channels, with its position, so that a
-    /// reconnect does not take what the filter held back for missed.
     fn keepalive_block(&self) -> Bytes {
-        let position = self.subscription.position().filter(|_| self.subscription.is_filtered());
         // While blocks wait to be sent, the position is ahead of what the client has.
-        match position.filter(|_| self.blocks.len() == 0) {
-            Some(position) => format!("id: {position}\n:keepalive\n\n").into(),
-            None => Bytes::from_static(KEEPALIVE),
+        match self.blocks.len() {
+            0 => self.subscription.place().keepalive(),
+            _ => block::keepalive(None),
         }
     }
 
@@ -169,9 +150,4 @@ impl Drop for StreamBody {
         };
         self.metrics.stream_ended(end);
     }
-}
-
-/// A `retry:` field (WHATWG HTML 9.2.6): taken at its line's end, no blank line needed.
-pub(super) fn retry_line(delay: Duration) -> Bytes {
-    format!("retry: {}\n", delay.as_millis()).into()
 }

@@ -1,24 +1,21 @@
 //! `GET /pipelines/{pipeline}/sse`: from a request to a stream.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
 use url::form_urlencoded;
 
-use super::body::Body;
+use super::body::{Body, Opening};
 use super::error::RequestError;
-use super::socket::ConnectionState;
-use super::stream_body::{StreamBody, retry_line};
+use crate::block::retry_line;
 use crate::drain::{Phase, draw_long_retry};
 use crate::event::check_channel;
 use crate::event_id::ResumePoint;
 use crate::metrics::Refusal;
 use crate::node::Node;
 use crate::pipeline::PipelineId;
-use crate::subscription::{Channels, Start, Subscription, Wanted};
+use crate::subscription::{Channels, Start, Wanted};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -78,10 +75,9 @@ pub(super) fn count(name: &str, text: &str, limit: usize) -> Result<usize, Reque
 
 /// Opens a stream.
 pub(super) fn subscribe(
-    node: &Arc<Node>,
+    node: &Node,
     pipeline: &PipelineId,
     request: &Request<Incoming>,
-    connection: Arc<ConnectionState>,
 ) -> Result<Response<Body>, RequestError> {
     let query = Query::parse(request.uri().query(), node.rules.history)?;
     // The header wins: a browser repeats the URL when it reconnects, and knows better by then.
@@ -102,9 +98,7 @@ pub(super) fn subscribe(
         (None, None) => Start::History,
     };
     let wanted = Wanted { start, channels: query.channels };
-    let subscription = Subscription::new(node.hub.join(pipeline), wanted);
-    let body = StreamBody::new(subscription, &node.rules.stream, node.metrics.clone(), connection);
-    Ok(stream(Body::Stream(Box::new(body))))
+    Ok(stream(Body::Opening(Box::new(Opening { pipeline: pipeline.clone(), wanted }))))
 }
 
 /// Sends a client elsewhere. A status other than 200 would end its `EventSource` for good.

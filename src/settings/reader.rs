@@ -211,6 +211,21 @@ impl Reader {
         })
     }
 
+    /// A count, or `auto`.
+    pub(super) fn count_or(
+        &mut self,
+        key: &'static str,
+        default: &'static str,
+        auto: usize,
+        range: RangeInclusive<usize>,
+        help: &'static str,
+    ) -> usize {
+        self.read_plain(key, default, help, auto, |text| match text {
+            "auto" => Ok(auto),
+            text => parse_count(text, &range).map_err(|problem| format!("{problem}, or `auto`")),
+        })
+    }
+
     pub(super) fn count(
         &mut self,
         key: &'static str,
@@ -218,15 +233,7 @@ impl Reader {
         range: RangeInclusive<usize>,
         help: &'static str,
     ) -> usize {
-        self.read_plain(key, default, help, *range.start(), |text| {
-            let count =
-                text.parse().map_err(|_| format!("`{text}` is no whole number; write one such as {default}"))?;
-            if range.contains(&count) {
-                Ok(count)
-            } else {
-                Err(format!("{count} is out of range; {} to {} are possible", range.start(), range.end()))
-            }
-        })
+        self.read_plain(key, default, help, *range.start(), |text| parse_count(text, &range))
     }
 
     pub(super) fn address(&mut self, key: &'static str, default: &'static str, help: &'static str) -> SocketAddr {
@@ -307,6 +314,15 @@ impl Reader {
             check_url(text).map(|()| Some(text.to_owned())).map_err(|error| error.to_string())
         })
         .flatten()
+    }
+}
+
+fn parse_count(text: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {
+    let count = text.parse().map_err(|_| format!("`{text}` is no whole number"))?;
+    if range.contains(&count) {
+        Ok(count)
+    } else {
+        Err(format!("{count} is out of range; {} to {} are possible", range.start(), range.end()))
     }
 }
 

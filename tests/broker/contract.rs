@@ -34,8 +34,9 @@ impl Broker {
     }
 }
 
-/// Makes two tests of each function: one on the embedded store, one on Redis.
-macro_rules! on_both_stores {
+/// Makes three tests of each function: on the embedded store, on Redis, and with streams that the
+/// HTTP library carries instead of the fan-out threads.
+macro_rules! on_both_stores_and_ways {
     ($($name:ident: $options:expr;)*) => {
         mod memory {
             use super::*;
@@ -53,6 +54,14 @@ macro_rules! on_both_stores {
                 super::$name(&broker.node).await;
             })*
         }
+        mod carried_by_hyper {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let broker = Broker::start(Kind::Redis, $options.set("FANOUT__THREADS", "0")).await;
+                super::$name(&broker.node).await;
+            })*
+        }
     };
 }
 
@@ -60,7 +69,7 @@ fn defaults() -> Options {
     Options::default()
 }
 
-on_both_stores! {
+on_both_stores_and_ways! {
     an_acknowledged_id_is_a_resume_point: defaults();
     a_new_client_gets_the_newest_hundred_then_live_events: defaults();
     replay_chooses_how_much_of_the_past: defaults();
@@ -126,6 +135,8 @@ async fn replay_chooses_how_much_of_the_past(node: &Node) {
     // A resume point says better what is wanted than replay=, which a browser repeats.
     let mut resumed = node.open_with("p", "?replay=0", Some(&ids[17])).await;
     assert_eq!(resumed.numbers(2).await, [19, 20]);
+    eventually("all are placed", || async { node.metric("pipecast_replays_total{outcome=\"history\"}").await == 3.0 })
+        .await;
     node.publish_numbers("p", 21..=21).await;
     assert_eq!(live.numbers(1).await, [21]);
     for bad in ["101", "-1", "x", "", "1.0", "99999999999999999999"] {

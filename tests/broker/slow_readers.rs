@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::node::{Node, Options};
+use crate::support::node::{Node, both_ways};
 use crate::support::raw::Raw;
 use crate::support::{eventually, seq};
 
@@ -15,12 +15,17 @@ async fn publish_large(node: &Node, numbers: std::ops::RangeInclusive<u64>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_gets_a_gap_and_a_fast_one_everything() {
-    let node = Options::default().set("HISTORY__LIMIT", "10").start().await;
-    let mut slow = Raw::connect_narrow(&node, 16 << 10);
+    for way in both_ways() {
+        a_slow_reader_gets_a_gap(&way.set("HISTORY__LIMIT", "10").start().await).await;
+    }
+}
+
+async fn a_slow_reader_gets_a_gap(node: &Node) {
+    let mut slow = Raw::connect_narrow(node, 16 << 10);
     slow.get("/pipelines/p/sse").await;
     slow.read_until("retry: ").await;
     let mut fast = node.open("p", "").await;
-    publish_large(&node, 1..=150).await;
+    publish_large(node, 1..=150).await;
     let events = fast.take(150).await;
     assert!(events.iter().zip(1..).all(|(event, n)| seq(&event.id) == n && event.event == "large"));
 
@@ -43,16 +48,22 @@ async fn a_slow_reader_gets_a_gap_and_a_fast_one_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_takes_nothing_is_closed_with_little_unsent() {
+    for way in both_ways() {
+        let options = way.set("STREAM__WRITE_TIMEOUT", "1s").set("HISTORY__LIMIT", "10");
+        a_reader_that_takes_nothing_is_closed(&options.start().await).await;
+    }
+}
+
+async fn a_reader_that_takes_nothing_is_closed(node: &Node) {
     const NARROW: usize = 8 << 10;
-    let node = Options::default().set("STREAM__WRITE_TIMEOUT", "1s").set("HISTORY__LIMIT", "10").start().await;
-    let mut stuck: Vec<_> = (0..50).map(|_| Raw::connect_narrow(&node, NARROW)).collect();
+    let mut stuck: Vec<_> = (0..50).map(|_| Raw::connect_narrow(node, NARROW)).collect();
     for raw in &mut stuck {
         raw.get("/pipelines/p/sse").await;
         raw.read_until("retry: ").await;
     }
     let mut fast = node.open("p", "").await;
     let memory_before = node.metric("process_resident_memory_bytes").await;
-    publish_large(&node, 1..=300).await;
+    publish_large(node, 1..=300).await;
     fast.take(300).await;
     let grown = node.metric("process_resident_memory_bytes").await - memory_before;
     assert!(grown < 64e6, "{grown} bytes more for 50 stuck readers of 20 MB");
@@ -66,6 +77,6 @@ async fn a_reader_that_takes_nothing_is_closed_with_little_unsent() {
         let received = raw.read_to_end().await;
         assert!(received < (256 << 10) + 8 * NARROW, "{received} bytes had been sent to one that takes nothing");
     }
-    publish_large(&node, 301..=301).await;
+    publish_large(node, 301..=301).await;
     assert_eq!(seq(&fast.next().await.id), 301);
 }

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::support::eventually;
-use crate::support::node::{Node, Options};
+use crate::support::node::{Node, Options, both_ways};
 use crate::support::raw::Raw;
 
 async fn streams(node: &Node, count: usize) -> Vec<Raw> {
@@ -28,11 +28,16 @@ fn last_retry(body: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_leaves_in_order_and_spreads_the_ends_of_its_streams() {
-    let options = Options::default().set("DRAIN__LEAD", "2s").set("DRAIN__WINDOW", "2s");
-    let mut node = options.start().await;
-    let mut open = streams(&node, 40).await;
+    for way in both_ways() {
+        let options = way.set("DRAIN__LEAD", "2s").set("DRAIN__WINDOW", "2s");
+        a_node_leaves_in_order(&mut options.start().await).await;
+    }
+}
+
+async fn a_node_leaves_in_order(node: &mut Node) {
+    let mut open = streams(node, 40).await;
     node.publish("p", "a", json!(1)).await;
-    let mut kept_alive = Raw::connect(&node).await;
+    let mut kept_alive = Raw::connect(node).await;
     kept_alive.get("/pipelines/p").await;
     kept_alive.read_until("}\n").await;
 
@@ -46,7 +51,7 @@ async fn a_node_leaves_in_order_and_spreads_the_ends_of_its_streams() {
     assert_eq!(node.admin_status("/livez").await, Some(StatusCode::OK));
     // Publishing goes on; new streams are sent elsewhere in a way that EventSource survives.
     node.publish("p", "a", json!(2)).await;
-    let mut sent_away = Raw::connect(&node).await;
+    let mut sent_away = Raw::connect(node).await;
     sent_away.get("/pipelines/p/sse").await;
     sent_away.read_to_end().await;
     assert!(sent_away.text().starts_with("HTTP/1.1 200 ") && !sent_away.text().contains("ontent-length"));
@@ -119,14 +124,16 @@ async fn a_second_signal_ends_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_at_the_terminal_does_not_wait() {
-    let mut node = Node::embedded().await;
-    let mut open = streams(&node, 5).await;
-    node.signal("INT");
-    for raw in &mut open {
-        raw.read_to_end().await;
-        last_retry(&raw.body_text());
+    for way in both_ways() {
+        let mut node = way.start().await;
+        let mut open = streams(&node, 5).await;
+        node.signal("INT");
+        for raw in &mut open {
+            raw.read_to_end().await;
+            last_retry(&raw.body_text());
+        }
+        assert_eq!(node.exit().await.code(), Some(0));
     }
-    assert_eq!(node.exit().await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

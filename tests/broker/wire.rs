@@ -6,13 +6,18 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::eventually;
-use crate::support::node::{Node, Options};
+use crate::support::node::{Node, Options, both_ways};
 use crate::support::raw::Raw;
 
 #[tokio::test]
 async fn a_stream_opens_at_once_with_the_promised_head() {
-    let node = Node::embedded().await;
-    let mut raw = Raw::connect(&node).await;
+    for way in both_ways() {
+        a_stream_opens_at_once_with_the_promised_head_on(&way.start().await).await;
+    }
+}
+
+async fn a_stream_opens_at_once_with_the_promised_head_on(node: &Node) {
+    let mut raw = Raw::connect(node).await;
     raw.get("/pipelines/p/sse").await;
     raw.read_until("retry: ").await;
     let text = raw.read_until("\n\r\n").await;
@@ -35,10 +40,15 @@ async fn a_stream_opens_at_once_with_the_promised_head() {
 
 #[tokio::test]
 async fn retry_is_drawn_anew_for_each_stream() {
-    let node = Node::embedded().await;
+    for way in both_ways() {
+        retry_is_drawn_anew_for_each_stream_on(&way.start().await).await;
+    }
+}
+
+async fn retry_is_drawn_anew_for_each_stream_on(node: &Node) {
     let mut drawn = HashSet::new();
     for _ in 0..20 {
-        let mut raw = Raw::connect(&node).await;
+        let mut raw = Raw::connect(node).await;
         raw.get("/pipelines/p/sse").await;
         raw.read_until("retry: ").await;
         raw.read_until("\n\r\n").await;
@@ -52,9 +62,14 @@ async fn retry_is_drawn_anew_for_each_stream() {
 
 #[tokio::test]
 async fn a_frame_is_exactly_three_lines_and_a_blank_one() {
-    let node = Node::embedded().await;
+    for way in both_ways() {
+        a_frame_is_exactly_three_lines_and_a_blank_one_on(&way.start().await).await;
+    }
+}
+
+async fn a_frame_is_exactly_three_lines_and_a_blank_one_on(node: &Node) {
     let id = node.publish("p", "names", json!({"name": "Obi Wan"})).await;
-    let mut raw = Raw::connect(&node).await;
+    let mut raw = Raw::connect(node).await;
     raw.get("/pipelines/p/sse").await;
     raw.read_until("\n\n").await;
     let body = raw.body_text();
@@ -65,10 +80,15 @@ async fn a_frame_is_exactly_three_lines_and_a_blank_one() {
 
 #[tokio::test]
 async fn the_position_block_comes_only_where_it_belongs() {
-    let node = Node::embedded().await;
+    for way in both_ways() {
+        the_position_block_comes_only_where_it_belongs_on(&way.start().await).await;
+    }
+}
+
+async fn the_position_block_comes_only_where_it_belongs_on(node: &Node) {
     let id = node.publish("p", "a", json!(1)).await;
     let opening = async |query: &str, header: &str| {
-        let mut raw = Raw::connect(&node).await;
+        let mut raw = Raw::connect(node).await;
         raw.send(format!("GET /pipelines/p/sse{query} HTTP/1.1\r\nHost: x\r\n{header}\r\n")).await;
         raw.read_until("\n\n\r\n").await;
         let body = raw.body_text();
@@ -84,9 +104,14 @@ async fn the_position_block_comes_only_where_it_belongs() {
 
 #[tokio::test]
 async fn http_1_0_gets_the_same_frames_unchunked() {
-    let node = Node::embedded().await;
+    for way in both_ways() {
+        http_1_0_gets_the_same_frames_unchunked_on(&way.start().await).await;
+    }
+}
+
+async fn http_1_0_gets_the_same_frames_unchunked_on(node: &Node) {
     let id = node.publish("p", "a", json!(1)).await;
-    let mut raw = Raw::connect(&node).await;
+    let mut raw = Raw::connect(node).await;
     raw.send("GET /pipelines/p/sse HTTP/1.0\r\n\r\n").await;
     let text = raw.read_until("data: 1\n\n").await;
     assert!(!text.to_lowercase().contains("transfer-encoding"), "{text}");
@@ -247,8 +272,13 @@ async fn half_sent_requests_are_let_go_while_others_are_served() {
 
 #[tokio::test]
 async fn requests_follow_each_other_on_one_connection() {
-    let node = Node::embedded().await;
-    let mut raw = Raw::connect(&node).await;
+    for way in both_ways() {
+        requests_follow_each_other_on_one_connection_on(&way.start().await).await;
+    }
+}
+
+async fn requests_follow_each_other_on_one_connection_on(node: &Node) {
+    let mut raw = Raw::connect(node).await;
     let body = json!({"channel": "a", "payload": 1}).to_string();
     let request = format!(
         "POST /pipelines/p/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -264,8 +294,13 @@ async fn requests_follow_each_other_on_one_connection() {
 
 #[tokio::test]
 async fn a_client_that_leaves_is_noticed() {
-    let node = Node::embedded().await;
-    let mut raw = Raw::connect(&node).await;
+    for way in both_ways() {
+        a_client_that_leaves_is_noticed_on(&way.start().await).await;
+    }
+}
+
+async fn a_client_that_leaves_is_noticed_on(node: &Node) {
+    let mut raw = Raw::connect(node).await;
     raw.get("/pipelines/p/sse").await;
     raw.read_until("retry: ").await;
     assert_eq!(node.metric("pipecast_connections").await, 1.0);

@@ -12,6 +12,11 @@ use serde_json::{Value, json};
 use super::stream::Stream;
 use super::{PATIENCE, eventually, http};
 
+/// The two ways in which streams are carried: by fan-out threads, and by the HTTP library.
+pub fn both_ways() -> [Options; 2] {
+    [Options::default().set("FANOUT__THREADS", "2"), Options::default().set("FANOUT__THREADS", "0")]
+}
+
 /// A running node; killed when dropped.
 pub struct Node {
     child: Child,

@@ -1,0 +1,138 @@
+//! Fan-out: streams over plain HTTP/1.1 sockets, written by a few threads of their own.
+//!
+//! A connection costs an entry in a slab: no task, no timer, no buffer. One wake-up a pipeline and
+//! thread serves all of the pipeline's connections there; each takes all frames since its cursor in
+//! one vectored write. Nothing here parses requests; see `server::connection` for how a socket gets here.
+
+mod client;
+mod group;
+mod inbox;
+mod serve;
+mod thread;
+mod timers;
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::pipeline::PipelineId;
+use crate::settings::StreamSettings;
+use crate::subscription::Wanted;
+use inbox::Inbox;
+use thread::Thread;
+
+/// How a stream's bytes are put on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// HTTP/1.1: chunks.
+    Chunked,
+    /// HTTP/1.0: as they are; the end of the connection is the end.
+    Plain,
+}
+
+/// A socket on which a stream begins.
+#[derive(Debug)]
+pub struct Handover {
+    /// The socket; its request was read, and nothing of the answer is written.
+    pub socket: TcpStream,
+    /// The answer's head.
+    pub head: Bytes,
+    /// How the body is written.
+    pub framing: Framing,
+    /// The pipeline to read.
+    pub pipeline: PipelineId,
+    /// What of it.
+    pub wanted: Wanted,
+}
+
+/// What all threads share.
+#[derive(Debug)]
+struct Shared {
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+    stream: StreamSettings,
+    /// Streams handed over and not ended yet.
+    open: AtomicUsize,
+    /// Told when a stream ends.
+    ended: Notify,
+}
+
+/// The fan-out threads.
+#[derive(Debug)]
+pub struct Fanout {
+    shared: Arc<Shared>,
+    inboxes: Vec<Arc<Inbox>>,
+    threads: Vec<JoinHandle<()>>,
+    turn: AtomicUsize,
+}
+
+impl Fanout {
+    /// Starts so many threads; with none, [`Fanout::hand_over`] must not be called.
+    ///
+    /// # Errors
+    /// When the system has no more threads or file descriptors.
+    pub fn start(count: usize, hub: Arc<Hub>, metrics: Arc<Metrics>, stream: StreamSettings) -> io::Result<Self> {
+        let shared = Arc::new(Shared { hub, metrics, stream, open: AtomicUsize::new(0), ended: Notify::new() });
+        let (mut inboxes, mut threads) = (Vec::new(), Vec::new());
+        for number in 0..count {
+            let thread = Thread::new(shared.clone())?;
+            inboxes.push(thread.inbox());
+            threads.push(std::thread::Builder::new().name(format!("fanout-{number}")).spawn(move || thread.run())?);
+        }
+        Ok(Self { shared, inboxes, threads, turn: AtomicUsize::new(0) })
+    }
+
+    /// Whether there are threads to hand sockets to.
+    pub fn is_on(&self) -> bool {
+        !self.inboxes.is_empty()
+    }
+
+    /// Gives a socket to one of the threads.
+    pub fn hand_over(&self, handover: Handover) {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        // In turn, past a thread that ended by a fault of ours: its clients are cut off and come to the others.
+        let living = (turn..turn + self.threads.len())
+            .map(|turn| turn % self.threads.len())
+            .find(|number| !self.threads[*number].is_finished());
+        match living {
+            Some(number) => {
+                self.shared.open.fetch_add(1, Ordering::SeqCst);
+                self.shared.metrics.stream_opened();
+                self.inboxes[number].add(handover);
+            }
+            None => tracing::error!("no fan-out thread is left; restart this node"),
+        }
+    }
+
+    /// Waits until no stream is open. Cancel safe.
+    pub async fn emptied(&self) {
+        loop {
+            let ended = self.shared.ended.notified();
+            if self.shared.open.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            // Looks again now and then: a notice between the look and the wait is kept for one waiter only.
+            let _ = tokio::time::timeout(Duration::from_millis(100), ended).await;
+        }
+    }
+}
+
+impl Drop for Fanout {
+    fn drop(&mut self) {
+        for inbox in &self.inboxes {
+            inbox.stop();
+        }
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}

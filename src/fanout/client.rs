@@ -1,0 +1,187 @@
+//! One client of a fan-out thread: a socket, a place in the log, and what the socket did not take yet.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+use mio::net::TcpStream;
+
+use super::Framing;
+use super::timers::ClientKey;
+use crate::frame::{Frame, wrap};
+use crate::metrics::StreamEnd;
+use crate::subscription::Place;
+
+/// Parts in one vectored write; a reader takes fewer frames at a time.
+const MAX_PARTS: usize = 40;
+
+/// Bytes that a client sends after its request, read and thrown away at one go.
+const DISCARDED: usize = 4096;
+
+/// The chunk that ends a body.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    socket: TcpStream,
+    framing: Framing,
+    /// Where it stands in the pipeline.
+    pub(super) place: Place,
+    /// This client's number on its thread.
+    pub(super) number: u64,
+    /// Its group, and its index among the group's members.
+    pub(super) group: usize,
+    pub(super) member: usize,
+    /// There only while the socket takes nothing: idle clients have no buffer.
+    unsent: Option<Box<Unsent>>,
+    /// Why the stream ends by itself, once it does.
+    pub(super) end: Option<StreamEnd>,
+    /// Whether there is more to read than was thrown away at one go.
+    pub(super) has_input: bool,
+}
+
+#[derive(Debug)]
+struct Unsent {
+    parts: Vec<Bytes>,
+    /// When the socket last took something.
+    since: Instant,
+}
+
+/// What a write came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sent {
+    /// All of it is the kernel's.
+    All,
+    /// The socket takes no more; it tells when it does.
+    Blocked,
+    /// The connection is no more.
+    Gone,
+}
+
+impl Client {
+    pub(super) fn new(socket: TcpStream, framing: Framing, place: Place, key: ClientKey, group: usize) -> Self {
+        Self { socket, framing, place, number: key.number, group, member: 0, unsent: None, end: None, has_input: false }
+    }
+
+    pub(super) fn socket(&mut self) -> &mut TcpStream {
+        &mut self.socket
+    }
+
+    /// Since when the socket takes nothing, if it does not.
+    pub(super) fn blocked_since(&self) -> Option<Instant> {
+        self.unsent.as_ref().map(|unsent| unsent.since)
+    }
+
+    /// A frame as it is sent to this client.
+    pub(super) fn framed(&self, frame: &Frame) -> Bytes {
+        match self.framing {
+            Framing::Chunked => frame.chunk().clone(),
+            Framing::Plain => frame.shared_text(),
+        }
+    }
+
+    /// Any other block as it is sent to this client.
+    pub(super) fn framed_text(&self, text: &[u8]) -> Bytes {
+        match self.framing {
+            Framing::Chunked => wrap(text).0,
+            Framing::Plain => Bytes::copy_from_slice(text),
+        }
+    }
+
+    /// What ends the body after the last block.
+    pub(super) fn last_part(&self) -> Bytes {
+        match self.framing {
+            Framing::Chunked => Bytes::from_static(LAST_CHUNK),
+            Framing::Plain => Bytes::new(),
+        }
+    }
+
+    /// Sends `parts`, in one call if the socket takes them. Not while the client is blocked.
+    pub(super) fn send(&mut self, parts: &[Bytes], now: Instant) -> Sent {
+        match write(&mut self.socket, parts) {
+            Ok(None) => Sent::All,
+            Ok(Some((index, offset))) => {
+                let mut parts = parts[index..].to_vec();
+                parts[0].advance(offset);
+                self.unsent = Some(Box::new(Unsent { parts, since: now }));
+                Sent::Blocked
+            }
+            Err(_) => Sent::Gone,
+        }
+    }
+
+    /// Sends what the socket did not take before.
+    pub(super) fn flush(&mut self, now: Instant) -> Sent {
+        let Some(mut unsent) = self.unsent.take() else {
+            return Sent::All;
+        };
+        match write(&mut self.socket, &unsent.parts) {
+            Ok(None) => Sent::All,
+            Ok(Some((index, offset))) => {
+                if index > 0 || offset > 0 {
+                    unsent.since = now;
+                }
+                unsent.parts.drain(..index);
+                unsent.parts[0].advance(offset);
+                self.unsent = Some(unsent);
+                Sent::Blocked
+            }
+            Err(_) => Sent::Gone,
+        }
+    }
+
+    /// Reads what the client sent after its request and throws it away, a little at a time: a
+    /// client that floods us is slowed down by its own kernel.
+    pub(super) fn discard_input(&mut self) -> Sent {
+        let mut buffer = [0; DISCARDED];
+        match self.socket.read(&mut buffer) {
+            Ok(0) => Sent::Gone,
+            Ok(length) => {
+                self.has_input = length == DISCARDED;
+                Sent::All
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.has_input = false;
+                Sent::All
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.has_input = true;
+                Sent::All
+            }
+            Err(_) => Sent::Gone,
+        }
+    }
+
+    /// Tells the client that nothing more comes.
+    pub(super) fn shut_down(&mut self) {
+        // It may have gone first.
+        let _ = self.socket.shutdown(std::net::Shutdown::Write);
+    }
+}
+
+/// Writes parts until all are written or the socket takes no more; then where it stopped: a part, and an offset in it.
+fn write(socket: &mut TcpStream, parts: &[Bytes]) -> io::Result<Option<(usize, usize)>> {
+    let (mut index, mut offset) = (0, 0);
+    while index < parts.len() {
+        let mut slices = [IoSlice::new(&[]); MAX_PARTS];
+        let mut count = 0;
+        for (slice, part) in slices.iter_mut().zip(&parts[index..]) {
+            *slice = IoSlice::new(if count == 0 { &part[offset..] } else { part });
+            count += 1;
+        }
+        let mut written = match socket.write_vectored(&slices[..count]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Some((index, offset))),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        while index < parts.len() && written >= parts[index].len() - offset {
+            written -= parts[index].len() - offset;
+            (index, offset) = (index + 1, 0);
+        }
+        offset += written;
+    }
+    Ok(None)
+}

@@ -1,0 +1,76 @@
+//! What other threads put before a fan-out thread: new sockets, and pipelines that have something new.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Wake;
+
+use mio::Waker;
+use parking_lot::Mutex;
+
+use super::Handover;
+
+/// A fan-out thread's letter box.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    /// Wakes the thread's poll.
+    waker: Waker,
+    /// The thread has been woken and has not looked yet: waking it again would be a system call for nothing.
+    is_told: AtomicBool,
+    /// Written by anyone, emptied by the thread.
+    letters: Mutex<Letters>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    /// Sockets to take over.
+    pub(super) handovers: Vec<Handover>,
+    /// Groups whose log has changed.
+    pub(super) changed: Vec<usize>,
+    /// The thread is to end.
+    pub(super) is_stop: bool,
+}
+
+impl Inbox {
+    pub(super) fn new(waker: Waker) -> Self {
+        Self { waker, is_told: AtomicBool::new(false), letters: Mutex::default() }
+    }
+
+    pub(super) fn add(&self, handover: Handover) {
+        self.letters.lock().handovers.push(handover);
+        self.tell();
+    }
+
+    pub(super) fn stop(&self) {
+        self.letters.lock().is_stop = true;
+        self.tell();
+    }
+
+    /// Takes all letters.
+    pub(super) fn empty(&self) -> Letters {
+        // Before the letters are taken: one that comes in between tells again, for nothing at worst.
+        self.is_told.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *self.letters.lock())
+    }
+
+    fn tell(&self) {
+        if !self.is_told.swap(true, Ordering::SeqCst)
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!(%error, "a fan-out thread could not be woken");
+        }
+    }
+}
+
+/// Wakes a thread for one of its groups.
+#[derive(Debug)]
+pub(super) struct GroupWaker {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) group: usize,
+}
+
+impl Wake for GroupWaker {
+    fn wake(self: Arc<Self>) {
+        self.inbox.letters.lock().changed.push(self.group);
+        self.inbox.tell();
+    }
+}

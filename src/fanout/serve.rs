@@ -1,0 +1,152 @@
+//! What clients are given: passes over a pipeline's clients, and one client's turn.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::client::{Client, Sent};
+use super::group::LastRead;
+use super::thread::Thread;
+use super::timers::{ClientKey, Deadline};
+use crate::frame::Frame;
+use crate::metrics::{Deliveries, ReadCause, StreamEnd};
+use crate::store::memory::clock_ms;
+use crate::subscription::{Item, Next};
+
+/// Portions that one client gets in a row while it catches up.
+const PORTIONS: usize = 4;
+
+impl Thread {
+    /// Serves members of a group; returns how many writes are left of the slice.
+    pub(super) fn go_on_with_pass(&mut self, entry: usize, mut left: usize, now: Instant) -> usize {
+        loop {
+            let Some(group) = self.groups.get_mut(entry) else { return left };
+            let Some(position) = group.position else { return left };
+            let Some(member) = group.members.get(position).copied() else {
+                group.position = None;
+                group.last_read = None;
+                if std::mem::take(&mut group.is_changed) {
+                    self.begin_pass(entry);
+                }
+                return left;
+            };
+            if left == 0 {
+                self.passes.push_back(entry);
+                return 0;
+            }
+            let client = &self.clients[member];
+            // A blocked socket waits for its own word, and for nothing else.
+            if client.blocked_since().is_none() {
+                left -= 1;
+                self.serve(ClientKey { entry: member, number: client.number }, now);
+            }
+            // A member that is gone has left its place to another one.
+            if let Some(group) = self.groups.get_mut(entry)
+                && group.members.get(position) == Some(&member)
+            {
+                group.position = Some(position + 1);
+            }
+        }
+    }
+
+    /// Gives a client what it lacks, for some portions.
+    pub(super) fn serve(&mut self, key: ClientKey, now: Instant) {
+        let entry = key.entry;
+        if self.clients[entry].blocked_since().is_some() {
+            let sent = self.clients[entry].flush(now);
+            if !self.has_sent(entry, sent) {
+                return;
+            }
+        }
+        if self.clients[entry].end.is_some() {
+            self.finish(entry, now);
+            return;
+        }
+        for _ in 0..PORTIONS {
+            let Some(portion) = self.next_portion(entry) else { return };
+            if !portion.parts.is_empty() && !self.send(entry, &portion.parts, now) {
+                return;
+            }
+            if portion.is_last {
+                return;
+            }
+        }
+        self.busy.push_back(key);
+    }
+
+    /// What comes next for a client; `None` when nothing does.
+    pub(super) fn next_portion(&mut self, entry: usize) -> Option<Portion> {
+        let client = &mut self.clients[entry];
+        let group = &mut self.groups[client.group];
+        let shared_read = group
+            .last_read
+            .as_ref()
+            .filter(|read| client.place.cursor() == Some(read.from) && !client.place.is_filtered());
+        if let Some(read) = shared_read {
+            client.place.pass(read.to);
+            let parts = deliver(&mut self.deliveries, client, &read.frames);
+            return Some(Portion { parts, is_last: read.is_last });
+        }
+        let from = client.place.cursor();
+        let (next, is_last) = group.reader.look(|view| {
+            let next = client.place.next(&view);
+            (next, client.place.is_at_end(&view))
+        });
+        match next {
+            Next::Nothing => None,
+            Next::ReadAgain => {
+                let ticket = group.reader.request_read(ReadCause::Ahead);
+                client.place.wait_for(ticket);
+                None
+            }
+            Next::Item(Item::Frames(frames)) => {
+                let parts = deliver(&mut self.deliveries, client, &frames);
+                if let (Some(from), Some(to), false) = (from, client.place.cursor(), client.place.is_filtered()) {
+                    group.last_read = Some(LastRead { from, to, frames, is_last });
+                }
+                Some(Portion { parts, is_last })
+            }
+            Next::Item(item) => {
+                let block = item.into_block(&self.shared.metrics);
+                let parts = block.map(|text| client.framed_text(&text)).into_iter().collect();
+                Some(Portion { parts, is_last })
+            }
+        }
+    }
+
+    /// Sends parts to a client that is not blocked. Whether it may be sent more.
+    pub(super) fn send(&mut self, entry: usize, parts: &[Bytes], now: Instant) -> bool {
+        let client = &mut self.clients[entry];
+        let sent = client.send(parts, now);
+        if sent == Sent::Blocked {
+            let key = ClientKey { entry, number: client.number };
+            self.timers.at(now + self.shared.stream.write_timeout, key, Deadline::Write);
+        }
+        self.has_sent(entry, sent)
+    }
+
+    fn has_sent(&mut self, entry: usize, sent: Sent) -> bool {
+        if sent == Sent::Gone {
+            self.close(entry, StreamEnd::Client);
+        }
+        sent == Sent::All
+    }
+}
+
+/// What a client is sent at one go.
+pub(super) struct Portion {
+    pub(super) parts: Vec<Bytes>,
+    /// Whether there was nothing after it. What comes later wakes the group.
+    is_last: bool,
+}
+
+/// Counts frames as delivered to a client, and gives them as it gets them.
+fn deliver(deliveries: &mut Deliveries, client: &Client, frames: &[Frame]) -> Vec<Bytes> {
+    let now_ms = clock_ms();
+    for frame in frames {
+        let is_live = client.place.is_live(frame.id());
+        let lag = is_live.then(|| Duration::from_millis(now_ms.saturating_sub(frame.id().ms)));
+        deliveries.add(frame.text().len(), lag);
+    }
+    frames.iter().map(|frame| client.framed(frame)).collect()
+}

@@ -1,0 +1,306 @@
+//! A fan-out thread: one loop over sockets, pipelines and timers.
+//!
+//! Work is done in slices of a few writes, so that a pass over a busy pipeline's readers holds up
+//! neither other pipelines nor new connections for longer than that.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+
+use super::client::{Client, Sent};
+use super::group::Group;
+use super::inbox::Inbox;
+use super::timers::{ClientKey, Deadline, Timers};
+use super::{Handover, Shared};
+use crate::block::retry_line;
+use crate::drain::draw_retry;
+use crate::metrics::{Deliveries, StreamEnd};
+use crate::pipeline::PipelineId;
+use crate::subscription::Place;
+
+/// Writes between two looks at what else there is.
+const SLICE: usize = 64;
+
+const WAKE: Token = Token(usize::MAX);
+
+pub(super) struct Thread {
+    pub(super) shared: Arc<Shared>,
+    poll: Poll,
+    inbox: Arc<Inbox>,
+    pub(super) clients: Slab<Client>,
+    pub(super) groups: Slab<Group>,
+    by_pipeline: HashMap<PipelineId, usize>,
+    /// Groups with a pass under way, each served for a slice in turn.
+    pub(super) passes: VecDeque<usize>,
+    /// Clients with more to do by themselves: sockets that take bytes again, and those that catch up.
+    pub(super) busy: VecDeque<ClientKey>,
+    pub(super) timers: Timers,
+    pub(super) deliveries: Deliveries,
+    next_number: u64,
+    is_draining: bool,
+}
+
+impl Thread {
+    pub(super) fn new(shared: Arc<Shared>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let inbox = Arc::new(Inbox::new(Waker::new(poll.registry(), WAKE)?));
+        let timers = Timers::new(shared.stream.keepalive, Instant::now());
+        let deliveries = shared.metrics.deliveries();
+        Ok(Self {
+            shared,
+            poll,
+            inbox,
+            clients: Slab::new(),
+            groups: Slab::new(),
+            by_pipeline: HashMap::new(),
+            passes: VecDeque::new(),
+            busy: VecDeque::new(),
+            timers,
+            deliveries,
+            next_number: 0,
+            is_draining: false,
+        })
+    }
+
+    pub(super) fn inbox(&self) -> Arc<Inbox> {
+        self.inbox.clone()
+    }
+
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let is_working = !self.passes.is_empty() || !self.busy.is_empty();
+            let wait = match is_working {
+                true => Some(Duration::ZERO),
+                false => self.timers.wait(Instant::now(), !self.clients.is_empty()),
+            };
+            match self.poll.poll(&mut events, wait) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    tracing::error!(%error, "a fan-out thread cannot wait for its sockets and ends");
+                    return;
+                }
+            }
+            for event in &events {
+                if event.token() != WAKE {
+                    self.hear(event);
+                }
+            }
+            if self.read_letters().is_break() {
+                return;
+            }
+            self.keep_time();
+            self.work();
+            self.deliveries.flush();
+        }
+    }
+
+    /// What a socket has to say.
+    fn hear(&mut self, event: &mio::event::Event) {
+        let entry = event.token().0;
+        let Some(client) = self.clients.get_mut(entry) else { return };
+        // Half closed is gone: nobody would read what is sent.
+        let mut is_gone = event.is_error() || event.is_read_closed() || event.is_write_closed();
+        if !is_gone && event.is_readable() {
+            is_gone = client.discard_input() == Sent::Gone;
+        }
+        if is_gone {
+            self.close(entry, StreamEnd::Client);
+        } else if event.is_writable() && client.blocked_since().is_some() {
+            self.busy.push_back(ClientKey { entry, number: client.number });
+        }
+    }
+
+    fn read_letters(&mut self) -> std::ops::ControlFlow<()> {
+        let letters = self.inbox.empty();
+        if letters.is_stop {
+            return std::ops::ControlFlow::Break(());
+        }
+        for handover in letters.handovers {
+            self.admit(handover);
+        }
+        for group in letters.changed {
+            self.begin_pass(group);
+        }
+        if !self.is_draining
+            && let Some(window) = self.shared.hub.drain_window()
+        {
+            self.is_draining = true;
+            let now = Instant::now();
+            for (entry, client) in &self.clients {
+                let moment = now + window.mul_f64(rand::random_range(0.0..=1.0));
+                self.timers.at(moment, ClientKey { entry, number: client.number }, Deadline::End);
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    fn admit(&mut self, handover: Handover) {
+        let Handover { socket, head, framing, pipeline, wanted } = handover;
+        let now = Instant::now();
+        let group = self.group(&pipeline);
+        self.next_number += 1;
+        let entry = self.clients.vacant_key();
+        let key = ClientKey { entry, number: self.next_number };
+        let socket = mio::net::TcpStream::from_std(socket);
+        let mut client = Client::new(socket, framing, Place::new(wanted), key, group);
+        client.member = self.groups[group].members.len();
+        self.groups[group].members.push(entry);
+        self.groups[group].reader.add_client();
+        let mut opening = vec![head, client.framed_text(&retry_line(draw_retry()))];
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = self.poll.registry().register(client.socket(), Token(entry), interest);
+        self.clients.insert(client);
+        if registered.is_err() {
+            self.close(entry, StreamEnd::Client);
+            return;
+        }
+        self.timers.keep_alive(key);
+        if let Some(age) = self.shared.stream.max_age {
+            self.timers.at(now + age.mul_f64(rand::random_range(0.8..=1.0)), key, Deadline::End);
+        }
+        if self.is_draining {
+            self.timers.at(now, key, Deadline::End);
+        }
+        // With the first of the history, where it is known: one call for all of it.
+        if let Some(portion) = self.next_portion(entry) {
+            opening.extend(portion.parts);
+        }
+        if self.send(entry, &opening, now) {
+            self.busy.push_back(key);
+        }
+    }
+
+    fn group(&mut self, pipeline: &PipelineId) -> usize {
+        if let Some(group) = self.by_pipeline.get(pipeline) {
+            return *group;
+        }
+        let entry = self.groups.vacant_key();
+        let reader = self.shared.hub.join(pipeline);
+        self.groups.insert(Group::new(reader, &self.inbox, entry));
+        self.by_pipeline.insert(pipeline.clone(), entry);
+        entry
+    }
+
+    pub(super) fn begin_pass(&mut self, entry: usize) {
+        let Some(group) = self.groups.get_mut(entry) else { return };
+        if group.position.is_some() {
+            group.is_changed = true;
+            return;
+        }
+        group.watch();
+        group.last_read = None;
+        group.position = Some(0);
+        self.passes.push_back(entry);
+    }
+
+    /// One slice of work.
+    fn work(&mut self) {
+        let mut left = SLICE;
+        let now = Instant::now();
+        for _ in 0..self.busy.len().min(SLICE) {
+            let Some(key) = self.busy.pop_front() else { break };
+            if self.is_there(key) {
+                self.serve(key, now);
+                left = left.saturating_sub(1);
+            }
+        }
+        while left > 0
+            && let Some(entry) = self.passes.pop_front()
+        {
+            left = self.go_on_with_pass(entry, left, now);
+        }
+    }
+
+    fn keep_time(&mut self) {
+        let now = Instant::now();
+        let clients = &self.clients;
+        let is_there = |key: ClientKey| clients.get(key.entry).is_some_and(|client| client.number == key.number);
+        if let Some(due) = self.timers.tick(now, is_there) {
+            for key in due {
+                self.keep_alive(key, now);
+            }
+        }
+        while let Some((key, deadline)) = self.timers.due(now) {
+            if !self.is_there(key) {
+                continue;
+            }
+            match deadline {
+                Deadline::End => self.end(key, now),
+                Deadline::Write => self.check_blocked(key, now),
+            }
+        }
+    }
+
+    fn keep_alive(&mut self, key: ClientKey, now: Instant) {
+        let Some(client) = self.clients.get_mut(key.entry) else { return };
+        if client.has_input && client.discard_input() == Sent::Gone {
+            self.close(key.entry, StreamEnd::Client);
+            return;
+        }
+        if client.blocked_since().is_none() && client.end.is_none() {
+            let block = client.framed_text(&client.place.keepalive());
+            self.send(key.entry, &[block], now);
+        }
+    }
+
+    fn end(&mut self, key: ClientKey, now: Instant) {
+        let client = &mut self.clients[key.entry];
+        client.end = Some(if self.is_draining { StreamEnd::Drain } else { StreamEnd::MaxAge });
+        if client.blocked_since().is_none() {
+            self.finish(key.entry, now);
+        }
+    }
+
+    /// Ends a stream whose last block is sent: a `retry:`, and the end of the body.
+    pub(super) fn finish(&mut self, entry: usize, now: Instant) {
+        let client = &mut self.clients[entry];
+        let Some(end) = client.end else { return };
+        let parts = [client.framed_text(&retry_line(draw_retry())), client.last_part()];
+        // What a full socket does not take of these few bytes, a client that reads nothing does not miss.
+        let _ = client.send(&parts, now);
+        client.shut_down();
+        self.close(entry, end);
+    }
+
+    fn check_blocked(&mut self, key: ClientKey, now: Instant) {
+        let Some(since) = self.clients[key.entry].blocked_since() else { return };
+        let deadline = since + self.shared.stream.write_timeout;
+        if deadline <= now {
+            self.close(key.entry, StreamEnd::WriteTimeout);
+        } else {
+            self.timers.at(deadline, key, Deadline::Write);
+        }
+    }
+
+    fn is_there(&self, key: ClientKey) -> bool {
+        self.clients.get(key.entry).is_some_and(|client| client.number == key.number)
+    }
+
+    pub(super) fn close(&mut self, entry: usize, end: StreamEnd) {
+        let mut client = self.clients.remove(entry);
+        // Closing the socket does the same; a failure means that it was never registered.
+        let _ = self.poll.registry().deregister(client.socket());
+        let group = &mut self.groups[client.group];
+        group.members.swap_remove(client.member);
+        if let Some(moved) = group.members.get(client.member).copied() {
+            self.clients[moved].member = client.member;
+            // A pass that is under way may have been here already, and would leave it out.
+            self.busy.push_back(ClientKey { entry: moved, number: self.clients[moved].number });
+        }
+        group.reader.remove_client();
+        if group.members.is_empty() {
+            let group = self.groups.remove(client.group);
+            self.by_pipeline.remove(group.reader.pipeline());
+        }
+        self.shared.metrics.stream_ended(end);
+        self.shared.open.fetch_sub(1, Ordering::SeqCst);
+        self.shared.ended.notify_one();
+    }
+}
