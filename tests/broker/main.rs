@@ -6,6 +6,7 @@
 mod cli;
 mod contract;
 mod docs;
+mod fanout;
 mod outage;
 mod redis_setup;
 mod rust_client;

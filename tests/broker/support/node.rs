@@ -117,6 +117,23 @@ impl Node {
         self.url.rsplit(':').next().unwrap().parse().unwrap()
     }
 
+    /// The id of the thread of this name.
+    pub fn thread(&self, name: &str) -> String {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let ids = tasks.map(|task| task.unwrap().file_name().into_string().unwrap());
+        let named = |id: &String| {
+            let comm = format!("/proc/{}/task/{id}/comm", self.child.id());
+            std::fs::read_to_string(comm).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        ids.into_iter().find(named).unwrap_or_else(|| panic!("no thread {name}"))
+    }
+
+    /// Whether somebody watches the thread's system calls.
+    pub fn is_traced(&self, thread: &str) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/task/{thread}/status", self.child.id())).unwrap();
+        status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|pid| pid.trim() != "0"))
+    }
+
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());

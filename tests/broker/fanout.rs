@@ -1,0 +1,139 @@
+//! What is particular to the fan-out threads; all else is tested on both ways of carrying a stream.
+
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::support::eventually;
+use crate::support::node::{Node, Options};
+use crate::support::raw::Raw;
+
+async fn start(threads: &str) -> Node {
+    Options::default().set("FANOUT__THREADS", threads).start().await
+}
+
+/// Calls by name, as `strace -c` counts them.
+fn calls(table: &str) -> Vec<(String, u64)> {
+    table
+        .lines()
+        .skip(2)
+        .filter_map(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let name = *words.last()?;
+            let count = words.get(3)?.parse().ok()?;
+            (name != "total").then(|| (name.to_owned(), count))
+        })
+        .collect()
+}
+
+/// The guard against slow growth of the cost, which does not depend on a clock.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_is_one_write_and_no_other_call() {
+    const READERS: u64 = 400;
+    const EVENTS: u64 = 50;
+    let node = start("1").await;
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        let mut raw = Raw::connect(&node).await;
+        raw.get("/pipelines/p/sse").await;
+        raw.read_until("retry: ").await;
+        readers.push(raw);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("calls");
+    let thread = node.thread("fanout-0");
+    let mut strace = Command::new("strace")
+        .args(["-c", "-o", &output.display().to_string(), "-p", &thread])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("strace cannot be started ({error}); install it: apt-get install strace"));
+    eventually("strace is attached", || async { node.is_traced(&thread) }).await;
+    let before = node.metric("pipecast_events_delivered_total").await;
+    for n in 0..EVENTS {
+        node.publish("p", "a", json!(n)).await;
+        // One by one: a reader that lags takes several events in one call, and would flatter us.
+        let delivered = before + (READERS * (n + 1)) as f64;
+        eventually("all have it", || async { node.metric("pipecast_events_delivered_total").await == delivered }).await;
+    }
+    assert!(Command::new("kill").args(["-INT", &strace.id().to_string()]).status().unwrap().success());
+    strace.wait().unwrap();
+    let table = std::fs::read_to_string(&output).unwrap();
+    let calls = calls(&table);
+    let deliveries = READERS * EVENTS;
+    let of = |name: &str| calls.iter().find(|(other, _)| other == name).map_or(0, |(_, count)| *count);
+    assert!((deliveries..=deliveries + READERS).contains(&of("writev")), "{deliveries} deliveries:\n{table}");
+    let others: u64 = calls.iter().filter(|(name, _)| name != "writev").map(|(_, count)| count).sum();
+    assert!(others < deliveries / 10, "{deliveries} deliveries:\n{table}");
+    drop(readers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_thread_and_many_serve_many_pipelines() {
+    for threads in ["1", "2", "5", "auto"] {
+        let node = start(threads).await;
+        let mut streams = Vec::new();
+        for n in 0..60 {
+            streams.push((n % 12, node.open(&format!("p{}", n % 12), "").await));
+        }
+        for round in 0..20u64 {
+            for pipeline in 0..12 {
+                node.publish(&format!("p{pipeline}"), "numbers", json!(round * 100 + pipeline)).await;
+            }
+        }
+        for (pipeline, stream) in &mut streams {
+            let expected: Vec<_> = (0..20).map(|round| round * 100 + *pipeline).collect();
+            assert_eq!(stream.numbers(20).await, expected, "{threads} threads");
+        }
+        drop(streams);
+        eventually("all have left", || async { node.metric("pipecast_connections").await == 0.0 }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_sends_after_its_request_is_thrown_away() {
+    let node = Options::default().set("FANOUT__THREADS", "1").set("STREAM__KEEPALIVE", "500ms").start().await;
+    let mut chatty = Raw::connect(&node).await;
+    chatty.send("GET /pipelines/p/sse HTTP/1.1\r\nHost: x\r\n\r\nGET /pipelines/q/sse HTTP/1.1\r\n").await;
+    chatty.read_until("retry: ").await;
+    let mut other = node.open("p", "").await;
+    for n in 1..=20 {
+        chatty.send(vec![b'x'; 10_000]).await;
+        node.publish("p", "a", json!(n)).await;
+        chatty.read_until(&format!("data: {n}\n\n")).await;
+    }
+    assert_eq!(other.numbers(20).await, (1..=20).collect::<Vec<_>>());
+    assert_eq!(chatty.text().matches("HTTP/1.1 200").count(), 1);
+    assert_eq!(node.metric("pipecast_connections").await, 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_come_and_go_during_passes_cost_nobody_an_event() {
+    const EVENTS: u64 = 400;
+    let node = start("1").await;
+    let mut staying = Vec::new();
+    for _ in 0..50 {
+        staying.push(node.open("p", "?replay=0").await);
+    }
+    eventually("all are placed", || async { node.metric("pipecast_replays_total{outcome=\"history\"}").await == 50.0 })
+        .await;
+    let coming_and_going = async {
+        for round in 0..60 {
+            let mut leaving = Vec::new();
+            for _ in 0..10 {
+                let mut raw = Raw::connect(&node).await;
+                raw.get("/pipelines/p/sse").await;
+                leaving.push(raw);
+            }
+            leaving[round % 10].read_until("retry: ").await;
+        }
+    };
+    let publishing = async {
+        for n in 1..=EVENTS {
+            node.publish("p", "numbers", json!(n)).await;
+        }
+    };
+    tokio::join!(coming_and_going, publishing);
+    for stream in &mut staying {
+        assert_eq!(stream.numbers(usize::try_from(EVENTS).unwrap()).await, (1..=EVENTS).collect::<Vec<_>>());
+    }
+}
