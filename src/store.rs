@@ -3,6 +3,7 @@
 //! Two of them, so an enum; a trait when a third one comes. The store tells of announcements
 //! through [`Audience`] and knows nothing else of the node.
 
+mod appender;
 pub mod listener;
 pub mod memory;
 pub mod redis;
@@ -122,7 +123,7 @@ pub enum Newest {
 }
 
 /// Why the store could not do what was asked. Nothing was acknowledged.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// It cannot be reached, or did not answer in time. For an append: it may or may not have
     /// been stored.

@@ -8,6 +8,7 @@ use deadpool_redis::{Manager, Pool, PoolConfig, Runtime, Timeouts};
 use redis::{AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, FromRedisValue, IntoConnectionInfo};
 use redis::{RedisError, Script, TlsCertificates};
 
+use super::appender::{self, Appender};
 use super::listener::{self, Health, ListenerHandle};
 use super::{Audience, IDEMPOTENCY_TTL, IdempotencyKey, Newest, Origin, Receipt, Retention, StoreError};
 use crate::event::{Batch, Shape};
@@ -40,7 +41,7 @@ pub struct RedisStore {
     pool: Pool,
     retention: Retention,
     timeout: Duration,
-    append: Script,
+    appender: Appender,
     forget: Script,
     listener: ListenerHandle,
     health: Arc<Health>,
@@ -72,7 +73,7 @@ pub enum RedisSetupError {
 impl RedisStore {
     /// Prepares the store. Reaches out only when it is used; see [`RedisStore::check`].
     ///
-    /// The returned future is the listener's life; it never ends by itself.
+    /// The returned future is the life of what runs in the background; it never ends by itself.
     ///
     /// # Errors
     /// When the options cannot be right.
@@ -93,17 +94,20 @@ impl RedisStore {
         pool.timeouts = Timeouts { wait: each, create: each, recycle: each };
         let pool = Pool::builder(manager).config(pool).runtime(Runtime::Tokio1).build()?;
         let health = Arc::new(Health::default());
-        let (listener, life) = listener::new(client, pool.clone(), options, audience, health.clone());
+        let (listener, listening) = listener::new(client, pool.clone(), options, audience, health.clone());
+        let (appender, appending) = appender::new(pool.clone());
         let store = Self {
             pool,
             retention,
             timeout: options.timeout,
-            append: Script::new(include_str!("append.lua")),
+            appender,
             forget: Script::new(include_str!("forget.lua")),
             listener,
             health,
         };
-        Ok((Arc::new(store), life))
+        Ok((Arc::new(store), async {
+            tokio::join!(listening, appending);
+        }))
     }
 
     /// Asks the server for its version and tries the credentials.
@@ -112,7 +116,7 @@ impl RedisStore {
     /// What no retry would mend. A server that cannot be reached is not an error: the node waits for it.
     pub async fn check(&self) -> Result<Reached, RedisSetupError> {
         let checked = self.bounded(async {
-            let mut connection = self.pool.get().await.map_err(PoolFailure::from)?;
+            let mut connection = self.pool.get().await.map_err(Failure::from)?;
             let hello: redis::Value = redis::cmd("HELLO").query_async(&mut connection).await?;
             Ok(hello)
         });
@@ -134,25 +138,19 @@ impl RedisStore {
         batch: Batch,
         key: Option<&IdempotencyKey>,
     ) -> Result<Receipt, StoreError> {
-        let mut call = self.append.key(list_key(pipeline));
-        if let Some(key) = key {
-            call.key(format!("pipecast:{{{pipeline}}}:idem:{}", key.as_str()));
-        }
+        let mut keys = vec![list_key(pipeline)];
+        keys.extend(key.map(|key| format!("pipecast:{{{pipeline}}}:idem:{}", key.as_str())));
         let shape = match batch.shape {
             Shape::Single => "single",
             Shape::List => "list",
         };
-        call.arg(self.retention.limit)
-            .arg(millis(self.retention.ttl))
-            .arg(channel(pipeline))
-            .arg("PUBLISH")
-            .arg(shape)
-            .arg(millis(IDEMPOTENCY_TTL));
-        for event in &batch.events {
-            call.arg(&event.body()[..]);
-        }
-        let answer: (u64, u64, u64, String, u8) =
-            self.run(async |connection| call.invoke_async(connection).await).await?;
+        let limit = self.retention.limit.to_string();
+        let (ttl, idempotency_ttl) = (millis(self.retention.ttl).to_string(), millis(IDEMPOTENCY_TTL).to_string());
+        let channel = channel(pipeline);
+        let head = [&limit, &ttl, &channel, "PUBLISH", shape, &idempotency_ttl];
+        let events = batch.events.iter().map(|event| &event.body()[..]);
+        let arguments: Vec<_> = head.iter().map(|argument| argument.as_bytes()).chain(events).collect();
+        let answer = self.bounded(self.appender.append(&keys, &arguments)).await.map_err(Failure::into_error)?;
         let (ms, seq, count, shape, is_repeated) = answer;
         Ok(Receipt {
             first: EventId { ms, seq },
@@ -203,22 +201,16 @@ impl RedisStore {
         command: impl AsyncFnOnce(&mut deadpool_redis::Connection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
         let ran = self.bounded(async {
-            let mut connection = self.pool.get().await.map_err(PoolFailure::from)?;
+            let mut connection = self.pool.get().await.map_err(Failure::from)?;
             Ok(command(&mut connection).await?)
         });
-        ran.await.map_err(|failure| match failure {
-            Failure::Store(error) => error,
-            Failure::Refused(error) => StoreError::Unexpected(error.to_string()),
-        })
+        ran.await.map_err(Failure::into_error)
     }
 
     async fn bounded<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         match tokio::time::timeout(self.timeout, work).await {
             Ok(done) => done,
-            Err(_) => {
-                let text = format!("no answer within {:?} (redis.timeout)", self.timeout);
-                Err(Failure::Store(StoreError::Away(text)))
-            }
+            Err(_) => Err(Failure::away(&format!("no answer within {:?} (redis.timeout)", self.timeout))),
         }
     }
 }
@@ -246,10 +238,27 @@ pub enum Reached {
 }
 
 /// A failed command, as far as a caller can act on it.
-enum Failure {
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Failure {
     /// The server does not let us in, or not do this.
+    #[error("{0}")]
     Refused(RedisError),
+    /// Anything else.
+    #[error("{0}")]
     Store(StoreError),
+}
+
+impl Failure {
+    pub(super) fn away(problem: &str) -> Self {
+        Self::Store(StoreError::Away(problem.to_owned()))
+    }
+
+    fn into_error(self) -> StoreError {
+        match self {
+            Self::Store(error) => error,
+            Self::Refused(error) => StoreError::Unexpected(error.to_string()),
+        }
+    }
 }
 
 impl From<RedisError> for Failure {
@@ -266,13 +275,11 @@ impl From<RedisError> for Failure {
     }
 }
 
-struct PoolFailure;
-
-impl PoolFailure {
-    fn from(error: deadpool_redis::PoolError) -> Failure {
+impl From<deadpool_redis::PoolError> for Failure {
+    fn from(error: deadpool_redis::PoolError) -> Self {
         match error {
             deadpool_redis::PoolError::Backend(error) => error.into(),
-            other => Failure::Store(StoreError::Away(other.to_string())),
+            other => Self::away(&other.to_string()),
         }
     }
 }

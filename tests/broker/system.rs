@@ -312,3 +312,37 @@ async fn a_node_that_dies_is_replaced_by_another_without_loss() {
     let mut resumed = nodes[1].open_with("p", "", Some(&last)).await;
     assert_eq!(resumed.numbers(30).await, (11..=40).collect::<Vec<_>>());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishes_that_share_round_trips_have_each_their_own_answer() {
+    let redis = Redis::start().await;
+    let node = &nodes(&redis, 1, &Options::default()).await[0];
+    redis.command(&["SET", "pipecast:{broken}:events", "a string"]);
+    node.publish("p", "a", json!(0)).await;
+    redis.command(&["SCRIPT", "FLUSH"]);
+    let posts = (0..300u64).map(|n| async move {
+        let pipeline = if n % 10 == 9 { "broken".to_owned() } else { format!("p{}", n % 3) };
+        let answer = node.post(&pipeline, json!({"channel": "numbers", "payload": n})).await;
+        (n, pipeline, answer)
+    });
+    let mut ids: Vec<(String, String, u64)> = Vec::new();
+    for (n, pipeline, answer) in futures_util::future::join_all(posts).await {
+        if pipeline == "broken" {
+            assert_eq!(answer.status(), 503);
+        } else {
+            assert_eq!(answer.status(), 202);
+            let id = answer.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned();
+            ids.push((pipeline, id, n));
+        }
+    }
+    // Each publisher was told the id of its own event.
+    for pipeline in ["p0", "p1", "p2"] {
+        let events = node.history(pipeline, "").await["events"].as_array().unwrap().clone();
+        assert_eq!(events.len(), 90);
+        for event in events {
+            let told =
+                (pipeline.to_owned(), event["id"].as_str().unwrap().to_owned(), event["payload"].as_u64().unwrap());
+            assert!(ids.contains(&told), "{told:?}");
+        }
+    }
+}
