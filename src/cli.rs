@@ -1,5 +1,8 @@
 //! The command line.
 
+// epoll, timerfd and /proc.
+#[cfg(target_os = "linux")]
+mod bench;
 mod client;
 mod config;
 mod publish;
@@ -31,7 +34,8 @@ pub type Environment = HashMap<String, String>;
     pipecast                                         one node, events in memory\n  \
     pipecast serve --redis redis://127.0.0.1:6379    one of several nodes\n  \
     pipecast publish p_aBcDeF --channel names '{\"name\":\"Luke\"}'\n  \
-    pipecast tail p_aBcDeF"
+    pipecast tail p_aBcDeF\n  \
+    pipecast bench fanout --readers 1000"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -43,6 +47,8 @@ enum Command {
     Serve(ServeArgs),
     Publish(publish::PublishArgs),
     Tail(tail::TailArgs),
+    #[cfg(target_os = "linux")]
+    Bench(bench::BenchArgs),
     Config(ConfigArgs),
 }
 
@@ -135,6 +141,8 @@ pub async fn run(environment: Environment) -> ExitCode {
         Command::Config(args) => config::config(args.settings.sources(environment), args.markdown),
         Command::Publish(args) => publish::publish(args).await,
         Command::Tail(args) => tail::tail(args).await,
+        #[cfg(target_os = "linux")]
+        Command::Bench(args) => bench::bench(args).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

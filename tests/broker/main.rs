@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
+mod bench;
 mod cli;
 mod contract;
 mod docs;

@@ -1,0 +1,97 @@
+//! Events in a stream's bytes, however these are cut into reads.
+//!
+//! Only what a bench must know: where events end, and their stamps. Lines end in LF or CRLF; a lone
+//! CR, which no server sends, is not taken for an end.
+
+use memchr::memchr;
+
+use super::stamp::{Stamp, Stamper};
+
+/// How much of a line that did not come whole is kept; a stamp stands at the beginning.
+const KEPT: usize = 1 << 10;
+
+/// The state between two reads of one stream. Empty, and without memory of its own, between events.
+#[derive(Debug, Default)]
+pub(super) struct Scanner {
+    partial: Vec<u8>,
+    event: Event,
+}
+
+/// What is known of the event that is being read.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Event {
+    has_data: bool,
+    stamp: Option<Stamp>,
+}
+
+impl Scanner {
+    /// Reads on, and tells of every event that ended: with its stamp, or without one if it is none of ours.
+    pub(super) fn read(&mut self, bytes: &[u8], stamper: &Stamper, mut event: impl FnMut(Option<Stamp>)) {
+        let mut rest = bytes;
+        while let Some(end) = memchr(b'\n', rest) {
+            let line = &rest[..end];
+            rest = &rest[end + 1..];
+            if self.partial.is_empty() {
+                self.event.read(line, stamper, &mut event);
+            } else {
+                self.keep(line);
+                self.event.read(&self.partial, stamper, &mut event);
+                self.partial.clear();
+            }
+        }
+        self.keep(rest);
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = KEPT.saturating_sub(self.partial.len()).min(bytes.len());
+        self.partial.extend_from_slice(&bytes[..room]);
+    }
+}
+
+impl Event {
+    fn read(&mut self, line: &[u8], stamper: &Stamper, event: &mut impl FnMut(Option<Stamp>)) {
+        if matches!(line, b"" | b"\r") {
+            // A block without data is no event (WHATWG HTML 9.2.6).
+            let ended = std::mem::take(self);
+            if ended.has_data {
+                event(ended.stamp);
+            }
+        } else if line.starts_with(b"data") {
+            self.has_data = true;
+            self.stamp = self.stamp.or_else(|| stamper.find(line));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_told_once_however_the_stream_is_cut() {
+        let stamper = Stamper::new(7, 64);
+        let stamp = |sequence| Stamp { publisher: 3, sequence, sent: 99 };
+        let payload = |sequence, size| {
+            let mut text = Vec::new();
+            Stamper::new(7, size).write(stamp(sequence), &mut text);
+            String::from_utf8(text).unwrap()
+        };
+        let stream = format!(
+            "retry: 100\nid: 0-0\n\n: hi\n\nid: 1-1\nevent: a\ndata: \"{}\"\n\n:keepalive\n\n\
+             data: {{\"x\":1}}\n\nid:1\r\ndata:{{\"pub\":{{\"data\":\"{}\"}}}}\r\n\r\ndata: {}\ndata: {}\n\ndata: {}\n",
+            payload(0, 64),
+            payload(1, 64),
+            payload(2, 3000),
+            payload(9, 64),
+            payload(10, 64),
+        );
+        let expected = [Some(stamp(0)), None, Some(stamp(1)), Some(stamp(2))];
+        for cut in 0..stream.len() {
+            let (mut scanner, mut events) = (Scanner::default(), Vec::new());
+            for piece in [&stream[..cut], &stream[cut..]] {
+                scanner.read(piece.as_bytes(), &stamper, |event| events.push(event));
+            }
+            assert_eq!(events, expected, "cut at {cut}");
+        }
+    }
+}
