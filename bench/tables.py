@@ -1,0 +1,123 @@
+"""Turns bench/results/latest.json into the tables and the chart of docs/performance.md.
+
+    "$(scripts/venv matplotlib==3.10.8)/bin/python" bench/tables.py
+"""
+
+import json
+import pathlib
+import statistics
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- from bench/results/latest.json: begin -->", "<!-- end -->"
+
+FANOUT = {
+    "fanout-1000": "1,000 readers, one pipeline",
+    "fanout-5000": "5,000 readers, one pipeline",
+    "fanout-15000": "15,000 readers, one pipeline",
+    "fanout-5000x3": "5,000 pipelines, 3 readers each",
+}
+
+
+def median(runs, *path):
+    values = []
+    for run in runs:
+        value = run
+        for name in path:
+            value = (value or {}).get(name)
+        if value is not None:
+            values.append(value)
+    return statistics.median(values) if values else None
+
+
+def show(value, digits=1, unit=""):
+    return "-" if value is None else f"{value:,.{digits}f}{unit}"
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def fanout_rows(lines):
+    for name, label in FANOUT.items():
+        if name not in lines:
+            continue
+        cost = {side: median(runs, "server", "us_per_unit") for side, runs in lines[name].items()}
+        lag = {side: median(runs, "delivered", "latency", "p99_us") for side, runs in lines[name].items()}
+        lost = sum(run["delivered"][kind] for run in lines[name]["pipecast"] for kind in ("lost", "doubled", "reordered"))
+        yield name, label, cost, lag, lost
+
+
+def chart(lines, path):
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    rows = list(fanout_rows(lines))
+    sides = ["floor", "pipecast", "hyper", "nchan"]
+    colours = {"floor": "#9aa5a1", "pipecast": "#0b6e5d", "hyper": "#6fb7a8", "nchan": "#c97b3d"}
+    figure, axes = pyplot.subplots(figsize=(8, 3.6))
+    for offset, side in enumerate(sides):
+        heights = [cost.get(side) or 0 for _, _, cost, _, _ in rows]
+        axes.bar([x + 0.2 * offset for x in range(len(rows))], heights, 0.19, label=side, color=colours[side])
+    axes.set_xticks([x + 0.3 for x in range(len(rows))], [label.replace(", ", "\n") for _, label, _, _, _ in rows])
+    axes.set_ylabel("CPU a delivery, us")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def tables(results):
+    lines, versions = results["lines"], results["versions"]
+    parts = [
+        f"{versions['date']}, {versions['cpus']} cores, Linux {versions['kernel']}; {versions['pipecast']}, {versions['nginx'].removeprefix('nginx version: ')} "
+        f"with Nchan {versions['nchan']}, {' '.join(versions['redis'].split()[:3])}. Median of {results['rounds']} rounds."
+    ]
+    rows = []
+    for _, label, cost, lag, lost in fanout_rows(lines):
+        floor, nchan, ours = cost.get("floor"), cost.get("nchan"), cost.get("pipecast")
+        rows.append([
+            label, show(floor), show(ours), show(cost.get("hyper")), show(nchan),
+            show(ours / floor, 2, "x") if floor else "-", show(ours / nchan, 2, "x") if nchan else "-",
+            f"{show((lag.get('pipecast') or 0) / 1000)} / {show((lag.get('nchan') or 0) / 1000)}", str(lost),
+        ])
+    if rows:
+        head = ["CPU a delivery, us", "floor", "Pipecast", "hyper's body", "Nchan", "Pipecast : floor", "Pipecast : Nchan", "p99 publish to reader, ms, Pipecast / Nchan", "lost, doubled, reordered"]
+        parts.append(table(head, rows))
+    others = []
+
+    def row(name, label, digits, unit, scale, *path):
+        if name in lines:
+            value = {side: median(runs, *path) for side, runs in lines[name].items()}
+            ours, nchan = value.get("pipecast"), value.get("nchan")
+            ratio = show(ours / nchan, 2, "x") if ours and nchan else "-"
+            shown = [show(None if value.get(side) is None else value[side] * scale, digits, unit) for side in ("pipecast", "hyper", "nchan")]
+            others.append([label, *shown, ratio])
+
+    row("idle", "memory an idle connection, KiB (PSS of the process, 15,000 of them)", 2, "", 1 / 1024, "memory", "pss_bytes_per_stream")
+    row("idle", "kernel memory beside it, KiB a connection, both ends", 2, "", 1 / 1024, "memory", "kernel_bytes_per_stream")
+    row("idle", "CPU with 15,000 idle streams, % of a core", 2, "", 100, "server", "cpus")
+    row("saturate-1000", "deliveries/s, 1,000 readers, 16 publishers", 0, "", 1, "delivered", "deliveries_per_second")
+    row("storm", "3,000 clients at once, 100 events of 200 bytes: seconds until all are served", 2, "", 1, "replay", "seconds")
+    row("publish-redis", "publishes/s through Redis, one event a request, 32 connections", 0, "", 1, "published", "requests_per_second")
+    row("publish-redis", "the same, p99 of a publish, ms", 1, "", 0.001, "published", "latency", "p99_us")
+    row("publish-redis-100", "events/s through Redis, 100 a request", 0, "", 1, "published", "events_per_second")
+    if others:
+        parts.append(table(["", "Pipecast", "hyper's body", "Nchan", "Pipecast : Nchan"], others))
+    return "\n\n".join(parts)
+
+
+def main():
+    results = json.loads((ROOT / "bench/results/latest.json").read_text())
+    page = ROOT / "docs/performance.md"
+    text = page.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\n\n{tables(results)}\n\n{END}{after}")
+    chart(results["lines"], ROOT / "docs/images/fanout.svg")
+
+
+if __name__ == "__main__":
+    main()
