@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::clock::Nanos;
 use super::latencies::Latencies;
+use super::scanner::Found;
 use super::seen::{Seen, Sight};
 use super::stamp::Stamp;
 
@@ -32,8 +33,10 @@ pub(super) struct Counts {
     pub(super) all: u64,
     pub(super) doubled: u64,
     pub(super) reordered: u64,
-    /// Events that this run did not publish: pings, gaps, what others send.
-    pub(super) strangers: u64,
+    /// Gaps that readers were told of.
+    pub(super) gaps: u64,
+    /// Other events that this run did not publish.
+    pub(super) others: u64,
 }
 
 struct Pipeline {
@@ -96,11 +99,20 @@ impl Ledger {
         }
     }
 
-    /// Notes an event that a reader got. Whether it had not got it before.
-    pub(super) fn deliver(&mut self, pipeline: usize, seen: &mut Seen, stamp: Option<Stamp>, now: Nanos) -> bool {
+    /// Notes an event that a reader got. Whether it is one of ours that it had not got before.
+    pub(super) fn note(&mut self, pipeline: usize, seen: &mut Seen, found: Found, now: Nanos) -> bool {
+        match found {
+            Found::Ours(stamp) => return self.deliver(pipeline, seen, stamp, now),
+            Found::Gap => self.counts.gaps += 1,
+            Found::Other => self.counts.others += 1,
+        }
+        false
+    }
+
+    fn deliver(&mut self, pipeline: usize, seen: &mut Seen, stamp: Stamp, now: Nanos) -> bool {
         let Pipeline { readers, lanes } = &mut self.pipelines[pipeline];
-        let Some((stamp, event)) = stamp.and_then(|stamp| Some((stamp, find(lanes, stamp)?))) else {
-            self.counts.strangers += 1;
+        let Some(event) = lanes.get_mut(stamp.publisher).and_then(|lane| lane.get_mut(stamp.sequence)) else {
+            self.counts.others += 1;
             return false;
         };
         match seen.see(stamp.publisher, stamp.sequence) {
@@ -142,10 +154,6 @@ impl Ledger {
     }
 }
 
-fn find(lanes: &mut [Vec<Event>], stamp: Stamp) -> Option<&mut Event> {
-    lanes.get_mut(stamp.publisher)?.get_mut(stamp.sequence)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +171,7 @@ mod tests {
         assert!(!ledger.is_settled());
         let mut deliver = |reader: usize, sequence, sent, now| {
             let stamp = Stamp { publisher: 1, sequence, sent };
-            ledger.deliver(1, &mut readers[reader], Some(stamp), now)
+            ledger.note(1, &mut readers[reader], Found::Ours(stamp), now)
         };
         // The window is open, then closed.
         assert!(
@@ -171,13 +179,13 @@ mod tests {
         );
         assert!(deliver(1, 0, 150, 210) && deliver(1, 3, 200, 210));
         assert!(!deliver(1, 7, 150, 210), "never published");
-        assert!(!ledger.deliver(1, &mut readers[0], None, 210));
-        let Counts { measured, within_window, all, doubled, reordered, strangers } = ledger.counts;
-        assert_eq!((measured, within_window, all, doubled, reordered, strangers), (3, 3, 5, 1, 1, 2));
+        assert!([Found::Gap, Found::Other].iter().all(|found| !ledger.note(1, &mut readers[0], *found, 210)));
+        let Counts { measured, within_window, all, doubled, reordered, gaps, others } = ledger.counts;
+        assert_eq!((measured, within_window, all, doubled, reordered, gaps, others), (3, 3, 5, 1, 1, 1, 2));
         assert_eq!(readers.each_ref().map(|seen| ledger.lost(1, seen)), [0, 2]);
         assert_eq!(ledger.last_reader.quantiles().unwrap().count, 1);
         for sequence in [1, 2] {
-            ledger.deliver(1, &mut readers[1], Some(Stamp { publisher: 1, sequence, sent: 0 }), 0);
+            ledger.note(1, &mut readers[1], Found::Ours(Stamp { publisher: 1, sequence, sent: 0 }), 0);
         }
         assert!(ledger.is_settled());
     }

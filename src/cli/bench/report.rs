@@ -77,7 +77,9 @@ pub(super) struct Delivered {
     pub(super) lost: u64,
     pub(super) doubled: u64,
     pub(super) reordered: u64,
-    /// Events that the bench did not publish.
+    /// Gaps that a Pipecast server told readers of: what it left out was not lost in silence.
+    pub(super) gaps: u64,
+    /// Other events that the bench did not publish.
     pub(super) others: u64,
     /// Whether everything came before it was given up.
     pub(super) settled: bool,
@@ -178,7 +180,8 @@ impl Report {
             rows.push(("deliveries", count(d.deliveries) + &per_second.unwrap_or_default()));
             let (lost, doubled, reordered) = (count(d.lost), count(d.doubled), count(d.reordered));
             let others = if d.others > 0 { format!(", {} not ours", count(d.others)) } else { String::new() };
-            rows.push(("", format!("{lost} lost, {doubled} doubled, {reordered} reordered{others}")));
+            let gaps = if d.gaps > 0 { format!(" ({} gaps told)", count(d.gaps)) } else { String::new() };
+            rows.push(("", format!("{lost} lost{gaps}, {doubled} doubled, {reordered} reordered{others}")));
         }
         if let Some(r) = &self.replay {
             let (served, events, all) = (count(r.served as u64), r.events_per_client, time(r.seconds * 1e6));

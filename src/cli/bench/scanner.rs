@@ -10,6 +10,17 @@ use super::stamp::{Stamp, Stamper};
 /// How much of a line that did not come whole is kept; a stamp stands at the beginning.
 const KEPT: usize = 1 << 10;
 
+/// What an event is to the bench.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// One that this run published.
+    Ours(Stamp),
+    /// Pipecast's word that events are missing.
+    Gap,
+    /// A ping, or what somebody else published.
+    Other,
+}
+
 /// The state between two reads of one stream. Empty, and without memory of its own, between events.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
@@ -21,12 +32,13 @@ pub(super) struct Scanner {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Event {
     has_data: bool,
+    is_gap: bool,
     stamp: Option<Stamp>,
 }
 
 impl Scanner {
-    /// Reads on, and tells of every event that ended: with its stamp, or without one if it is none of ours.
-    pub(super) fn read(&mut self, bytes: &[u8], stamper: &Stamper, mut event: impl FnMut(Option<Stamp>)) {
+    /// Reads on, and tells of every event that ended.
+    pub(super) fn read(&mut self, bytes: &[u8], stamper: &Stamper, mut event: impl FnMut(Found)) {
         let mut rest = bytes;
         while let Some(end) = memchr(b'\n', rest) {
             let line = &rest[..end];
@@ -49,16 +61,22 @@ impl Scanner {
 }
 
 impl Event {
-    fn read(&mut self, line: &[u8], stamper: &Stamper, event: &mut impl FnMut(Option<Stamp>)) {
+    fn read(&mut self, line: &[u8], stamper: &Stamper, event: &mut impl FnMut(Found)) {
         if matches!(line, b"" | b"\r") {
             // A block without data is no event (WHATWG HTML 9.2.6).
             let ended = std::mem::take(self);
             if ended.has_data {
-                event(ended.stamp);
+                event(match ended.stamp {
+                    _ if ended.is_gap => Found::Gap,
+                    Some(stamp) => Found::Ours(stamp),
+                    None => Found::Other,
+                });
             }
         } else if line.starts_with(b"data") {
             self.has_data = true;
             self.stamp = self.stamp.or_else(|| stamper.find(line));
+        } else if let Some(name) = line.strip_prefix(b"event:") {
+            self.is_gap = name.trim_ascii() == b"pipecast.gap";
         }
     }
 }
@@ -78,14 +96,15 @@ mod tests {
         };
         let stream = format!(
             "retry: 100\nid: 0-0\n\n: hi\n\nid: 1-1\nevent: a\ndata: \"{}\"\n\n:keepalive\n\n\
-             data: {{\"x\":1}}\n\nid:1\r\ndata:{{\"pub\":{{\"data\":\"{}\"}}}}\r\n\r\ndata: {}\ndata: {}\n\ndata: {}\n",
+             data: {{\"x\":1}}\n\nevent: pipecast.gap\ndata: {{}}\n\nid:1\r\ndata:{{\"pub\":{{\"data\":\"{}\"}}}}\r\n\r\ndata: {}\ndata: {}\n\ndata: {}\n",
             payload(0, 64),
             payload(1, 64),
             payload(2, 3000),
             payload(9, 64),
             payload(10, 64),
         );
-        let expected = [Some(stamp(0)), None, Some(stamp(1)), Some(stamp(2))];
+        let ours = |sequence| Found::Ours(stamp(sequence));
+        let expected = [ours(0), Found::Other, Found::Gap, ours(1), ours(2)];
         for cut in 0..stream.len() {
             let (mut scanner, mut events) = (Scanner::default(), Vec::new());
             for piece in [&stream[..cut], &stream[cut..]] {

@@ -176,8 +176,8 @@ impl Stream {
                     if is_refused {
                         refusal.extend_from_slice(&body[..body.len().min(QUOTED)]);
                     } else {
-                        scanner.read(body, stamper, |stamp| {
-                            *events += u64::from(ledger.deliver(self.pipeline, seen, stamp, now));
+                        scanner.read(body, stamper, |found| {
+                            *events += u64::from(ledger.note(self.pipeline, seen, found, now));
                         });
                     }
                 })
