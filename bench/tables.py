@@ -73,7 +73,7 @@ def tables(results):
     lines, versions = results["lines"], results["versions"]
     parts = [
         f"{versions['date']}, {versions['cpus']} cores, Linux {versions['kernel']}; {versions['pipecast']}, {versions['nginx'].removeprefix('nginx version: ')} "
-        f"with Nchan {versions['nchan']}, {' '.join(versions['redis'].split()[:3])}. Median of {results['rounds']} rounds."
+        f"with Nchan {versions['nchan']}, {' '.join(versions['redis'].split()[:3])}. {'One round' if results['rounds'] == 1 else 'Median of %d rounds' % results['rounds']}."
     ]
     rows = []
     for _, label, cost, lag, lost in fanout_rows(lines):
@@ -100,6 +100,7 @@ def tables(results):
     row("idle", "kernel memory beside it, KiB a connection, both ends", 2, "", 1 / 1024, "memory", "kernel_bytes_per_stream")
     row("idle", "CPU with 15,000 idle streams, % of a core", 2, "", 100, "server", "cpus")
     row("saturate-1000", "deliveries/s, 1,000 readers, 16 publishers", 0, "", 1, "delivered", "deliveries_per_second")
+    row("saturate-1000", "deliveries missing in that run: gaps, each told", 0, "", 1, "delivered", "lost")
     row("storm", "3,000 clients at once, 100 events of 200 bytes: seconds until all are served", 2, "", 1, "replay", "seconds")
     row("publish-redis", "publishes/s through Redis, one event a request, 32 connections", 0, "", 1, "published", "requests_per_second")
     row("publish-redis", "the same, p99 of a publish, ms", 1, "", 0.001, "published", "latency", "p99_us")
