@@ -189,7 +189,7 @@ impl Settings {
         let check = r.duration("hub.check_interval", "30s", SECOND / 10..=DAY, "How often open pipelines are compared with the store, and kept from expiring; at most a third of `history.ttl` is used.");
         let backlog_bytes = r.size(
             "hub.backlog",
-            "1MiB",
+            "4MiB",
             0..=1 << 30,
             "Most bytes of events older than the history that a pipeline's log keeps for connected readers.",
         );
