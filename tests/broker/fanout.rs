@@ -137,3 +137,32 @@ async fn clients_that_come_and_go_during_passes_cost_nobody_an_event() {
         assert_eq!(stream.numbers(usize::try_from(EVENTS).unwrap()).await, (1..=EVENTS).collect::<Vec<_>>());
     }
 }
+
+/// A client that leaves gives its place in the pass to the last one, who must not be passed over for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_moves_up_for_one_that_leaves_during_a_pass_still_gets_the_event() {
+    let node = start("1").await;
+    for round in 0..15u64 {
+        let pipeline = format!("p{round}");
+        let mut clients = Vec::new();
+        // More than a slice of those who leave, then those who stay: the ones that move up.
+        for _ in 0..300 {
+            let mut raw = Raw::connect(&node).await;
+            raw.get(&format!("/pipelines/{pipeline}/sse")).await;
+            raw.read_until("retry: ").await;
+            clients.push(raw);
+        }
+        let mut staying = clients.split_off(200);
+        // Large, so that the pass takes its time; when it has begun, those whom it has served leave.
+        let event = json!(["x".repeat(32 << 10), "end"]);
+        let leave = async {
+            clients[0].read_some().await;
+            drop(clients);
+        };
+        tokio::join!(leave, node.publish(&pipeline, "a", event));
+        for raw in &mut staying {
+            // Nothing comes after it that would make up for it.
+            raw.read_until("\"end\"]\n\n").await;
+        }
+    }
+}
