@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::announcement::Announcement;
 use crate::backoff::Backoff;
 use crate::frame::History;
-use crate::log::LogLimits;
+use crate::log::{Cursor, LogLimits};
 use crate::metrics::{Metrics, ReadCause, StoreOp};
 use crate::open_log::{OpenLog, ReadRequest, Ticket, View};
 use crate::pipeline::PipelineId;
@@ -36,6 +36,8 @@ const CHECKED_AT_ONCE: usize = 500;
 pub struct HubOptions {
     /// What each log keeps.
     pub log: LogLimits,
+    /// Longest time that an acknowledgement waits for readers that lag.
+    pub hold: Duration,
     /// How long a log stays open without readers.
     pub linger: Duration,
     /// How often open logs are compared with the store.
@@ -106,7 +108,16 @@ impl Hub {
 
     /// How many clients read a pipeline on this node.
     pub fn clients(&self, pipeline: &PipelineId) -> usize {
-        self.find(pipeline.as_str()).map_or(0, |log| log.clients().load(Ordering::Relaxed))
+        self.find(pipeline.as_str()).map_or(0, |log| log.clients())
+    }
+
+    /// Waits while publishers of a pipeline outrun most of its clients on this node, at most
+    /// `hub.hold`. Says whether it waited. Cancel safe.
+    pub async fn keep_pace(&self, pipeline: &PipelineId) -> bool {
+        match self.find(pipeline.as_str()) {
+            Some(log) => log.keep_pace(self.options.hold).await,
+            None => false,
+        }
     }
 
     /// How many logs are open.
@@ -300,14 +311,22 @@ impl Reader {
         debug_assert!(never.is_pending());
     }
 
-    /// Counts a client that reads through this membership.
-    pub fn add_client(&self) {
-        self.log.clients().fetch_add(1, Ordering::Relaxed);
+    /// Counts a client that reads through this membership. Returns the mark that it counts as having passed.
+    pub fn add_client(&self) -> u64 {
+        self.log.add_client()
     }
 
-    /// Counts one less.
-    pub fn remove_client(&self) {
-        self.log.clients().fetch_sub(1, Ordering::Relaxed);
+    /// Counts one less, that last passed this mark.
+    pub fn remove_client(&self, passed: u64) {
+        self.log.remove_client(passed);
+    }
+
+    /// Takes note of how far a client has come; `passed` is the mark that it passed last.
+    pub fn keep_pace(&self, cursor: Option<Cursor>, passed: &mut u64) {
+        let mark = self.log.mark();
+        if *passed != mark && cursor.is_some_and(|cursor| cursor.index() >= mark) {
+            *passed = self.log.passed(*passed, mark);
+        }
     }
 
     /// Asks for a history read that starts after this call.

@@ -18,6 +18,7 @@ pub mod log;
 pub mod metrics;
 pub mod node;
 pub mod open_log;
+pub mod pace;
 pub mod payload;
 pub mod pipeline;
 pub mod server;

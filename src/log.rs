@@ -13,6 +13,7 @@ use crate::announcement::Announcement;
 use crate::event_id::{EventId, ResumePoint};
 use crate::frame::{Frame, History};
 use crate::gap::{Gap, GapReason};
+use crate::pace::Mark;
 
 /// What a log keeps.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,8 @@ pub struct Log {
     /// Cursors below this index were placed in a history that is no longer the store's.
     reset_at: u64,
     bytes: usize,
+    /// Bytes of all frames that were ever held.
+    bytes_ever: u64,
     /// Bytes of the history alone.
     window_bytes: usize,
 }
@@ -60,6 +63,11 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// The index of the first frame that the reader has not passed.
+    pub fn index(&self) -> u64 {
+        self.next
+    }
+
     /// The resume point: the newest event that the reader has passed.
     pub fn after(&self) -> EventId {
         self.after
@@ -108,6 +116,7 @@ impl Log {
             floor: EventId::ZERO,
             reset_at: 0,
             bytes: 0,
+            bytes_ever: 0,
             window_bytes: 0,
         }
     }
@@ -291,9 +300,14 @@ impl Log {
         if taken.is_empty() { Read::Nothing } else { Read::Frames(taken) }
     }
 
+    /// Where the log ends.
+    pub fn end(&self) -> Mark {
+        Mark { index: self.start + self.frames.len() as u64, bytes: self.bytes_ever }
+    }
+
     /// Whether nothing is held after the cursor.
     pub fn is_end(&self, cursor: &Cursor) -> bool {
-        cursor.next == self.start + self.frames.len() as u64
+        cursor.next == self.end().index
     }
 
     /// Whether an event is among the frames held.
@@ -318,6 +332,7 @@ impl Log {
         for frame in frames {
             added += 1;
             self.bytes += frame.text().len();
+            self.bytes_ever += frame.text().len() as u64;
             self.window_bytes += frame.text().len();
             self.window += 1;
             self.frames.push_back(Kept { frame, since: now });

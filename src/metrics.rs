@@ -140,6 +140,7 @@ pub struct Metrics {
     connections_total: IntCounterVec,
     events_published: Counter,
     publish_duration: Histogram,
+    publishes_held: Counter,
     events_delivered: Counter,
     delivered_bytes: Counter,
     delivery_lag: Histogram,
@@ -213,6 +214,10 @@ impl Metrics {
                 "pipecast_publish_duration_seconds",
                 "Seconds from a whole publish request to the store's acknowledgement, or its failure.",
                 &seconds,
+            )?,
+            publishes_held: counter(
+                "pipecast_publishes_held_total",
+                "Publish requests whose acknowledgement waited because most of the pipeline's readers on this node lagged.",
             )?,
             events_delivered: counter(
                 "pipecast_events_delivered_total",
@@ -304,6 +309,11 @@ impl Metrics {
     pub fn published(&self, events: u64, took: Duration) {
         self.events_published.inc_by(events);
         self.publish_duration.observe(took.as_secs_f64());
+    }
+
+    /// An acknowledgement had to wait for readers.
+    pub fn publish_held(&self) {
+        self.publishes_held.inc();
     }
 
     /// A tally for one thread, which is added to the metrics when it is flushed.

@@ -4,20 +4,25 @@
 //! what is merged is never older than what is already shown.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use slab::Slab;
+use tokio::sync::Notify;
 
 use crate::announcement::Announcement;
 use crate::frame::History;
 use crate::log::{Announced, Log, LogLimits};
+use crate::pace::Pace;
 use crate::pipeline::PipelineId;
 
 /// Announcements held back during one read, at most so many bytes; more is left to another read.
 const PENDING_BYTES: usize = 8 << 20;
+
+/// While publishers wait for readers: if none of these gets further for so long, they are not waited for.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// A pipeline's log while it is open on this node.
 #[derive(Debug)]
@@ -25,8 +30,10 @@ pub struct OpenLog {
     pipeline: PipelineId,
     /// Bytes of all logs of the node, for the metric; each log adds what it holds.
     total_bytes: Arc<AtomicUsize>,
-    /// Clients, of which many may share one reader's place.
-    clients: AtomicUsize,
+    /// What [`OpenLog::mark`] returns: the pace's mark, readable without the lock.
+    mark: AtomicU64,
+    /// Told when most clients have passed the mark again.
+    relief: Notify,
     /// Guarded by the lock: written by whoever announces or merges, read by readers. Held for a
     /// few statements; wakers are called after it is let go.
     state: Mutex<State>,
@@ -45,6 +52,8 @@ struct State {
     pending_bytes: usize,
     /// One place a reader: what wakes it, while it waits.
     readers: Slab<Option<Waker>>,
+    /// Counts clients, of which many may share one reader's place.
+    pace: Pace,
     idle_since: Option<Instant>,
 }
 
@@ -101,9 +110,10 @@ impl OpenLog {
             pending: Vec::new(),
             pending_bytes: 0,
             readers: Slab::new(),
+            pace: Pace::new(limits.backlog_bytes),
             idle_since: None,
         };
-        Self { pipeline, total_bytes, clients: AtomicUsize::new(0), state: Mutex::new(state) }
+        Self { pipeline, total_bytes, mark: AtomicU64::new(0), relief: Notify::new(), state: Mutex::new(state) }
     }
 
     /// The pipeline's name.
@@ -127,8 +137,72 @@ impl OpenLog {
     }
 
     /// How many clients there are.
-    pub fn clients(&self) -> &AtomicUsize {
-        &self.clients
+    pub fn clients(&self) -> usize {
+        self.state.lock().pace.clients()
+    }
+
+    /// Counts a client. Returns the mark that it counts as having passed.
+    pub fn add_client(&self) -> u64 {
+        self.state.lock().pace.joined()
+    }
+
+    /// Counts one less, that last passed this mark.
+    pub fn remove_client(&self, passed: u64) {
+        self.state.lock().pace.left(passed);
+        self.relief.notify_waiters();
+    }
+
+    /// The index that clients are to pass, see [`Pace`].
+    pub fn mark(&self) -> u64 {
+        self.mark.load(Ordering::Relaxed)
+    }
+
+    /// A client that last passed one mark has passed another. Returns the mark that it is counted for.
+    pub fn passed(&self, last: u64, mark: u64) -> u64 {
+        let mut state = self.state.lock();
+        let was_outrun = state.pace.is_outrun(state.log.end());
+        let counted = state.pace.passed(last, mark);
+        if was_outrun && !state.pace.is_outrun(state.log.end()) {
+            drop(state);
+            self.relief.notify_waiters();
+        }
+        counted
+    }
+
+    /// Waits, at most `longest`, while most clients cannot follow what is published and are getting
+    /// further all the same. Returns at once when they can; says whether it waited. Cancel safe.
+    pub async fn keep_pace(&self, longest: Duration) -> bool {
+        if longest.is_zero() {
+            return false;
+        }
+        let deadline = tokio::time::Instant::now() + longest;
+        let mut last = None;
+        loop {
+            let relief = self.relief.notified();
+            {
+                let mut state = self.state.lock();
+                let end = state.log.end();
+                if !state.pace.is_outrun(end) {
+                    return last.is_some();
+                }
+                let progress = state.pace.progress();
+                let stand_still = last == Some(progress);
+                if stand_still {
+                    state.pace.give_up_late(end);
+                } else if tokio::time::Instant::now() >= deadline {
+                    state.pace.move_on(end);
+                }
+                if state.pace.mark() != progress.0 {
+                    self.mark.store(end.index, Ordering::Relaxed);
+                    drop(state);
+                    self.relief.notify_waiters();
+                    return true;
+                }
+                last = Some(progress);
+            }
+            // Either way the loop looks for itself.
+            let _ = tokio::time::timeout_at(deadline.min(tokio::time::Instant::now() + PATIENCE), relief).await;
+        }
     }
 
     /// How many readers there are.
@@ -170,7 +244,7 @@ impl OpenLog {
         let mut state = self.state.lock();
         let bytes_before = state.log.bytes();
         let announced = state.announce(announcement);
-        self.account(bytes_before, state.log.bytes());
+        self.account(bytes_before, &mut state);
         match announced {
             Announced::Added => {
                 let wakers = state.take_wakers();
@@ -212,7 +286,7 @@ impl OpenLog {
                 state.is_read_again = true;
             }
         }
-        self.account(bytes_before, state.log.bytes());
+        self.account(bytes_before, &mut state);
         let is_read_again = std::mem::take(&mut state.is_read_again);
         if is_read_again {
             state.reads_started += 1;
@@ -228,7 +302,7 @@ impl OpenLog {
         let mut state = self.state.lock();
         let bytes_before = state.log.bytes();
         state.log.trim(Instant::now());
-        self.account(bytes_before, state.log.bytes());
+        self.account(bytes_before, &mut state);
     }
 
     /// Wakes every reader, to look at what is not in the log.
@@ -237,7 +311,11 @@ impl OpenLog {
         wake(wakers);
     }
 
-    fn account(&self, before: usize, after: usize) {
+    fn account(&self, before: usize, state: &mut State) {
+        let end = state.log.end();
+        state.pace.grown(end);
+        self.mark.store(state.pace.mark(), Ordering::Relaxed);
+        let after = state.log.bytes();
         if after >= before {
             self.total_bytes.fetch_add(after - before, Ordering::Relaxed);
         } else {

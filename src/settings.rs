@@ -194,8 +194,10 @@ impl Settings {
             "Most bytes of events older than the history that a pipeline's log keeps for connected readers.",
         );
         let backlog_age = r.duration("hub.backlog_age", "5s", Duration::ZERO..=DAY, "How long such events are kept.");
+        let hold = r.duration("hub.hold", "1s", Duration::ZERO..=SECOND * 10, "Longest time that a publish is answered late because most of the pipeline's readers on this node lag, but get further; `0s` for never.");
         let hub = HubOptions {
             log: LogLimits { history: retention.limit, backlog_bytes, backlog_age },
+            hold,
             linger,
             check_interval: check.min(retention.ttl / 3),
         };

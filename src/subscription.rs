@@ -210,13 +210,14 @@ impl Place {
 pub struct Subscription {
     reader: Reader,
     place: Place,
+    passed_mark: u64,
 }
 
 impl Subscription {
     /// A client of this log.
     pub fn new(reader: Reader, wanted: Wanted) -> Self {
-        reader.add_client();
-        Self { reader, place: Place::new(wanted) }
+        let passed_mark = reader.add_client();
+        Self { reader, place: Place::new(wanted), passed_mark }
     }
 
     /// The next item; waits while there is none.
@@ -227,6 +228,7 @@ impl Subscription {
                 Next::Nothing => Poll::Pending,
                 next => Poll::Ready(next),
             });
+            self.reader.keep_pace(self.place.cursor(), &mut self.passed_mark);
             match next {
                 Poll::Ready(Next::Item(item)) => return Poll::Ready(item),
                 Poll::Ready(Next::ReadAgain) => self.place.wait_for(self.reader.request_read(ReadCause::Ahead)),
@@ -248,7 +250,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.reader.remove_client();
+        self.reader.remove_client(self.passed_mark);
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Client {
     /// Its group, and its index among the group's members.
     pub(super) group: usize,
     pub(super) member: usize,
+    /// The mark of the log that it passed last.
+    pub(super) passed_mark: u64,
     /// There only while the socket takes nothing: idle clients have no buffer.
     unsent: Option<Box<Unsent>>,
     /// Why the stream ends by itself, once it does.
@@ -61,7 +63,18 @@ pub(super) enum Sent {
 
 impl Client {
     pub(super) fn new(socket: TcpStream, framing: Framing, place: Place, key: ClientKey, group: usize) -> Self {
-        Self { socket, framing, place, number: key.number, group, member: 0, unsent: None, end: None, has_input: false }
+        Self {
+            socket,
+            framing,
+            place,
+            number: key.number,
+            group,
+            member: 0,
+            passed_mark: 0,
+            unsent: None,
+            end: None,
+            has_input: false,
+        }
     }
 
     pub(super) fn socket(&mut self) -> &mut TcpStream {

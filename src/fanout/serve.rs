@@ -51,6 +51,13 @@ impl Thread {
 
     /// Gives a client what it lacks, for some portions.
     pub(super) fn serve(&mut self, key: ClientKey, now: Instant) {
+        self.serve_portions(key, now);
+        if let Some(client) = self.clients.get_mut(key.entry) {
+            self.groups[client.group].reader.keep_pace(client.place.cursor(), &mut client.passed_mark);
+        }
+    }
+
+    fn serve_portions(&mut self, key: ClientKey, now: Instant) {
         let entry = key.entry;
         if self.clients[entry].blocked_since().is_some() {
             let sent = self.clients[entry].flush(now);

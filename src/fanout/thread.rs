@@ -152,7 +152,7 @@ impl Thread {
         let mut client = Client::new(socket, framing, Place::new(wanted), key, group);
         client.member = self.groups[group].members.len();
         self.groups[group].members.push(entry);
-        self.groups[group].reader.add_client();
+        client.passed_mark = self.groups[group].reader.add_client();
         let mut opening = vec![head, client.framed_text(&retry_line(draw_retry()))];
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(client.socket(), Token(entry), interest);
@@ -294,7 +294,7 @@ impl Thread {
             // A pass that is under way may have been here already, and would leave it out.
             self.busy.push_back(ClientKey { entry: moved, number: self.clients[moved].number });
         }
-        group.reader.remove_client();
+        group.reader.remove_client(client.passed_mark);
         if group.members.is_empty() {
             let group = self.groups.remove(client.group);
             self.by_pipeline.remove(group.reader.pipeline());

@@ -51,7 +51,11 @@ pub(super) async fn publish(
         }
     };
     node.metrics.published(events, began.elapsed());
-    Ok(accepted(&stored?))
+    let receipt = stored?;
+    if node.hub.keep_pace(pipeline).await {
+        node.metrics.publish_held();
+    }
+    Ok(accepted(&receipt))
 }
 
 #[derive(Clone, Copy)]

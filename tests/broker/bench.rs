@@ -75,11 +75,10 @@ async fn saturation_and_publishing_count_every_event() {
     let node = Node::embedded().await;
     let saturate = [&["saturate", "--readers", "10", "--publishers", "4"][..], &SHORT].concat();
     let saturated = report(&node.url, &saturate).await;
-    let [events, deliveries, lost, gaps] =
-        numbers(&saturated, ["/published/events", "/delivered/deliveries", "/delivered/lost", "/delivered/gaps"]);
-    // A reader may fall behind, and is told so.
-    assert!(events > 0 && deliveries + lost == 10 * events && (lost == 0 || gaps > 0), "{saturated:#}");
-    assert_eq!(numbers(&saturated, ["/delivered/doubled", "/delivered/reordered"]), [0, 0]);
+    let [events, deliveries] = numbers(&saturated, ["/published/events", "/delivered/deliveries"]);
+    // Publishers as fast as they can are held to what readers take.
+    assert!(events > 0 && deliveries == 10 * events, "{saturated:#}");
+    assert_eq!(numbers(&saturated, FAULTS), [0, 0, 0]);
 
     let publish = [&["publish", "--publishers", "3", "--rate", "400", "--pipelines", "4"][..], &SHORT].concat();
     let published = report(&node.url, &publish).await;

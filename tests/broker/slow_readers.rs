@@ -46,6 +46,44 @@ async fn a_slow_reader_gets_a_gap(node: &Node) {
     assert_eq!(node.metric("pipecast_gaps_total{reason=\"slow\"}").await, 1.0);
 }
 
+/// More is published than readers can take: publishers get slower, and nobody loses anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn publishers_are_held_to_what_most_readers_take() {
+    const READERS: usize = 20;
+    const PUBLISHERS: u64 = 8;
+    const EVENTS: u64 = 100;
+    for way in both_ways() {
+        let node =
+            way.set("HUB__BACKLOG", "1MiB").set("HUB__BACKLOG_AGE", "1m").set("HISTORY__LIMIT", "10").start().await;
+        let mut readers = Vec::new();
+        for _ in 0..READERS {
+            let mut raw = Raw::connect_narrow(&node, 8 << 10);
+            raw.get("/pipelines/p/sse").await;
+            raw.read_until("retry: ").await;
+            readers.push(raw);
+        }
+        // Each a task of its own, so that they read at about the same speed.
+        let reading: Vec<_> = readers
+            .into_iter()
+            .map(|mut raw| {
+                tokio::spawn(async move { raw.read_until_seen(&format!("-{}\n", PUBLISHERS * EVENTS)).await })
+            })
+            .collect();
+        let publishing = futures_util::future::join_all((0..PUBLISHERS).map(async |publisher| {
+            for n in 0..EVENTS {
+                node.publish("p", "large", json!([publisher, n, "x".repeat(8 << 10)])).await;
+            }
+        }));
+        publishing.await;
+        for reader in reading {
+            reader.await.unwrap();
+        }
+        assert_eq!(node.metric("pipecast_gaps_total{reason=\"slow\"}").await, 0.0);
+        assert_eq!(node.metric("pipecast_events_delivered_total").await, (READERS as u64 * PUBLISHERS * EVENTS) as f64);
+        assert!(node.metric("pipecast_publishes_held_total").await > 0.0, "nothing was too fast, so nothing is proved");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_takes_nothing_is_closed_with_little_unsent() {
     for way in both_ways() {

@@ -52,6 +52,17 @@ impl Raw {
         self.text()
     }
 
+    /// Reads until `text` has passed, and keeps only the end of what came.
+    pub async fn read_until_seen(&mut self, text: &str) {
+        let began = Instant::now();
+        while memchr::memmem::find(&self.received, text.as_bytes()).is_none() {
+            assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {text:?}");
+            let surplus = self.received.len().saturating_sub(text.len());
+            self.received.drain(..surplus);
+            assert!(self.read_some().await > 0, "the end came before {text:?}");
+        }
+    }
+
     /// Reads to the end, which may be a reset; how many bytes came in all.
     pub async fn read_to_end(&mut self) -> usize {
         while self.read_some().await > 0 {}
