@@ -271,7 +271,7 @@ fn read_redis(r: &mut Reader) -> Option<RedisSettings> {
     let tls_cert = r.file("redis.tls_cert", "PEM file with the client certificate, for servers that ask for one.");
     let tls_key = r.file("redis.tls_key", "PEM file with its private key.");
     let pool_size =
-        r.count("redis.pool_size", "8", 1..=1000, "Connections for commands; one more listens for announcements.");
+        r.count("redis.pool_size", "8", 1..=1000, "Connections for commands; three more publish and listen.");
     let timeout = r.duration(
         "redis.timeout",
         "2s",

@@ -8,8 +8,10 @@
 -- ARGV[7]... the events' frames without their first line
 --
 -- Returns {first id's ms, first id's seq, events, shape, 1 if an earlier answer is repeated}.
+local call, format = redis.call, string.format
+
 if KEYS[2] then
-  local answer = redis.call('GET', KEYS[2])
+  local answer = call('GET', KEYS[2])
   if answer then
     local ms, seq, count, shape = string.match(answer, '^(%d+) (%d+) (%d+) (%a+)$')
     if ms then
@@ -19,7 +21,7 @@ if KEYS[2] then
 end
 
 local prev_ms, prev_seq = 0, 0
-local newest = redis.call('LINDEX', KEYS[1], -1)
+local newest = call('LINDEX', KEYS[1], -1)
 if newest then
   local ms, seq = string.match(newest, '^id: (%d+)%-(%d+)\n')
   if ms then
@@ -27,26 +29,29 @@ if newest then
   else
     -- Not written by this script. Nothing can follow it, so the history begins anew,
     -- and clients are told of the reset.
-    redis.call('DEL', KEYS[1])
+    call('DEL', KEYS[1])
   end
 end
 
 -- The clock may jump back; ids may not.
-local time = redis.call('TIME')
-local ms = math.max(tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), prev_ms)
+local time = call('TIME')
+local ms = math.max(time[1] * 1000 + math.floor(time[2] / 1000), prev_ms)
 
-local frames = {}
-for i = 7, #ARGV do
-  frames[#frames + 1] = string.format('id: %.0f-%.0f\n', ms, prev_seq + #frames + 1) .. ARGV[i]
+local first, last = 7, #ARGV
+local id = format('id: %.0f-', ms)
+for i = first, last do
+  ARGV[i] = id .. format('%.0f\n', prev_seq + i - first + 1) .. ARGV[i]
 end
 local limit = tonumber(ARGV[1])
-redis.call('RPUSH', KEYS[1], unpack(frames, math.max(1, #frames - limit + 1)))
-redis.call('LTRIM', KEYS[1], -limit, -1)
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call(ARGV[4], ARGV[3], string.format('%.0f-%.0f\n', prev_ms, prev_seq) .. table.concat(frames))
+local length = call('RPUSH', KEYS[1], unpack(ARGV, math.max(first, last - limit + 1)))
+if length > limit then
+  call('LTRIM', KEYS[1], -limit, -1)
+end
+call('PEXPIRE', KEYS[1], ARGV[2])
+call(ARGV[4], ARGV[3], format('%.0f-%.0f\n', prev_ms, prev_seq) .. table.concat(ARGV, '', first))
 
-local answer = {string.format('%.0f', ms), string.format('%.0f', prev_seq + 1), tostring(#frames), ARGV[5], 0}
+local answer = {format('%.0f', ms), format('%.0f', prev_seq + 1), tostring(last - first + 1), ARGV[5], 0}
 if KEYS[2] then
-  redis.call('SET', KEYS[2], table.concat(answer, ' ', 1, 4), 'PX', ARGV[6])
+  call('SET', KEYS[2], table.concat(answer, ' ', 1, 4), 'PX', ARGV[6])
 end
 return answer

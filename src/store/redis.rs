@@ -10,8 +10,8 @@ use redis::{RedisError, Script, TlsCertificates};
 
 use super::appender::{self, Appender};
 use super::listener::{self, Health, ListenerHandle};
-use super::{Audience, IDEMPOTENCY_TTL, IdempotencyKey, Newest, Origin, Receipt, Retention, StoreError};
-use crate::event::{Batch, Shape};
+use super::{Audience, IdempotencyKey, Newest, Receipt, Retention, StoreError};
+use crate::event::Batch;
 use crate::event_id::EventId;
 use crate::frame::History;
 use crate::pipeline::PipelineId;
@@ -94,8 +94,8 @@ impl RedisStore {
         pool.timeouts = Timeouts { wait: each, create: each, recycle: each };
         let pool = Pool::builder(manager).config(pool).runtime(Runtime::Tokio1).build()?;
         let health = Arc::new(Health::default());
+        let (appender, appending) = appender::new(&client, options, retention);
         let (listener, listening) = listener::new(client, pool.clone(), options, audience, health.clone());
-        let (appender, appending) = appender::new(pool.clone());
         let store = Self {
             pool,
             retention,
@@ -138,26 +138,7 @@ impl RedisStore {
         batch: Batch,
         key: Option<&IdempotencyKey>,
     ) -> Result<Receipt, StoreError> {
-        let mut keys = vec![list_key(pipeline)];
-        keys.extend(key.map(|key| format!("pipecast:{{{pipeline}}}:idem:{}", key.as_str())));
-        let shape = match batch.shape {
-            Shape::Single => "single",
-            Shape::List => "list",
-        };
-        let limit = self.retention.limit.to_string();
-        let (ttl, idempotency_ttl) = (millis(self.retention.ttl).to_string(), millis(IDEMPOTENCY_TTL).to_string());
-        let channel = channel(pipeline);
-        let head = [&limit, &ttl, &channel, "PUBLISH", shape, &idempotency_ttl];
-        let events = batch.events.iter().map(|event| &event.body()[..]);
-        let arguments: Vec<_> = head.iter().map(|argument| argument.as_bytes()).chain(events).collect();
-        let answer = self.bounded(self.appender.append(&keys, &arguments)).await.map_err(Failure::into_error)?;
-        let (ms, seq, count, shape, is_repeated) = answer;
-        Ok(Receipt {
-            first: EventId { ms, seq },
-            count,
-            shape: if shape == "single" { Shape::Single } else { Shape::List },
-            origin: if is_repeated == 1 { Origin::Repeated } else { Origin::Stored },
-        })
+        self.bounded(self.appender.append(pipeline, batch, key)).await.map_err(Failure::into_error)
     }
 
     pub(super) async fn history(&self, pipeline: &PipelineId) -> Result<History, StoreError> {
@@ -328,8 +309,8 @@ fn read_newest(entry: Option<Vec<u8>>) -> Newest {
     }
 }
 
-// The braces make a pipeline's keys share one slot of a Redis Cluster.
-fn list_key(pipeline: &PipelineId) -> String {
+/// The key of a pipeline's history. The braces make a pipeline's keys share one slot of a Redis Cluster.
+pub(super) fn list_key(pipeline: &PipelineId) -> String {
     format!("pipecast:{{{pipeline}}}:events")
 }
 
@@ -343,6 +324,7 @@ pub(super) fn pipeline_of(channel: &str) -> Option<&str> {
     channel.strip_prefix("pipecast:{")?.strip_suffix('}')
 }
 
-fn millis(duration: Duration) -> u64 {
+/// As Redis wants durations.
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
