@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 
 use super::Framing;
 use super::timers::ClientKey;
-use crate::frame::{Frame, wrap};
+use crate::frame::wrap;
 use crate::metrics::StreamEnd;
 use crate::subscription::Place;
 
@@ -86,12 +86,9 @@ impl Client {
         self.unsent.as_ref().map(|unsent| unsent.since)
     }
 
-    /// A frame as it is sent to this client.
-    pub(super) fn framed(&self, frame: &Frame) -> Bytes {
-        match self.framing {
-            Framing::Chunked => frame.chunk().clone(),
-            Framing::Plain => frame.shared_text(),
-        }
+    /// How blocks are sent to this client.
+    pub(super) fn framing(&self) -> Framing {
+        self.framing
     }
 
     /// Any other block as it is sent to this client.
@@ -173,17 +170,26 @@ impl Client {
     }
 }
 
+/// One call: from an offset in the first part on.
+fn write_some(socket: &mut TcpStream, parts: &[Bytes], offset: usize) -> io::Result<usize> {
+    // Most deliveries are one frame, for which the kernel does less in a plain write.
+    if let [part] = parts {
+        return socket.write(&part[offset..]);
+    }
+    let mut slices = [IoSlice::new(&[]); MAX_PARTS];
+    let mut count = 0;
+    for (slice, part) in slices.iter_mut().zip(parts) {
+        *slice = IoSlice::new(if count == 0 { &part[offset..] } else { part });
+        count += 1;
+    }
+    socket.write_vectored(&slices[..count])
+}
+
 /// Writes parts until all are written or the socket takes no more; then where it stopped: a part, and an offset in it.
 fn write(socket: &mut TcpStream, parts: &[Bytes]) -> io::Result<Option<(usize, usize)>> {
     let (mut index, mut offset) = (0, 0);
     while index < parts.len() {
-        let mut slices = [IoSlice::new(&[]); MAX_PARTS];
-        let mut count = 0;
-        for (slice, part) in slices.iter_mut().zip(&parts[index..]) {
-            *slice = IoSlice::new(if count == 0 { &part[offset..] } else { part });
-            count += 1;
-        }
-        let mut written = match socket.write_vectored(&slices[..count]) {
+        let mut written = match write_some(socket, &parts[index..], offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Some((index, offset))),

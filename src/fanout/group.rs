@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::task::Waker;
 
+use bytes::Bytes;
+
 use super::inbox::{GroupWaker, Inbox};
 use crate::frame::Frame;
 use crate::hub::Reader;
@@ -30,6 +32,8 @@ pub(super) struct LastRead {
     pub(super) from: Cursor,
     pub(super) to: Cursor,
     pub(super) frames: Vec<Frame>,
+    /// The frames as most clients get them.
+    pub(super) chunks: Arc<[Bytes]>,
     /// Whether there was nothing after them.
     pub(super) is_last: bool,
 }

@@ -1,16 +1,17 @@
 //! What clients are given: passes over a pipeline's clients, and one client's turn.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::Framing;
 use super::client::{Client, Sent};
 use super::group::LastRead;
 use super::thread::Thread;
 use super::timers::{ClientKey, Deadline};
 use crate::frame::Frame;
 use crate::metrics::{Deliveries, ReadCause, StreamEnd};
-use crate::store::memory::clock_ms;
 use crate::subscription::{Item, Next};
 
 /// Portions that one client gets in a row while it catches up.
@@ -91,8 +92,8 @@ impl Thread {
             .filter(|read| client.place.cursor() == Some(read.from) && !client.place.is_filtered());
         if let Some(read) = shared_read {
             client.place.pass(read.to);
-            let parts = deliver(&mut self.deliveries, client, &read.frames);
-            return Some(Portion { parts, is_last: read.is_last });
+            count(&mut self.deliveries, client, &read.frames, self.now_ms);
+            return Some(Portion { parts: read.parts(client), is_last: read.is_last });
         }
         let from = client.place.cursor();
         let (next, is_last) = group.reader.look(|view| {
@@ -107,11 +108,16 @@ impl Thread {
                 None
             }
             Next::Item(Item::Frames(frames)) => {
-                let parts = deliver(&mut self.deliveries, client, &frames);
-                if let (Some(from), Some(to), false) = (from, client.place.cursor(), client.place.is_filtered()) {
-                    group.last_read = Some(LastRead { from, to, frames, is_last });
+                count(&mut self.deliveries, client, &frames, self.now_ms);
+                let chunks = frames.iter().map(|frame| frame.chunk().clone()).collect();
+                // Placed, or there would be no frames.
+                let (from, to) = (from?, client.place.cursor()?);
+                let read = LastRead { from, to, frames, chunks, is_last };
+                let portion = Portion { parts: read.parts(client), is_last };
+                if !client.place.is_filtered() {
+                    group.last_read = Some(read);
                 }
-                Some(Portion { parts, is_last })
+                Some(portion)
             }
             Next::Item(item) => {
                 let block = item.into_block(&self.shared.metrics);
@@ -142,18 +148,26 @@ impl Thread {
 
 /// What a client is sent at one go.
 pub(super) struct Portion {
-    pub(super) parts: Vec<Bytes>,
+    pub(super) parts: Arc<[Bytes]>,
     /// Whether there was nothing after it. What comes later wakes the group.
     is_last: bool,
 }
 
-/// Counts frames as delivered to a client, and gives them as it gets them.
-fn deliver(deliveries: &mut Deliveries, client: &Client, frames: &[Frame]) -> Vec<Bytes> {
-    let now_ms = clock_ms();
+impl LastRead {
+    /// The frames as this client gets them.
+    fn parts(&self, client: &Client) -> Arc<[Bytes]> {
+        match client.framing() {
+            Framing::Chunked => self.chunks.clone(),
+            Framing::Plain => self.frames.iter().map(Frame::shared_text).collect(),
+        }
+    }
+}
+
+/// Counts frames as delivered to a client.
+fn count(deliveries: &mut Deliveries, client: &Client, frames: &[Frame], now_ms: u64) {
     for frame in frames {
         let is_live = client.place.is_live(frame.id());
         let lag = is_live.then(|| Duration::from_millis(now_ms.saturating_sub(frame.id().ms)));
         deliveries.add(frame.text().len(), lag);
     }
-    frames.iter().map(|frame| client.framed(frame)).collect()
 }

@@ -21,6 +21,7 @@ use crate::block::retry_line;
 use crate::drain::draw_retry;
 use crate::metrics::{Deliveries, StreamEnd};
 use crate::pipeline::PipelineId;
+use crate::store::memory::clock_ms;
 use crate::subscription::Place;
 
 /// Writes between two looks at what else there is.
@@ -41,6 +42,8 @@ pub(super) struct Thread {
     pub(super) busy: VecDeque<ClientKey>,
     pub(super) timers: Timers,
     pub(super) deliveries: Deliveries,
+    /// This machine's clock, as of the last look at it.
+    pub(super) now_ms: u64,
     next_number: u64,
     is_draining: bool,
 }
@@ -62,6 +65,7 @@ impl Thread {
             busy: VecDeque::new(),
             timers,
             deliveries,
+            now_ms: 0,
             next_number: 0,
             is_draining: false,
         })
@@ -87,6 +91,7 @@ impl Thread {
                     return;
                 }
             }
+            self.now_ms = clock_ms();
             for event in &events {
                 if event.token() != WAKE {
                     self.hear(event);
@@ -170,7 +175,7 @@ impl Thread {
         }
         // With the first of the history, where it is known: one call for all of it.
         if let Some(portion) = self.next_portion(entry) {
-            opening.extend(portion.parts);
+            opening.extend_from_slice(&portion.parts);
         }
         if self.send(entry, &opening, now) {
             self.busy.push_back(key);
