@@ -18,6 +18,9 @@ FANOUT = {
 }
 
 
+COLOURS = {"floor": "#9aa5a1", "pipecast": "#0b6e5d", "hyper": "#6fb7a8", "nchan": "#c97b3d"}
+
+
 def median(runs, *path):
     values = []
     for run in runs:
@@ -56,11 +59,10 @@ def chart(lines, path):
 
     rows = list(fanout_rows(lines))
     sides = ["floor", "pipecast", "hyper", "nchan"]
-    colours = {"floor": "#9aa5a1", "pipecast": "#0b6e5d", "hyper": "#6fb7a8", "nchan": "#c97b3d"}
     figure, axes = pyplot.subplots(figsize=(8, 3.6))
     for offset, side in enumerate(sides):
         heights = [cost.get(side) or 0 for _, _, cost, _, _ in rows]
-        axes.bar([x + 0.2 * offset for x in range(len(rows))], heights, 0.19, label=side, color=colours[side])
+        axes.bar([x + 0.2 * offset for x in range(len(rows))], heights, 0.19, label=side, color=COLOURS[side])
     axes.set_xticks([x + 0.3 for x in range(len(rows))], [label.replace(", ", "\n") for _, label, _, _, _ in rows])
     axes.set_ylabel("CPU a delivery, us")
     axes.legend(frameon=False)
@@ -69,11 +71,70 @@ def chart(lines, path):
     figure.savefig(path, metadata={"Date": None})
 
 
+def sentences(lines):
+    """What has no column in the tables."""
+    if "redis-benchmark" in lines.get("publish-redis-100", {}):
+        ours, theirs = (median(lines["publish-redis-100"][side], "published", "events_per_second") for side in ("pipecast", "redis-benchmark"))
+        yield f"- `redis-benchmark` gets {theirs:,.0f} events/s out of Redis for the same script with 100 events a call, pipelined: Pipecast's {ours:,.0f} are {ours / theirs:.0%} of it."
+    if "idle" in lines and "floor" in lines.get("fanout-15000", {}):
+        ours = median(lines["idle"]["pipecast"], "server", "cpus")
+        floor = median(lines["fanout-15000"]["floor"], "server", "us_per_unit") * 1e-6 * 15_000 / 15
+        yield f"- The 1,000 keepalives a second of 15,000 idle streams would cost the floor {floor:.2%} of a core, by its price of a write at 15,000 readers; they cost Pipecast {ours / floor:.2f} times that."
+    if "threads" in lines:
+        one, two = (median(lines["threads"][threads], "delivered", "last_reader", "p50_us") / 1000 for threads in ("1", "2"))
+        yield f"- The last of 2,000 readers has an event after {one:.1f} ms (p50) with one fan-out thread and {two:.1f} ms with two, on both cores, which the load generator shares: {two / one:.2f} times."
+    if "nodes" in lines:
+        cost = {nodes: median(runs, "server", "cpus") / 500 * 1e6 for nodes, runs in lines["nodes"].items()}
+        lag = {nodes: median(runs, "delivered", "last_reader", "p50_us") / 1000 for nodes, runs in lines["nodes"].items()}
+        lost = sum(run["delivered"][kind] for runs in lines["nodes"].values() for run in runs for kind in ("lost", "doubled", "reordered"))
+        yield (
+            f"- Several nodes on one Redis, all nodes on one core, 500 events/s to 1,000 readers on 10 pipelines: an event costs Redis {', '.join(f'{cost[nodes]:.0f}' for nodes in cost)} us of CPU with "
+            f"{', '.join(cost)} nodes, and the last reader has it after {', '.join(f'{lag[nodes]:.1f}' for nodes in cost)} ms (p50); lost, doubled, reordered: {lost}."
+        )
+
+
+CURVES = {"readers": "readers on one pipeline", "pipelines": "pipelines that 19,000 readers are spread over", "payload": "bytes of payload, 1,000 readers"}
+
+
+def growth_tables(results):
+    for curve, label in CURVES.items():
+        if curve not in results:
+            continue
+        rows = []
+        for point, sides in results[curve].items():
+            cost = {side: median(runs, "server", "us_per_unit") for side, runs in sides.items()}
+            lost = sum(run["delivered"][kind] for run in sides["pipecast"] for kind in ("lost", "doubled", "reordered"))
+            rows.append([f"{int(point):,}", *(show(cost.get(side)) for side in ("floor", "pipecast", "nchan")), show(cost["pipecast"] / cost["floor"], 2, "x"), str(lost)])
+        yield table([f"CPU a delivery, us, by {label}", "floor", "Pipecast", "Nchan", "Pipecast : floor", "lost, doubled, reordered"], rows)
+
+
+def growth_chart(results, path):
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    figure, all_axes = pyplot.subplots(1, len(CURVES), figsize=(11, 3.2))
+    for axes, (curve, label) in zip(all_axes, CURVES.items()):
+        for side in ("floor", "pipecast", "nchan"):
+            points = [(int(point), median(sides[side], "server", "us_per_unit")) for point, sides in results.get(curve, {}).items()]
+            axes.plot(*zip(*points), marker="o", markersize=3, label=side, color=COLOURS[side])
+        axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(label)
+        axes.spines[["top", "right"]].set_visible(False)
+    all_axes[0].set_ylabel("CPU a delivery, us")
+    all_axes[0].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
 def tables(results):
     lines, versions = results["lines"], results["versions"]
+    rounds = min(len(runs) for sides in lines.values() for runs in sides.values())
     parts = [
         f"{versions['date']}, {versions['cpus']} cores, Linux {versions['kernel']}; {versions['pipecast']}, {versions['nginx'].removeprefix('nginx version: ')} "
-        f"with Nchan {versions['nchan']}, {' '.join(versions['redis'].split()[:3])}. {'One round' if results['rounds'] == 1 else 'Median of %d rounds' % results['rounds']}."
+        f"with Nchan {versions['nchan']}, {' '.join(versions['redis'].split()[:3])}. {'One round' if rounds == 1 else 'Median of %d rounds' % rounds}; the curves one round."
     ]
     rows = []
     for _, label, cost, lag, lost in fanout_rows(lines):
@@ -105,8 +166,12 @@ def tables(results):
     row("publish-redis", "publishes/s through Redis, one event a request, 32 connections", 0, "", 1, "published", "requests_per_second")
     row("publish-redis", "the same, p99 of a publish, ms", 1, "", 0.001, "published", "latency", "p99_us")
     row("publish-redis-100", "events/s through Redis, 100 a request", 0, "", 1, "published", "events_per_second")
+    row("half-1000", "1,000 readers at half of Nchan's saturation: p50 from publish to reader, ms", 1, "", 0.001, "delivered", "latency", "p50_us")
+    row("half-1000", "the same, p99", 1, "", 0.001, "delivered", "latency", "p99_us")
     if others:
         parts.append(table(["", "Pipecast", "hyper's body", "Nchan", "Pipecast : Nchan"], others))
+    parts.extend(sentences(lines))
+    parts.extend(growth_tables(results))
     return "\n\n".join(parts)
 
 
@@ -118,6 +183,8 @@ def main():
     after = rest.split(END)[1]
     page.write_text(f"{before}{BEGIN}\n\n{tables(results)}\n\n{END}{after}")
     chart(results["lines"], ROOT / "docs/images/fanout.svg")
+    if all(curve in results for curve in CURVES):
+        growth_chart(results, ROOT / "docs/images/growth.svg")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 //! What is particular to the fan-out threads; all else is tested on both ways of carrying a stream.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
@@ -10,6 +10,26 @@ use crate::support::raw::Raw;
 
 async fn start(threads: &str) -> Node {
     Options::default().set("FANOUT__THREADS", threads).start().await
+}
+
+/// A watcher of one thread's system calls.
+struct Strace(Child);
+
+impl Strace {
+    async fn attach(node: &Node, thread: &str, arguments: &[&str]) -> Self {
+        let thread = node.thread(thread);
+        let child = Command::new("strace").args(arguments).args(["-p", &thread]).stderr(Stdio::null()).spawn();
+        let child = child
+            .unwrap_or_else(|error| panic!("strace cannot be started ({error}); install it: apt-get install strace"));
+        eventually("strace is attached", || async { node.is_traced(&thread) }).await;
+        Self(child)
+    }
+
+    /// Ends it; what it had to write is written.
+    fn detach(mut self) {
+        assert!(Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().unwrap().success());
+        self.0.wait().unwrap();
+    }
 }
 
 /// Calls by name, as `strace -c` counts them.
@@ -41,13 +61,7 @@ async fn a_delivery_is_one_write_and_no_other_call() {
     }
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("calls");
-    let thread = node.thread("fanout-0");
-    let mut strace = Command::new("strace")
-        .args(["-c", "-o", &output.display().to_string(), "-p", &thread])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap_or_else(|error| panic!("strace cannot be started ({error}); install it: apt-get install strace"));
-    eventually("strace is attached", || async { node.is_traced(&thread) }).await;
+    let strace = Strace::attach(&node, "fanout-0", &["-c", "-o", &output.display().to_string()]).await;
     let before = node.metric("pipecast_events_delivered_total").await;
     for n in 0..EVENTS {
         node.publish("p", "a", json!(n)).await;
@@ -55,8 +69,7 @@ async fn a_delivery_is_one_write_and_no_other_call() {
         let delivered = before + (READERS * (n + 1)) as f64;
         eventually("all have it", || async { node.metric("pipecast_events_delivered_total").await == delivered }).await;
     }
-    assert!(Command::new("kill").args(["-INT", &strace.id().to_string()]).status().unwrap().success());
-    strace.wait().unwrap();
+    strace.detach();
     let table = std::fs::read_to_string(&output).unwrap();
     let calls = calls(&table);
     let deliveries = READERS * EVENTS;
@@ -65,6 +78,37 @@ async fn a_delivery_is_one_write_and_no_other_call() {
     let others: u64 = calls.iter().filter(|(name, _)| name != "sendto").map(|(_, count)| count).sum();
     assert!(others < deliveries / 10, "{deliveries} deliveries:\n{table}");
     drop(readers);
+}
+
+/// An event on a quiet pipeline waits for a slice of a busy one's pass, and not for all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_pipeline_does_not_wait_for_all_readers_of_a_busy_one() {
+    const READERS: usize = 1500;
+    let node = start("1").await;
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        let mut raw = Raw::connect(&node).await;
+        raw.get("/pipelines/busy/sse").await;
+        raw.read_until("retry: ").await;
+        readers.push(raw);
+    }
+    let mut quiet = node.open("quiet", "").await;
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("calls").display().to_string();
+    // Each call is written down, which also makes the pass take its time.
+    let strace = Strace::attach(&node, "fanout-0", &["-s", "100", "-e", "trace=sendto", "-o", &output]).await;
+    node.publish("busy", "busy", json!(1)).await;
+    node.publish("quiet", "quiet", json!(1)).await;
+    assert_eq!(quiet.numbers(1).await, [1]);
+    for raw in &mut readers {
+        raw.read_until("event: busy").await;
+    }
+    strace.detach();
+    let calls = std::fs::read_to_string(&output).unwrap();
+    let writes: Vec<_> = calls.lines().filter(|line| line.contains("event: ")).collect();
+    let position = writes.iter().position(|line| line.contains("event: quiet")).expect("the quiet one's write");
+    assert_eq!(writes.len(), READERS + 1);
+    assert!(position < READERS / 2, "it was write number {position}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
