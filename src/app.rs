@@ -16,7 +16,7 @@ use crate::fanout::Fanout;
 use crate::hub::{Hub, Work};
 use crate::metrics::{Metrics, MetricsError};
 use crate::node::{Node, Rules};
-use crate::server::Server;
+use crate::server::{Server, Tls, TlsError};
 use crate::settings::{DrainSettings, Settings};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -41,6 +41,9 @@ pub enum StartError {
     /// This Redis will not do.
     #[error("{0}")]
     Redis(#[from] RedisSetupError),
+    /// This certificate will not do.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// A fault in the program.
     #[error("{0}")]
     Metrics(#[from] MetricsError),
@@ -67,7 +70,8 @@ impl App {
         let rules = Rules::new(settings);
         let fanout = Fanout::start(settings.fanout_threads, hub.clone(), metrics.clone(), settings.stream)?;
         let node = Arc::new(Node { hub, store: Arc::new(store), fanout, metrics, drain: Drain::new(), rules });
-        let server = Server::bind(settings.server.listen, settings.server.admin_listen, &node)?;
+        let tls = settings.server.tls.clone().map(Tls::load).transpose()?;
+        let server = Server::bind(settings.server.listen, settings.server.admin_listen, tls, &node)?;
         Ok(Self { node, server, drain: settings.drain, work, listener })
     }
 

@@ -21,6 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use crate::admission::Admission;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::pipeline::PipelineId;
@@ -51,6 +52,8 @@ pub struct Handover {
     pub pipeline: PipelineId,
     /// What of it.
     pub wanted: Wanted,
+    /// What it was let in under.
+    pub admission: Admission,
 }
 
 /// What all threads share.

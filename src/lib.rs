@@ -2,6 +2,7 @@
 //!
 //! ARCHITECTURE.md has the map. Nothing calls upward: app -> server -> node -> store -> core.
 
+pub mod admission;
 pub mod announcement;
 pub mod app;
 pub mod backoff;

@@ -37,6 +37,8 @@ pub struct Rules {
     pub history: usize,
     /// Most bytes of a request's body.
     pub request_bytes: usize,
+    /// Streams and requests on one connection of HTTP/2.
+    pub streams_per_connection: u32,
     /// Longest time for a request's body to arrive.
     pub request_timeout: Duration,
     /// How streams are kept.
@@ -58,6 +60,7 @@ impl Rules {
             events: settings.events,
             history: settings.retention.limit,
             request_bytes: settings.request_bytes,
+            streams_per_connection: settings.streams_per_connection,
             request_timeout: settings.request_timeout,
             stream: settings.stream,
             cors_origins: settings.server.cors_origins.clone(),

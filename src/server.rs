@@ -6,16 +6,18 @@ mod connection;
 mod cors;
 mod error;
 mod history;
+mod http2;
 mod publish;
 mod router;
 mod socket;
 mod stream_body;
 mod subscribe;
+mod tls;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,8 +31,11 @@ use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
 use crate::drain::Phase;
-use crate::node::Node;
+use crate::node::{Node, Rules};
 use body::Body;
+use connection::Protocols;
+
+pub use tls::{Tls, TlsError, TlsFiles};
 
 /// hyper's buffers for one connection: the largest request head, and how much of a stream waits
 /// in user space. Small, since thousands of connections have one; large enough for any browser's head.
@@ -44,20 +49,22 @@ const BACKLOG: i32 = 4096;
 pub struct Server {
     public: TcpListener,
     admin: TcpListener,
+    tls: Option<Tls>,
 }
 
 impl Server {
-    /// Binds both listeners.
+    /// Binds both listeners; the public one speaks TLS if there is a certificate.
     ///
     /// # Errors
     /// With the setting and the address that could not be bound.
-    pub fn bind(public: SocketAddr, admin: SocketAddr, node: &Node) -> io::Result<Self> {
+    pub fn bind(public: SocketAddr, admin: SocketAddr, tls: Option<Tls>, node: &Node) -> io::Result<Self> {
         let named = |key: &str, address: SocketAddr, bound: io::Result<TcpListener>| {
             bound.map_err(|error| io::Error::new(error.kind(), format!("{key} {address}: {error}")))
         };
         Ok(Self {
             public: named("server.listen", public, listen(public, node))?,
             admin: named("server.admin_listen", admin, listen(admin, node))?,
+            tls,
         })
     }
 
@@ -79,26 +86,48 @@ impl Server {
 
     /// Serves until the node drains and its last connection is gone.
     pub async fn run(self, node: Arc<Node>) {
-        let serve_public = accept(self.public, &node, StopAt::Draining, PublicService);
-        let serve_admin = accept(self.admin, &node, StopAt::Never, AdminService);
+        let public = Protocols {
+            http1: http1_protocol(&node.rules),
+            http2: Some(http2::protocol(&node.rules)),
+            tls: self.tls.clone(),
+            opening_timeout: node.rules.request_timeout,
+        };
+        let admin = Protocols { http2: None, tls: None, ..public.clone() };
+        let follow_files = async {
+            match self.tls {
+                Some(tls) => tls.follow_files().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = serve_public => {}
-            () = serve_admin => {}
+            () = accept(self.public, &node, StopAt::Draining, Arc::new(public), PublicService) => {}
+            () = accept(self.admin, &node, StopAt::Never, Arc::new(admin), AdminService) => {}
+            () = follow_files => {}
         }
     }
 }
 
 /// What answers the requests of a listener.
 trait Service: Clone + Send + Sync + Unpin + 'static {
-    fn answer(&self, node: &Node, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send;
+    fn answer(
+        &self,
+        node: &Node,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> impl Future<Output = Response<Body>> + Send;
 }
 
 #[derive(Clone)]
 struct PublicService;
 
 impl Service for PublicService {
-    async fn answer(&self, node: &Node, request: Request<Incoming>) -> Response<Body> {
-        router::answer(node, request).await
+    fn answer(
+        &self,
+        node: &Node,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        router::answer(node, request, peer)
     }
 }
 
@@ -106,7 +135,7 @@ impl Service for PublicService {
 struct AdminService;
 
 impl Service for AdminService {
-    async fn answer(&self, node: &Node, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, node: &Node, request: Request<Incoming>, _: IpAddr) -> Response<Body> {
         admin::answer(node, &request)
     }
 }
@@ -135,10 +164,20 @@ fn listen(address: SocketAddr, node: &Node) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn accept<S: Service>(listener: TcpListener, node: &Arc<Node>, stop: StopAt, service: S) {
-    let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
+fn http1_protocol(rules: &Rules) -> http1::Builder {
     let mut protocol = http1::Builder::new();
-    protocol.timer(TokioTimer::new()).header_read_timeout(node.rules.request_timeout).max_buf_size(BUFFER_BYTES);
+    protocol.timer(TokioTimer::new()).header_read_timeout(rules.request_timeout).max_buf_size(BUFFER_BYTES);
+    protocol
+}
+
+async fn accept<S: Service>(
+    listener: TcpListener,
+    node: &Arc<Node>,
+    stop: StopAt,
+    protocols: Arc<Protocols>,
+    service: S,
+) {
+    let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
     let draining = stopped(stop, node.clone());
     tokio::pin!(draining);
     // Nothing is ever sent: it closes when the last connection lets go of its end.
@@ -149,20 +188,18 @@ async fn accept<S: Service>(listener: TcpListener, node: &Arc<Node>, stop: StopA
             () = &mut draining => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 backoff.reset();
-                let open = open.clone();
-                let life = connection::serve(
+                let draining = stopped(stop, node.clone());
+                tokio::spawn(connection::serve(
                     stream,
-                    protocol.clone(),
+                    protocols.clone(),
                     node.clone(),
                     service.clone(),
-                    stopped(stop, node.clone()),
-                );
-                tokio::spawn(async move {
-                    life.await;
-                    drop(open);
-                });
+                    peer.ip(),
+                    draining,
+                    open.clone(),
+                ));
             }
             // Out of file descriptors, mostly: waiting lets others close, spinning would not.
             Err(error) => {

@@ -15,6 +15,7 @@ pub use reader::{Fault, Row};
 use crate::event::EventLimits;
 use crate::hub::HubOptions;
 use crate::log::LogLimits;
+use crate::server::TlsFiles;
 use crate::store::Retention;
 use crate::store::redis::RedisOptions;
 use crate::telemetry::LogFormat;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub events: EventLimits,
     /// Most bytes of a request's body, `limits.request`.
     pub request_bytes: usize,
+    /// Streams and requests on one connection of HTTP/2, `limits.streams_per_connection`.
+    pub streams_per_connection: u32,
     /// Longest time for a request's head, and again for its body, `limits.request_timeout`.
     pub request_timeout: Duration,
     /// Section `drain`.
@@ -56,6 +59,8 @@ pub struct ServerSettings {
     pub listen: SocketAddr,
     /// Where `/metrics`, `/livez` and `/readyz` are.
     pub admin_listen: SocketAddr,
+    /// Where the certificate is; none means plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Origins whose pages may use the broker; `*` alone for all.
     pub cors_origins: Vec<String>,
 }
@@ -142,6 +147,7 @@ impl Settings {
         let server = ServerSettings {
             listen: r.address("server.listen", "127.0.0.1:8080", "Where publishers and readers connect."),
             admin_listen: r.address("server.admin_listen", "127.0.0.1:8081", "Where `/metrics`, `/livez` and `/readyz` are."),
+            tls: read_tls(r),
             cors_origins: r.origins("server.cors_origins", "*", "Origins whose pages may use the broker, separated by commas. `*` allows all, without credentials; with a list the origin is echoed and credentials are allowed."),
         };
         let redis = read_redis(r);
@@ -222,6 +228,12 @@ impl Settings {
             fanout_threads,
             events,
             request_bytes: r.size("limits.request", "4MiB", 64..=1 << 30, "Most bytes of a request's body."),
+            streams_per_connection: r.number(
+                "limits.streams_per_connection",
+                "256",
+                1..=100_000,
+                "Streams and requests that one connection of HTTP/2 may have open at the same time.",
+            ),
             request_timeout: r.duration(
                 "limits.request_timeout",
                 "10s",
@@ -263,6 +275,13 @@ impl Settings {
     }
 }
 
+fn read_tls(r: &mut Reader) -> Option<TlsFiles> {
+    let cert = r.file("server.tls_cert", "PEM file with the certificate and those that lead to its authority; then `server.listen` speaks TLS alone. Read again when it changes.");
+    let key = r.file("server.tls_key", "PEM file with its private key.");
+    let (cert, key) = r.pair(("server.tls_cert", cert), ("server.tls_key", key))?;
+    Some(TlsFiles { cert, key })
+}
+
 fn read_redis(r: &mut Reader) -> Option<RedisSettings> {
     const SECOND: Duration = Duration::from_secs(1);
     let url = r.redis_url("redis.url", "`redis://`, `rediss://` or `redis+unix://`, with user, password and database (`redis://user:secret@host:6379/0`). Empty for the embedded store.");
@@ -270,6 +289,7 @@ fn read_redis(r: &mut Reader) -> Option<RedisSettings> {
         r.file("redis.tls_ca", "PEM file with the certificate authority for `rediss://`; the system's if empty.");
     let tls_cert = r.file("redis.tls_cert", "PEM file with the client certificate, for servers that ask for one.");
     let tls_key = r.file("redis.tls_key", "PEM file with its private key.");
+    let prefix = r.redis_prefix("redis.prefix", "pipecast", "What all keys and channels begin with (`<prefix>:{<pipeline>}:events`): installations that share one Redis need one each.");
     let pool_size =
         r.count("redis.pool_size", "8", 1..=1000, "Connections for commands; three more publish and listen.");
     let timeout = r.duration(
@@ -279,19 +299,9 @@ fn read_redis(r: &mut Reader) -> Option<RedisSettings> {
         "Longest time for one command, waiting for a connection included. A publish is answered within this.",
     );
     let probe_interval = r.duration("redis.probe_interval", "5s", SECOND / 10..=SECOND * 60, "How often the listening connection must hear its own probe; after three times this without one the node is not ready.");
-    let tls_client = match (tls_cert, tls_key) {
-        (Some(cert), Some(key)) => Some((cert, key)),
-        (None, None) => None,
-        (Some(_), None) => {
-            r.fault("redis.tls_key", "is missing; redis.tls_cert needs its private key");
-            None
-        }
-        (None, Some(_)) => {
-            r.fault("redis.tls_cert", "is missing; redis.tls_key is of no use without it");
-            None
-        }
-    };
-    let options = RedisOptions { url: url?, tls_ca: None, tls_client: None, pool_size, timeout, probe_interval };
+    let tls_client = r.pair(("redis.tls_cert", tls_cert), ("redis.tls_key", tls_key));
+    let options =
+        RedisOptions { url: url?, tls_ca: None, tls_client: None, prefix: prefix?, pool_size, timeout, probe_interval };
     Some(RedisSettings { options, tls_ca, tls_client })
 }
 

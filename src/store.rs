@@ -4,6 +4,7 @@
 //! through [`Audience`] and knows nothing else of the node.
 
 mod appender;
+pub mod keys;
 pub mod listener;
 pub mod memory;
 pub mod redis;

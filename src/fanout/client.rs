@@ -8,6 +8,7 @@ use mio::net::TcpStream;
 
 use super::Framing;
 use super::timers::ClientKey;
+use crate::admission::Admission;
 use crate::frame::wrap;
 use crate::metrics::StreamEnd;
 use crate::subscription::Place;
@@ -28,6 +29,8 @@ pub(super) struct Client {
     framing: Framing,
     /// Where it stands in the pipeline.
     pub(super) place: Place,
+    /// Held until the client goes.
+    _admission: Admission,
     /// This client's number on its thread.
     pub(super) number: u64,
     /// Its group, and its index among the group's members.
@@ -62,11 +65,19 @@ pub(super) enum Sent {
 }
 
 impl Client {
-    pub(super) fn new(socket: TcpStream, framing: Framing, place: Place, key: ClientKey, group: usize) -> Self {
+    pub(super) fn new(
+        socket: TcpStream,
+        framing: Framing,
+        place: Place,
+        admission: Admission,
+        key: ClientKey,
+        group: usize,
+    ) -> Self {
         Self {
             socket,
             framing,
             place,
+            _admission: admission,
             number: key.number,
             group,
             member: 0,

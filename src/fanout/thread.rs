@@ -140,21 +140,22 @@ impl Thread {
             let now = Instant::now();
             for (entry, client) in &self.clients {
                 let moment = now + window.mul_f64(rand::random_range(0.0..=1.0));
-                self.timers.at(moment, ClientKey { entry, number: client.number }, Deadline::End);
+                let key = ClientKey { entry, number: client.number };
+                self.timers.at(moment, key, Deadline::End(StreamEnd::Drain));
             }
         }
         std::ops::ControlFlow::Continue(())
     }
 
     fn admit(&mut self, handover: Handover) {
-        let Handover { socket, head, framing, pipeline, wanted } = handover;
+        let Handover { socket, head, framing, pipeline, wanted, admission } = handover;
         let now = Instant::now();
         let group = self.group(&pipeline);
         self.next_number += 1;
         let entry = self.clients.vacant_key();
         let key = ClientKey { entry, number: self.next_number };
         let socket = mio::net::TcpStream::from_std(socket);
-        let mut client = Client::new(socket, framing, Place::new(wanted), key, group);
+        let mut client = Client::new(socket, framing, Place::new(wanted), admission, key, group);
         client.member = self.groups[group].members.len();
         self.groups[group].members.push(entry);
         client.passed_mark = self.groups[group].reader.add_client();
@@ -168,10 +169,11 @@ impl Thread {
         }
         self.timers.keep_alive(key);
         if let Some(age) = self.shared.stream.max_age {
-            self.timers.at(now + age.mul_f64(rand::random_range(0.8..=1.0)), key, Deadline::End);
+            let age = age.mul_f64(rand::random_range(0.8..=1.0));
+            self.timers.at(now + age, key, Deadline::End(StreamEnd::MaxAge));
         }
         if self.is_draining {
-            self.timers.at(now, key, Deadline::End);
+            self.timers.at(now, key, Deadline::End(StreamEnd::Drain));
         }
         // With the first of the history, where it is known: one call for all of it.
         if let Some(portion) = self.next_portion(entry) {
@@ -237,7 +239,7 @@ impl Thread {
                 continue;
             }
             match deadline {
-                Deadline::End => self.end(key, now),
+                Deadline::End(why) => self.end(key, why, now),
                 Deadline::Write => self.check_blocked(key, now),
             }
         }
@@ -255,9 +257,9 @@ impl Thread {
         }
     }
 
-    fn end(&mut self, key: ClientKey, now: Instant) {
+    fn end(&mut self, key: ClientKey, why: StreamEnd, now: Instant) {
         let client = &mut self.clients[key.entry];
-        client.end = Some(if self.is_draining { StreamEnd::Drain } else { StreamEnd::MaxAge });
+        client.end = Some(why);
         if client.blocked_since().is_none() {
             self.finish(key.entry, now);
         }

@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
+use crate::metrics::StreamEnd;
+
 /// A client, as long as it is there: slab entries are used again, numbers are not.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct ClientKey {
@@ -16,8 +18,8 @@ pub(super) struct ClientKey {
 /// What a deadline is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Deadline {
-    /// The client's stream may be over.
-    End,
+    /// The client's stream is over, for this reason.
+    End(StreamEnd),
     /// The client may have taken nothing for too long.
     Write,
 }
@@ -133,10 +135,10 @@ mod tests {
         let mut timers = Timers::new(Duration::from_secs(15), began);
         let second = Duration::from_secs(1);
         timers.at(began + second * 2, key(2), Deadline::Write);
-        timers.at(began + second, key(1), Deadline::End);
+        timers.at(began + second, key(1), Deadline::End(StreamEnd::MaxAge));
         assert_eq!(timers.wait(began, false), Some(second));
         assert_eq!(timers.due(began), None);
-        assert_eq!(timers.due(began + second), Some((key(1), Deadline::End)));
+        assert_eq!(timers.due(began + second), Some((key(1), Deadline::End(StreamEnd::MaxAge))));
         assert_eq!(timers.due(began + second), None);
         assert_eq!(timers.due(began + second * 3), Some((key(2), Deadline::Write)));
         assert_eq!(timers.wait(began, false), None);

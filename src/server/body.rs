@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use super::http2::StreamState;
 use super::stream_body::StreamBody;
+use crate::admission::Admission;
 use crate::pipeline::PipelineId;
 use crate::subscription::Wanted;
 
@@ -31,6 +33,7 @@ pub(super) enum Body {
 pub(super) struct Opening {
     pub(super) pipeline: PipelineId,
     pub(super) wanted: Wanted,
+    pub(super) admission: Admission,
 }
 
 impl http_body::Body for Body {
@@ -38,16 +41,9 @@ impl http_body::Body for Body {
     type Error = Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let body = self.get_mut();
-        match body {
-            Self::Empty | Self::Opening(_) => Poll::Ready(None),
-            Self::Full(bytes) | Self::Short(bytes) => {
-                let bytes = std::mem::take(bytes);
-                *body = Self::Empty;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
-            }
-            Self::Stream(stream) => stream.poll_chunk(cx).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes)))),
-        }
+        let polled = self.get_mut().poll_data(cx);
+        StreamState::asked(matches!(polled, Poll::Ready(Some(_))));
+        polled.map(|data| data.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -59,6 +55,20 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Short(_) | Self::Opening(_) | Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Body {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        match self {
+            Self::Empty | Self::Opening(_) => Poll::Ready(None),
+            Self::Full(bytes) | Self::Short(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(bytes))
+            }
+            Self::Stream(stream) => stream.poll_chunk(cx),
         }
     }
 }

@@ -1,31 +1,43 @@
 //! One connection: hyper parses and answers its requests, until one turns out to be a stream.
 //!
-//! Then the socket is taken back from hyper before a byte of the answer is written, and given to a
-//! fan-out thread. Where that is off, hyper carries the stream as a body.
+//! On a plain socket with HTTP/1.1 it is then taken back from hyper before a byte of the answer is
+//! written, and given to a fan-out thread. Over TLS, in HTTP/2, and where the threads are off, hyper
+//! carries the stream as a body.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Response, Version};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::Sender;
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
 use super::Service;
 use super::body::{Body, Opening};
-use super::socket::{ConnectionState, Deadline};
+use super::http2::{PREFACE, StreamExecutor};
+use super::socket::{ConnectionState, Deadline, Transport};
 use super::stream_body::StreamBody;
+use super::tls::{self, Tls};
 use crate::fanout::{Framing, Handover};
 use crate::node::Node;
 use crate::subscription::Subscription;
+
+/// Room for the first bytes of a connection: a request's head, mostly.
+const FIRST_READ: usize = 2 << 10;
 
 /// A stream to be taken over: its head, and what it is to carry.
 struct Taken {
@@ -42,20 +54,145 @@ enum End {
     Taken(Taken),
 }
 
-/// Serves one connection to its end.
+/// What the connections of a listener may speak.
+#[derive(Clone, Debug)]
+pub(super) struct Protocols {
+    pub(super) http1: http1::Builder,
+    /// None where nothing but HTTP/1.1 is spoken.
+    pub(super) http2: Option<http2::Builder<StreamExecutor>>,
+    pub(super) tls: Option<Tls>,
+    /// Longest time until a client has said which it speaks, handshake included.
+    pub(super) opening_timeout: Duration,
+}
+
+/// Serves one connection to its end, and lets go of `open` then.
 ///
-/// `draining` resolves when it is to end with the request that it is at.
+/// `draining` resolves when it is to end with the requests that it is at.
 pub(super) async fn serve<S: Service>(
-    stream: TcpStream,
-    protocol: http1::Builder,
+    mut socket: TcpStream,
+    protocols: Arc<Protocols>,
     node: Arc<Node>,
     service: S,
+    peer: IpAddr,
     draining: impl Future<Output = ()>,
+    open: Sender<Infallible>,
 ) {
     let state = Arc::new(ConnectionState::default());
+    let write_timeout = node.rules.stream.write_timeout;
+    let mut draining = pin!(draining);
+    let opening = async {
+        Ok::<_, io::Error>(match &protocols.tls {
+            Some(tls) => {
+                let socket = Deadline::new(socket, Bytes::new(), write_timeout, state.clone());
+                let stream = tls.acceptor().accept(socket).await?;
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::H2);
+                (Opened::Tls(Box::new(stream)), is_http2)
+            }
+            None if protocols.http2.is_none() => {
+                (Opened::Plain(Deadline::new(socket, Bytes::new(), write_timeout, state.clone())), false)
+            }
+            None => {
+                let (first, is_http2) = first_bytes(&mut socket).await?;
+                (Opened::Plain(Deadline::new(socket, first, write_timeout, state.clone())), is_http2)
+            }
+        })
+    };
+    let opened = tokio::select! {
+        opened = timeout(protocols.opening_timeout, opening) => opened,
+        // It has not asked for anything yet.
+        () = &mut draining => return,
+    };
+    let (opened, is_http2) = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => return tracing::debug!(%error, "connection ended before its first request"),
+        Err(_) => return tracing::debug!("connection said nothing in time"),
+    };
+    let Protocols { http1, http2, .. } = &*protocols;
+    // In boxes, but for the way that nearly all connections take: each would be as large as the largest.
+    match (opened, http2.as_ref().filter(|_| is_http2)) {
+        (Opened::Plain(socket), None) => serve_http1(socket, http1, node, service, state, peer, draining).await,
+        (Opened::Plain(socket), Some(http2)) => {
+            Box::pin(serve_http2(socket, http2, node, service, state, peer, draining)).await;
+        }
+        (Opened::Tls(stream), None) => Box::pin(serve_http1(stream, http1, node, service, state, peer, draining)).await,
+        (Opened::Tls(stream), Some(http2)) => {
+            Box::pin(serve_http2(stream, http2, node, service, state, peer, draining)).await;
+        }
+    }
+    drop(open);
+}
+
+/// A connection on which requests come.
+enum Opened {
+    Plain(Deadline),
+    Tls(Box<TlsStream<Deadline>>),
+}
+
+/// Reads until it is known whether the client speaks HTTP/2 with prior knowledge. No method of
+/// HTTP/1.1 begins as its preface does.
+async fn first_bytes(socket: &mut TcpStream) -> io::Result<(Bytes, bool)> {
+    const ENOUGH: usize = 4;
+    let mut bytes = BytesMut::with_capacity(FIRST_READ);
+    loop {
+        if socket.read_buf(&mut bytes).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let length = bytes.len().min(PREFACE.len());
+        if bytes[..length] != PREFACE[..length] {
+            return Ok((bytes.freeze(), false));
+        }
+        if length >= ENOUGH {
+            return Ok((bytes.freeze(), true));
+        }
+    }
+}
+
+async fn serve_http2<T: Transport, S: Service>(
+    transport: T,
+    protocol: &http2::Builder<StreamExecutor>,
+    node: Arc<Node>,
+    service: S,
+    state: Arc<ConnectionState>,
+    peer: IpAddr,
+    mut draining: Pin<&mut impl Future<Output = ()>>,
+) {
+    let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let (node, service, state) = (node.clone(), service.clone(), state.clone());
+        async move {
+            let mut response = service.answer(&node, request, peer).await;
+            // A header of HTTP/1.1: here one request's end is not the connection's.
+            response.headers_mut().remove(header::CONNECTION);
+            if let Some(opening) = take_opening(&mut response) {
+                *response.body_mut() = stream_body(*opening, &node, state);
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = pin!(protocol.serve_connection(TokioIo::new(transport), answer));
+    let mut is_told = false;
+    let ended = poll_fn(|cx| {
+        if !is_told && draining.as_mut().poll(cx).is_ready() {
+            is_told = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+async fn serve_http1<T: Transport, S: Service>(
+    transport: T,
+    protocol: &http1::Builder,
+    node: Arc<Node>,
+    service: S,
+    state: Arc<ConnectionState>,
+    peer: IpAddr,
+    mut draining: Pin<&mut impl Future<Output = ()>>,
+) {
     // Written by the service, taken out by the loop below; both are polled by this task.
     let taken: Arc<Mutex<Option<Taken>>> = Arc::default();
-    let io = TokioIo::new(Deadline::new(stream, node.rules.stream.write_timeout, state.clone()));
     let answer = {
         let (node, taken, state) = (node.clone(), taken.clone(), state.clone());
         service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
@@ -63,14 +200,13 @@ pub(super) async fn serve<S: Service>(
             // Boxed, since taking a connection back asks for a future that may be moved.
             Box::pin(async move {
                 let version = request.version();
-                let response = service.answer(&node, request).await;
-                Ok::<_, Infallible>(carry(response, version, &node, state, &taken).await)
+                let response = service.answer(&node, request, peer).await;
+                Ok::<_, Infallible>(carry::<T>(response, version, &node, state, &taken).await)
             })
         })
     };
-    let mut connection = protocol.serve_connection(io, answer);
+    let mut connection = protocol.serve_connection(TokioIo::new(transport), answer);
     let end = {
-        let mut draining = pin!(draining);
         let mut is_told = false;
         poll_fn(|cx| {
             if !is_told && draining.as_mut().poll(cx).is_ready() {
@@ -88,52 +224,66 @@ pub(super) async fn serve<S: Service>(
     };
     match end {
         End::Closed(Ok(())) => {
-            use tokio::io::AsyncWriteExt;
             // The peer may have gone first.
             let _ = connection.into_parts().io.into_inner().shutdown().await;
         }
         // A client that leaves is not an error.
         End::Closed(Err(error)) => tracing::debug!(%error, "connection ended"),
         // What the client has sent beyond its request is of no use to a stream.
-        End::Taken(taken) => hand_over(connection.into_parts().io.into_inner().into_socket(), taken, &node),
+        End::Taken(taken) => {
+            if let Some(socket) = connection.into_parts().io.into_inner().into_plain() {
+                hand_over(socket, taken, &node);
+            }
+        }
     }
 }
 
 /// Decides how an answer is carried. Never returns for a stream that a fan-out thread takes over.
-async fn carry(
+async fn carry<T: Transport>(
     mut response: Response<Body>,
     version: Version,
     node: &Node,
     state: Arc<ConnectionState>,
     taken: &Mutex<Option<Taken>>,
 ) -> Response<Body> {
-    let opening = match std::mem::replace(response.body_mut(), Body::Empty) {
-        Body::Opening(opening) => opening,
-        body => {
-            *response.body_mut() = body;
-            return response;
-        }
+    let Some(opening) = take_opening(&mut response) else {
+        return response;
     };
-    if node.fanout.is_on() {
+    if T::IS_PLAIN && node.fanout.is_on() {
         let framing = if version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
         let headers = std::mem::take(response.headers_mut());
         *taken.lock() = Some(Taken { headers, framing, opening });
         return std::future::pending().await;
     }
-    let Opening { pipeline, wanted } = *opening;
-    let subscription = Subscription::new(node.hub.join(&pipeline), wanted);
-    let body = StreamBody::new(subscription, &node.rules.stream, node.metrics.clone(), state);
-    *response.body_mut() = Body::Stream(Box::new(body));
+    *response.body_mut() = stream_body(*opening, node, state);
     response
+}
+
+/// The stream that an answer is to carry, if it is one.
+fn take_opening(response: &mut Response<Body>) -> Option<Box<Opening>> {
+    match std::mem::replace(response.body_mut(), Body::Empty) {
+        Body::Opening(opening) => Some(opening),
+        body => {
+            *response.body_mut() = body;
+            None
+        }
+    }
+}
+
+/// A stream that hyper carries.
+fn stream_body(opening: Opening, node: &Node, state: Arc<ConnectionState>) -> Body {
+    let Opening { pipeline, wanted, admission } = opening;
+    let subscription = Subscription::new(node.hub.join(&pipeline), wanted);
+    Body::Stream(Box::new(StreamBody::new(subscription, &node.rules.stream, node.metrics.clone(), state, admission)))
 }
 
 fn hand_over(socket: TcpStream, taken: Taken, node: &Node) {
     let Taken { headers, framing, opening } = taken;
-    let Opening { pipeline, wanted } = *opening;
+    let Opening { pipeline, wanted, admission } = *opening;
     match socket.into_std() {
         Ok(socket) => {
             let head = head(headers, framing);
-            node.fanout.hand_over(Handover { socket, head, framing, pipeline, wanted });
+            node.fanout.hand_over(Handover { socket, head, framing, pipeline, wanted, admission });
         }
         Err(error) => tracing::debug!(%error, "a socket could not be taken over"),
     }

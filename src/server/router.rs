@@ -1,5 +1,7 @@
 //! From a request's path and method to what answers it.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -49,7 +51,7 @@ fn pipeline(name: &str) -> Result<PipelineId, InvalidPipelineId> {
 }
 
 /// Answers a request on the public listener.
-pub(super) async fn answer(node: &Node, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn answer(node: &Node, request: Request<Incoming>, _peer: IpAddr) -> Response<Body> {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let mut response = route(node, request).await.unwrap_or_else(|error| {
         node.metrics.refused(error.refusal());

@@ -1,4 +1,4 @@
-//! A socket with a write deadline, which hyper does not have.
+//! A socket with a write deadline, which hyper does not have, and what was read from it already.
 
 use std::io;
 use std::pin::Pin;
@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
 
 /// What a connection and the streams on it know of each other.
 #[derive(Debug, Default)]
@@ -26,9 +28,39 @@ impl ConnectionState {
         self.has_timed_out.load(Ordering::Relaxed)
     }
 
+    /// Takes note of that.
+    pub(super) fn set_timed_out(&self) {
+        self.has_timed_out.store(true, Ordering::Relaxed);
+    }
+
     /// Whether bytes wait to be written.
     pub(super) fn is_blocked(&self) -> bool {
         self.is_blocked.load(Ordering::Relaxed)
+    }
+}
+
+/// What carries requests and answers.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Whether nothing stands between the socket and the bytes that are written.
+    const IS_PLAIN: bool;
+
+    /// The socket, if that is so.
+    fn into_plain(self) -> Option<TcpStream>;
+}
+
+impl Transport for Deadline {
+    const IS_PLAIN: bool = true;
+
+    fn into_plain(self) -> Option<TcpStream> {
+        Some(self.stream)
+    }
+}
+
+impl Transport for Box<TlsStream<Deadline>> {
+    const IS_PLAIN: bool = false;
+
+    fn into_plain(self) -> Option<TcpStream> {
+        None
     }
 }
 
@@ -36,6 +68,8 @@ impl ConnectionState {
 #[derive(Debug)]
 pub(super) struct Deadline {
     stream: TcpStream,
+    /// What was read before, to be read again.
+    first: Bytes,
     timeout: Duration,
     /// There only while a write waits: idle connections have no timer here.
     blocked: Option<Pin<Box<Sleep>>>,
@@ -43,13 +77,8 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    pub(super) fn new(stream: TcpStream, timeout: Duration, state: Arc<ConnectionState>) -> Self {
-        Self { stream, timeout, blocked: None, state }
-    }
-
-    /// The socket, for whoever goes on with it.
-    pub(super) fn into_socket(self) -> TcpStream {
-        self.stream
+    pub(super) fn new(stream: TcpStream, first: Bytes, timeout: Duration, state: Arc<ConnectionState>) -> Self {
+        Self { stream, first, timeout, blocked: None, state }
     }
 
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -63,14 +92,20 @@ impl Deadline {
         if blocked.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        self.state.has_timed_out.store(true, Ordering::Relaxed);
+        self.state.set_timed_out();
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing (stream.write_timeout)")))
     }
 }
 
 impl AsyncRead for Deadline {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let length = self.first.len().min(buffer.remaining());
+        buffer.put_slice(&self.first[..length]);
+        self.first.advance(length);
+        Poll::Ready(Ok(()))
     }
 }
 

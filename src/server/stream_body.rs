@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::http2::StreamState;
 use super::socket::ConnectionState;
+use crate::admission::Admission;
 use crate::block::{self, retry_line};
 use crate::drain::draw_retry;
 use crate::frame::Frame;
@@ -28,6 +30,10 @@ pub(super) struct StreamBody {
     subscription: Subscription,
     metrics: Arc<Metrics>,
     connection: Arc<ConnectionState>,
+    /// Held until the stream goes.
+    _admission: Admission,
+    /// For a stream of HTTP/2, whose client may stall it alone.
+    stream: Option<Arc<StreamState>>,
     /// What is left of the block being sent.
     block: Bytes,
     /// Blocks after it.
@@ -48,6 +54,7 @@ impl StreamBody {
         options: &StreamSettings,
         metrics: Arc<Metrics>,
         connection: Arc<ConnectionState>,
+        admission: Admission,
     ) -> Self {
         metrics.stream_opened();
         let now = Instant::now();
@@ -57,6 +64,8 @@ impl StreamBody {
             subscription,
             metrics,
             connection,
+            _admission: admission,
+            stream: StreamState::current(),
             block: retry_line(draw_retry()),
             blocks: Vec::new().into_iter(),
             keepalive: options.keepalive,
@@ -146,6 +155,7 @@ impl Drop for StreamBody {
         let end = match self.has_ended {
             Some(end) => end,
             None if self.connection.has_timed_out() => StreamEnd::WriteTimeout,
+            None if self.stream.as_ref().is_some_and(|stream| stream.has_timed_out()) => StreamEnd::WriteTimeout,
             None => StreamEnd::Client,
         };
         self.metrics.stream_ended(end);

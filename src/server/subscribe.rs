@@ -8,6 +8,7 @@ use url::form_urlencoded;
 
 use super::body::{Body, Opening};
 use super::error::RequestError;
+use crate::admission::Admission;
 use crate::block::retry_line;
 use crate::drain::{Phase, draw_long_retry};
 use crate::event::check_channel;
@@ -98,7 +99,7 @@ pub(super) fn subscribe(
         (None, None) => Start::History,
     };
     let wanted = Wanted { start, channels: query.channels };
-    Ok(stream(Body::Opening(Box::new(Opening { pipeline: pipeline.clone(), wanted }))))
+    Ok(stream(Body::Opening(Box::new(Opening { pipeline: pipeline.clone(), wanted, admission: Admission::default() }))))
 }
 
 /// Sends a client elsewhere. A status other than 200 would end its `EventSource` for good.

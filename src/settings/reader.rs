@@ -11,6 +11,7 @@ use bytesize::ByteSize;
 use config::{Config, File, FileFormat, Value, ValueKind};
 
 use super::Sources;
+use crate::store::keys::Prefix;
 use crate::store::redis::check_url;
 
 /// Names in the environment begin with this; `PIPECAST_STREAM__KEEPALIVE` is `stream.keepalive`.
@@ -236,6 +237,19 @@ impl Reader {
         self.read_plain(key, default, help, *range.start(), |text| parse_count(text, &range))
     }
 
+    pub(super) fn number(
+        &mut self,
+        key: &'static str,
+        default: &'static str,
+        range: RangeInclusive<u32>,
+        help: &'static str,
+    ) -> u32 {
+        let wide = *range.start() as usize..=*range.end() as usize;
+        self.read_plain(key, default, help, *range.start(), |text| {
+            parse_count(text, &wide).map(|count| u32::try_from(count).unwrap_or(*range.end()))
+        })
+    }
+
     pub(super) fn address(&mut self, key: &'static str, default: &'static str, help: &'static str) -> SocketAddr {
         self.read_plain(key, default, help, SocketAddr::from(([127, 0, 0, 1], 0)), |text| {
             text.parse().map_err(|_| {
@@ -292,6 +306,32 @@ impl Reader {
             "" => Ok(None),
             path if PathBuf::from(path).is_file() => Ok(Some(path.into())),
             path => Err(format!("there is no file {path}")),
+        })
+    }
+
+    /// A certificate and its private key: both or neither.
+    pub(super) fn pair(
+        &mut self,
+        (cert_name, cert): (&str, Option<PathBuf>),
+        (key_name, key): (&str, Option<PathBuf>),
+    ) -> Option<(PathBuf, PathBuf)> {
+        match (cert, key) {
+            (Some(cert), Some(key)) => return Some((cert, key)),
+            (None, None) => {}
+            (Some(_), None) => self.fault(key_name, &format!("is missing; {cert_name} needs its private key")),
+            (None, Some(_)) => self.fault(cert_name, &format!("is missing; {key_name} is of no use without it")),
+        }
+        None
+    }
+
+    pub(super) fn redis_prefix(
+        &mut self,
+        key: &'static str,
+        default: &'static str,
+        help: &'static str,
+    ) -> Option<Prefix> {
+        self.read(key, default, help, str::to_owned, |text| {
+            text.parse().map_err(|problem| format!("`{text}` is no prefix: {problem}"))
         })
     }
 

@@ -13,7 +13,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, PushKind, RedisError, Script, ServerErrorKind};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::redis::{Failure, RedisOptions, channel, list_key, millis};
+use super::keys::Prefix;
+use super::redis::{Failure, RedisOptions, millis};
 use super::{IDEMPOTENCY_TTL, IdempotencyKey, Origin, Receipt, Retention};
 use crate::event::{Batch, Event, Shape};
 use crate::event_id::EventId;
@@ -65,6 +66,7 @@ pub(super) fn new(
     let lane = || Lane {
         client: client.clone(),
         timeout: options.timeout,
+        prefix: options.prefix.clone(),
         retention,
         script: script.clone(),
         queue: queue.clone(),
@@ -98,6 +100,7 @@ impl Appender {
 struct Lane {
     client: Client,
     timeout: std::time::Duration,
+    prefix: Prefix,
     retention: Retention,
     script: Arc<Script>,
     queue: Arc<Mutex<mpsc::UnboundedReceiver<Request>>>,
@@ -156,7 +159,7 @@ impl Lane {
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors();
         for call in &calls {
-            pipeline.add_command(call.command(self.script.get_hash(), self.retention));
+            pipeline.add_command(call.command(self.script.get_hash(), &self.prefix, self.retention));
         }
         let answers: Vec<Result<Answer, RedisError>> = match pipeline.query_async(connection).await {
             Ok(answers) => answers,
@@ -231,16 +234,16 @@ impl Call {
         self.requests.iter().flat_map(|request| &request.batch.events)
     }
 
-    fn command(&self, script: &str, retention: Retention) -> Cmd {
+    fn command(&self, script: &str, prefix: &Prefix, retention: Retention) -> Cmd {
         // A call has at least one request, and all are of its pipeline.
         let first = &self.requests[0];
         let pipeline = &first.pipeline;
         let mut command = redis::cmd("EVALSHA");
-        command.arg(script).arg(1 + usize::from(first.key.is_some())).arg(list_key(pipeline));
+        command.arg(script).arg(1 + usize::from(first.key.is_some())).arg(prefix.list(pipeline));
         if let Some(key) = &first.key {
-            command.arg(format!("pipecast:{{{pipeline}}}:idem:{}", key.as_str()));
+            command.arg(prefix.answer(pipeline, key));
         }
-        command.arg(retention.limit).arg(millis(retention.ttl)).arg(channel(pipeline)).arg("PUBLISH");
+        command.arg(retention.limit).arg(millis(retention.ttl)).arg(prefix.channel(pipeline)).arg("PUBLISH");
         command.arg(shape_name(first.batch.shape)).arg(millis(IDEMPOTENCY_TTL));
         for event in self.events() {
             command.arg(&event.body()[..]);

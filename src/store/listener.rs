@@ -18,7 +18,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::Audience;
-use super::redis::{RedisOptions, RedisSetupError, channel, check_version, pipeline_of};
+use super::keys::Prefix;
+use super::redis::{RedisOptions, RedisSetupError, check_version};
 use crate::announcement::Announcement;
 use crate::backoff::Backoff;
 use crate::pipeline::PipelineId;
@@ -81,6 +82,7 @@ struct Listener {
     health: Arc<Health>,
     orders: mpsc::UnboundedReceiver<Order>,
     watched: HashSet<PipelineId>,
+    prefix: Prefix,
     /// This node's own channel.
     probe_channel: String,
 }
@@ -118,7 +120,8 @@ pub(super) fn new(
         health,
         orders,
         watched: HashSet::new(),
-        probe_channel: format!("pipecast:probe:{:016x}", rand::random::<u64>()),
+        prefix: options.prefix.clone(),
+        probe_channel: options.prefix.new_probe_channel(),
     };
     (ListenerHandle { orders: sender }, listener.run())
 }
@@ -126,6 +129,7 @@ pub(super) fn new(
 /// What the connection's own task does with what arrives: nothing that waits.
 struct Ear {
     audience: Arc<dyn Audience>,
+    prefix: Prefix,
     health: Arc<Health>,
     probe_channel: String,
     closed: Notify,
@@ -147,7 +151,7 @@ impl Ear {
 
     fn hear_message(&self, channel: &[u8], text: Bytes) {
         let Ok(channel) = std::str::from_utf8(channel) else { return };
-        if let Some(pipeline) = pipeline_of(channel) {
+        if let Some(pipeline) = self.prefix.pipeline_of(channel) {
             match Announcement::parse(text) {
                 Ok(announcement) => self.audience.announced(pipeline, announcement),
                 Err(_) => self.audience.announced_damaged(pipeline),
@@ -192,6 +196,7 @@ impl Listener {
     async fn connect(&mut self) -> Result<(MultiplexedConnection, Arc<Ear>), Lost> {
         let ear = Arc::new(Ear {
             audience: self.audience.clone(),
+            prefix: self.prefix.clone(),
             health: self.health.clone(),
             probe_channel: self.probe_channel.clone(),
             closed: Notify::new(),
@@ -257,13 +262,13 @@ impl Listener {
 
     /// Sends a probe by way of the pool; the listening connection is to hear it.
     async fn probe(&self) -> Result<(), Lost> {
-        let sent = timeout(self.timeout, async {
-            let mut connection = self.pool.get().await.map_err(|_| Lost::TimedOut)?;
+        let sent = async {
+            let mut connection = Box::pin(self.pool.get()).await.map_err(|_| Lost::TimedOut)?;
             let mut publish = redis::cmd("PUBLISH");
             publish.arg(&self.probe_channel).arg("");
             Ok(publish.query_async::<()>(&mut connection).await?)
-        });
-        sent.await.map_err(|_| Lost::TimedOut)?
+        };
+        timeout(self.timeout, sent).await.map_err(|_| Lost::TimedOut)?
     }
 
     async fn follow(
@@ -288,7 +293,7 @@ impl Listener {
             }
         }
         if !removed.is_empty() {
-            let channels: Vec<_> = removed.iter().map(channel).collect();
+            let channels: Vec<_> = removed.iter().map(|pipeline| self.prefix.channel(pipeline)).collect();
             connection.unsubscribe(&channels).await?;
         }
         self.subscribe(connection, &added).await
@@ -296,7 +301,7 @@ impl Listener {
 
     async fn subscribe(&self, connection: &mut MultiplexedConnection, pipelines: &[PipelineId]) -> Result<(), Lost> {
         for some in pipelines.chunks(CHANNELS_A_COMMAND) {
-            let channels: Vec<_> = some.iter().map(channel).collect();
+            let channels: Vec<_> = some.iter().map(|pipeline| self.prefix.channel(pipeline)).collect();
             connection.subscribe(&channels).await?;
             self.audience.subscribed(some);
         }

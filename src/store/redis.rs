@@ -9,6 +9,7 @@ use redis::{AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, From
 use redis::{RedisError, Script, TlsCertificates};
 
 use super::appender::{self, Appender};
+use super::keys::Prefix;
 use super::listener::{self, Health, ListenerHandle};
 use super::{Audience, IdempotencyKey, Newest, Receipt, Retention, StoreError};
 use crate::event::Batch;
@@ -28,6 +29,8 @@ pub struct RedisOptions {
     pub tls_ca: Option<Vec<u8>>,
     /// Client certificate and key, PEM, for servers that ask for one.
     pub tls_client: Option<(Vec<u8>, Vec<u8>)>,
+    /// What all keys and channels begin with.
+    pub prefix: Prefix,
     /// Connections for commands.
     pub pool_size: usize,
     /// Longest time that one command may take, waiting for a connection included.
@@ -39,6 +42,7 @@ pub struct RedisOptions {
 /// Histories in Redis.
 pub struct RedisStore {
     pool: Pool,
+    prefix: Prefix,
     retention: Retention,
     timeout: Duration,
     appender: Appender,
@@ -98,6 +102,7 @@ impl RedisStore {
         let (listener, listening) = listener::new(client, pool.clone(), options, audience, health.clone());
         let store = Self {
             pool,
+            prefix: options.prefix.clone(),
             retention,
             timeout: options.timeout,
             appender,
@@ -105,9 +110,10 @@ impl RedisStore {
             listener,
             health,
         };
-        Ok((Arc::new(store), async {
+        let life = Box::pin(async {
             tokio::join!(listening, appending);
-        }))
+        });
+        Ok((Arc::new(store), life))
     }
 
     /// Asks the server for its version and tries the credentials.
@@ -115,11 +121,8 @@ impl RedisStore {
     /// # Errors
     /// What no retry would mend. A server that cannot be reached is not an error: the node waits for it.
     pub async fn check(&self) -> Result<Reached, RedisSetupError> {
-        let checked = self.bounded(async {
-            let mut connection = self.pool.get().await.map_err(Failure::from)?;
-            let hello: redis::Value = redis::cmd("HELLO").query_async(&mut connection).await?;
-            Ok(hello)
-        });
+        let hello = redis::cmd("HELLO");
+        let checked = self.command(async |connection| hello.query_async::<redis::Value>(connection).await);
         match checked.await {
             Ok(hello) => check_version(&hello).map(|()| Reached::Yes),
             Err(Failure::Refused(error)) => Err(RedisSetupError::Refused(error)),
@@ -144,22 +147,22 @@ impl RedisStore {
     pub(super) async fn history(&self, pipeline: &PipelineId) -> Result<History, StoreError> {
         let mut read = redis::cmd("LRANGE");
         // By the limit, not the whole list: another's list of a million entries must not be read.
-        read.arg(list_key(pipeline)).arg(-i64::try_from(self.retention.limit).unwrap_or(i64::MAX)).arg(-1);
+        read.arg(self.prefix.list(pipeline)).arg(-i64::try_from(self.retention.limit).unwrap_or(i64::MAX)).arg(-1);
         let entries: Vec<Vec<u8>> = self.run(async |connection| read.query_async(connection).await).await?;
         Ok(History::from_entries(entries.into_iter().map(Bytes::from)))
     }
 
     pub(super) async fn forget(&self, pipeline: &PipelineId) -> Result<(), StoreError> {
-        let mut call = self.forget.key(list_key(pipeline));
-        call.arg(millis(self.retention.ttl)).arg(channel(pipeline)).arg("PUBLISH");
+        let mut call = self.forget.key(self.prefix.list(pipeline));
+        call.arg(millis(self.retention.ttl)).arg(self.prefix.channel(pipeline)).arg("PUBLISH");
         self.run(async |connection| call.invoke_async(connection).await).await
     }
 
     pub(super) async fn newest(&self, pipelines: &[PipelineId]) -> Result<Vec<Newest>, StoreError> {
         let mut pipe = redis::pipe();
         for pipeline in pipelines {
-            pipe.cmd("LINDEX").arg(list_key(pipeline)).arg(-1);
-            pipe.cmd("PEXPIRE").arg(list_key(pipeline)).arg(millis(self.retention.ttl)).ignore();
+            pipe.cmd("LINDEX").arg(self.prefix.list(pipeline)).arg(-1);
+            pipe.cmd("PEXPIRE").arg(self.prefix.list(pipeline)).arg(millis(self.retention.ttl)).ignore();
         }
         let entries: Vec<Option<Vec<u8>>> = self.run(async |connection| pipe.query_async(connection).await).await?;
         Ok(entries.into_iter().map(read_newest).collect())
@@ -181,11 +184,20 @@ impl RedisStore {
         &self,
         command: impl AsyncFnOnce(&mut deadpool_redis::Connection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
-        let ran = self.bounded(async {
-            let mut connection = self.pool.get().await.map_err(Failure::from)?;
+        self.command(command).await.map_err(Failure::into_error)
+    }
+
+    async fn command<T>(
+        &self,
+        command: impl AsyncFnOnce(&mut deadpool_redis::Connection) -> Result<T, RedisError>,
+    ) -> Result<T, Failure> {
+        let work = async {
+            // In a box: what makes a connection is several kilobytes of state, which every request that may
+            // come to need one would carry along.
+            let mut connection = Box::pin(self.pool.get()).await.map_err(Failure::from)?;
             Ok(command(&mut connection).await?)
-        });
-        ran.await.map_err(Failure::into_error)
+        };
+        self.bounded(work).await
     }
 
     async fn bounded<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -307,21 +319,6 @@ fn read_newest(entry: Option<Vec<u8>>) -> Newest {
         Some(frame) => Newest::Event(frame.id()),
         None => Newest::Nothing(history.floor),
     }
-}
-
-/// The key of a pipeline's history. The braces make a pipeline's keys share one slot of a Redis Cluster.
-pub(super) fn list_key(pipeline: &PipelineId) -> String {
-    format!("pipecast:{{{pipeline}}}:events")
-}
-
-/// The pub/sub channel of a pipeline.
-pub(super) fn channel(pipeline: &PipelineId) -> String {
-    format!("pipecast:{{{pipeline}}}")
-}
-
-/// The pipeline of a pub/sub channel.
-pub(super) fn pipeline_of(channel: &str) -> Option<&str> {
-    channel.strip_prefix("pipecast:{")?.strip_suffix('}')
 }
 
 /// As Redis wants durations.

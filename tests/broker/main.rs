@@ -1,6 +1,7 @@
 //! The broker as its users meet it: the real program, real sockets, a real Redis.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(clippy::large_futures, reason = "a test has few of them")]
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
 mod bench;

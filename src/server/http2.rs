@@ -1,0 +1,126 @@
+//! HTTP/2: many streams on one connection, each of which may stall by itself.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper_util::rt::TokioTimer;
+use tokio::time::{Sleep, sleep};
+
+use super::BUFFER_BYTES;
+use crate::node::Rules;
+
+/// What every client of HTTP/2 with prior knowledge sends first (RFC 9113, section 3.4).
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a client may send of a request's body before we have read it, and of all on a connection.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
+
+/// What waits in user space for one stream that the client does not take.
+const SEND_BUFFER: usize = 16 << 10;
+
+/// Streams that were reset before we came to answer them; more end the connection (CVE-2023-44487).
+const MAX_PENDING_RESETS: usize = 20;
+
+tokio::task_local! {
+    static STREAM: Arc<StreamState>;
+}
+
+/// What a stream's task knows of the body that it sends.
+#[derive(Debug, Default)]
+pub(super) struct StreamState {
+    /// How often the body was asked, times two; odd while what it gave has not been taken.
+    turns: AtomicU64,
+    has_timed_out: std::sync::atomic::AtomicBool,
+}
+
+impl StreamState {
+    /// The state of the stream that this task carries, if it is one of HTTP/2.
+    pub(super) fn current() -> Option<Arc<Self>> {
+        STREAM.try_with(Arc::clone).ok()
+    }
+
+    /// The body of this task's stream was asked for more, so what it gave before was taken; and it
+    /// gave something, or did not.
+    pub(super) fn asked(has_given: bool) {
+        // Bodies of HTTP/1.1 have no such state.
+        let _ = STREAM.try_with(|state| {
+            let turn = state.turns.load(Ordering::Relaxed) / 2 + 1;
+            state.turns.store(turn * 2 + u64::from(has_given), Ordering::Relaxed);
+        });
+    }
+
+    /// Whether the client took nothing for too long.
+    pub(super) fn has_timed_out(&self) -> bool {
+        self.has_timed_out.load(Ordering::Relaxed)
+    }
+
+    /// The turn at which the body's bytes wait for the client; `None` while they do not.
+    fn stalled_at(&self) -> Option<u64> {
+        Some(self.turns.load(Ordering::Relaxed)).filter(|turns| turns % 2 == 1)
+    }
+}
+
+/// Runs the streams of a connection, and ends one whose client takes nothing.
+///
+/// A body is not asked while the flow control of its stream or of its connection is closed, so it
+/// cannot notice by itself; and the other streams of the connection are none of its business.
+#[derive(Clone, Debug)]
+pub(super) struct StreamExecutor {
+    write_timeout: Duration,
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
+    fn execute(&self, stream: F) {
+        tokio::spawn(watch(stream, self.write_timeout));
+    }
+}
+
+async fn watch(stream: impl Future<Output = ()>, write_timeout: Duration) {
+    let state = Arc::new(StreamState::default());
+    let mut stream = pin!(stream);
+    // There only while the client takes nothing.
+    let mut stalled: Option<(u64, Pin<Box<Sleep>>)> = None;
+    poll_fn(|cx| {
+        if STREAM.sync_scope(state.clone(), || stream.as_mut().poll(cx)).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(turn) = state.stalled_at() else {
+            stalled = None;
+            return Poll::Pending;
+        };
+        if stalled.as_ref().is_none_or(|(since, _)| *since != turn) {
+            stalled = Some((turn, Box::pin(sleep(write_timeout))));
+        }
+        let is_over = stalled.as_mut().is_some_and(|(_, timer)| timer.as_mut().poll(cx).is_ready());
+        if is_over {
+            state.has_timed_out.store(true, Ordering::Relaxed);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+/// HTTP/2 as this node speaks it.
+pub(super) fn protocol(rules: &Rules) -> http2::Builder<StreamExecutor> {
+    let mut protocol = http2::Builder::new(StreamExecutor { write_timeout: rules.stream.write_timeout });
+    protocol
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(rules.streams_per_connection)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(BUFFER_BYTES).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        // A peer that is gone without a word answers no ping.
+        .keep_alive_interval(rules.stream.keepalive)
+        .keep_alive_timeout(rules.stream.write_timeout);
+    protocol
+}
