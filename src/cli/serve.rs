@@ -35,12 +35,13 @@ fn announce(settings: &Settings, public: SocketAddr, admin: SocketAddr) {
         None => "one node on the embedded store. Events are kept in memory only and are gone when it stops.",
         Some(_) => "a node on Redis. Any number of nodes on the same Redis are one broker.",
     };
-    let pipeline = format!("http://{public}/pipelines/p_aBcDeF");
+    let scheme = if settings.server.tls.is_some() { "https" } else { "http" };
+    let pipeline = format!("{scheme}://{public}/pipelines/p_aBcDeF");
     say(format!(
         "Pipecast {version}: {what}\n\n  \
-         public   http://{public}\n  \
+         public   {scheme}://{public}\n  \
          admin    http://{admin}\n\n  \
-         Look at a stream   http://{public}/\n  \
+         Look at a stream   {scheme}://{public}/\n  \
          Watch it           curl -N {pipeline}/sse\n  \
          Publish an event   curl -X POST {pipeline}/events -H 'Content-Type: application/json' \
          -d '{{\"channel\":\"names\",\"payload\":{{\"name\":\"Luke\"}}}}'\n\n"

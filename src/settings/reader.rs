@@ -315,9 +315,12 @@ impl Reader {
         (cert_name, cert): (&str, Option<PathBuf>),
         (key_name, key): (&str, Option<PathBuf>),
     ) -> Option<(PathBuf, PathBuf)> {
+        // One that is there and not right was told of already.
+        let is_faulty = |name: &str| self.faults.iter().any(|fault| fault.key == name);
         match (cert, key) {
             (Some(cert), Some(key)) => return Some((cert, key)),
             (None, None) => {}
+            _ if is_faulty(cert_name) || is_faulty(key_name) => {}
             (Some(_), None) => self.fault(key_name, &format!("is missing; {cert_name} needs its private key")),
             (None, Some(_)) => self.fault(cert_name, &format!("is missing; {key_name} is of no use without it")),
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::node::{Node, Options};
 use crate::support::redis::Redis;
 use crate::support::stream::{Stream, assert_contiguous, number};
-use crate::support::{eventually, parts, seq};
+use crate::support::{eventually, http2, parts, seq};
 
 /// A node, and the Redis below it if there is one.
 struct Broker {
@@ -34,8 +34,8 @@ impl Broker {
     }
 }
 
-/// Makes three tests of each function: on the embedded store, on Redis, and with streams that the
-/// HTTP library carries instead of the fan-out threads.
+/// Makes four tests of each function: on the embedded store, on Redis, with streams that the HTTP library
+/// carries instead of the fan-out threads, and over HTTP/2.
 macro_rules! on_both_stores_and_ways {
     ($($name:ident: $options:expr;)*) => {
         mod memory {
@@ -51,6 +51,14 @@ macro_rules! on_both_stores_and_ways {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
                 let broker = Broker::start(Kind::Redis, $options).await;
+                super::$name(&broker.node).await;
+            })*
+        }
+        mod over_http2 {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let broker = Broker::start(Kind::Memory, $options.client(http2())).await;
                 super::$name(&broker.node).await;
             })*
         }

@@ -1,12 +1,13 @@
 //! The ways in which Redis is reached, and Redises that will not do.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Output;
 
 use serde_json::json;
 
 use crate::support::node::{Node, Options};
 use crate::support::redis::Redis;
+use crate::support::tls::Authority;
 
 async fn assert_works(node: &Node) {
     let mut stream = node.open("p", "").await;
@@ -78,33 +79,28 @@ async fn a_user_with_the_rights_of_the_readme_and_no_others() {
     assert!(errors.contains("Redis refused the connection"), "{errors}");
 }
 
-/// Certificates of a small authority, as PEM files.
-struct Authority {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    folder: PathBuf,
-}
-
-impl Authority {
-    fn new(folder: &Path, name: &str) -> Self {
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        std::fs::write(folder.join(format!("{name}.pem")), certificate.pem()).unwrap();
-        Self { issuer: rcgen::Issuer::new(params, key), folder: folder.to_owned() }
-    }
-
-    fn issue(&self, name: &str) -> (String, String) {
-        let mut params = rcgen::CertificateParams::new(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let path = |kind: &str| self.folder.join(format!("{name}.{kind}")).display().to_string();
-        std::fs::write(path("crt"), certificate.pem()).unwrap();
-        std::fs::write(path("key"), key.serialize_pem()).unwrap();
-        (path("crt"), path("key"))
-    }
+#[tokio::test]
+async fn installations_with_prefixes_of_their_own_share_a_redis_and_no_event() {
+    let redis = Redis::start().await;
+    redis.command(&["ACL", "SETUSER", "blue", "on", ">blue", "resetchannels", "~blue:*", "&blue:*", "+@all"]);
+    redis.command(&["ACL", "SETUSER", "green", "on", ">green", "resetchannels", "~green:*", "&green:*", "+@all"]);
+    let start = async |name: &str| {
+        let url = format!("redis+unix://{}?user={name}&pass={name}", redis.socket().display());
+        Options::default().redis(&url).set("REDIS__PREFIX", name).start().await
+    };
+    let (blue, also_blue, green) = (start("blue").await, start("blue").await, start("green").await);
+    let mut streams = [also_blue.open("p", "").await, green.open("p", "").await];
+    blue.publish("p", "a", json!(1)).await;
+    green.publish("p", "a", json!(2)).await;
+    blue.publish("p", "a", json!(3)).await;
+    assert_eq!(streams[0].numbers(2).await, [1, 3]);
+    green.publish("p", "a", json!(4)).await;
+    assert_eq!(streams[1].numbers(2).await, [2, 4]);
+    blue.forget("p").await;
+    assert_eq!(green.history("p", "").await["events"].as_array().unwrap().len(), 2);
+    let (output, errors) = refused(&Options::default().redis(&redis.url()).set("REDIS__PREFIX", "a:*"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(errors.contains("redis.prefix") && errors.contains("1-64 characters"), "{errors}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod stream;
+pub mod tls;
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -36,10 +37,18 @@ pub fn seq(id: &str) -> u64 {
 /// A client that makes a connection for each request, as different clients would.
 pub fn http() -> reqwest::Client {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
-    let client = CLIENT.get_or_init(|| {
-        // reqwest comes without a TLS provider, as it does in the program.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        reqwest::Client::builder().pool_max_idle_per_host(0).read_timeout(PATIENCE).build().unwrap()
-    });
-    client.clone()
+    CLIENT.get_or_init(|| client().build().unwrap()).clone()
+}
+
+/// A client that speaks HTTP/2 without asking whether the server does, as a load balancer would.
+pub fn http2() -> reqwest::Client {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    CLIENT.get_or_init(|| client().http2_prior_knowledge().build().unwrap()).clone()
+}
+
+/// What all clients have in common.
+pub fn client() -> reqwest::ClientBuilder {
+    // reqwest comes without a TLS provider, as it does in the program.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().pool_max_idle_per_host(0).read_timeout(PATIENCE)
 }

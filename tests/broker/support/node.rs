@@ -31,6 +31,7 @@ pub struct Node {
 pub struct Options {
     arguments: Vec<String>,
     environment: HashMap<String, String>,
+    client: Option<Client>,
 }
 
 impl Options {
@@ -42,6 +43,12 @@ impl Options {
 
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// The client that talks to it; one of HTTP/1.1 otherwise.
+    pub fn client(mut self, client: Client) -> Self {
+        self.client = Some(client);
         self
     }
 
@@ -90,7 +97,7 @@ impl Options {
         }
         let announced = url.zip(admin);
         let (url, admin) = announced.unwrap_or_else(|| panic!("the node did not start: {}", log.lock()));
-        Node { child, url, admin, http: http(), log }
+        Node { child, url, admin, http: self.client.unwrap_or_else(http), log }
     }
 }
 
@@ -105,7 +112,7 @@ impl Node {
     }
 
     pub async fn admin_status(&self, path: &str) -> Option<StatusCode> {
-        Some(self.http.get(format!("{}{path}", self.admin)).send().await.ok()?.status())
+        Some(http().get(format!("{}{path}", self.admin)).send().await.ok()?.status())
     }
 
     /// What it has logged so far.
@@ -193,7 +200,7 @@ impl Node {
     }
 
     pub async fn open_with(&self, pipeline: &str, query: &str, last_event_id: Option<&str>) -> Stream {
-        Stream::open(&format!("{}/pipelines/{pipeline}/sse{query}", self.url), last_event_id).await
+        Stream::open(&self.http, &format!("{}/pipelines/{pipeline}/sse{query}", self.url), last_event_id).await
     }
 
     pub async fn history(&self, pipeline: &str, query: &str) -> Value {
@@ -214,7 +221,7 @@ impl Node {
     }
 
     pub async fn metrics(&self) -> String {
-        self.http.get(format!("{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap()
+        http().get(format!("{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap()
     }
 }
 

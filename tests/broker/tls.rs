@@ -1,0 +1,155 @@
+//! TLS on the public listener: both protocols, certificates that change, and pairs that will not do.
+
+use std::process::Command;
+
+use reqwest::{Client, Version};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::node::{Node, Options};
+use crate::support::stream::{Stream, assert_contiguous, number};
+use crate::support::tls::Authority;
+use crate::support::{client, eventually};
+
+/// An authority, and a certificate of it as the node has it.
+struct Certificates {
+    authority: Authority,
+    cert: String,
+    key: String,
+    folder: TempDir,
+}
+
+impl Certificates {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new(folder.path(), "ca");
+        let (cert, key) = authority.issue("server");
+        Self { authority, cert, key, folder }
+    }
+
+    fn options(&self) -> Options {
+        Options::default().set("SERVER__TLS_CERT", &self.cert).set("SERVER__TLS_KEY", &self.key)
+    }
+
+    /// Clients that trust the authority: one that takes HTTP/1.1 alone, and one that takes what the node prefers.
+    fn clients(&self) -> [(Client, Version); 2] {
+        let trusting = || client().tls_certs_only([self.authority.certificate()]);
+        [(trusting().http1_only().build().unwrap(), Version::HTTP_11), (trusting().build().unwrap(), Version::HTTP_2)]
+    }
+}
+
+async fn open(client: &Client, node: &Node, query: &str) -> Stream {
+    Stream::open(client, &format!("{}/pipelines/p/sse{query}", node.url), None).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_and_live_events_arrive_over_tls_in_both_protocols() {
+    let certificates = Certificates::new();
+    let clients = certificates.clients();
+    let node = certificates.options().client(clients[0].0.clone()).start().await;
+    assert!(node.url.starts_with("https://"), "{}", node.url);
+    node.publish_numbers("p", 1..=100).await;
+    let mut streams = Vec::new();
+    for (client, version) in &clients {
+        let answer = client.get(format!("{}/pipelines/p", node.url)).send().await.unwrap();
+        assert_eq!((answer.version(), answer.status().as_u16()), (*version, 200));
+        streams.push(open(client, &node, "").await);
+    }
+    for n in (101..1000).step_by(100) {
+        node.publish_numbers("p", n..=n + 99).await;
+    }
+    for stream in &mut streams {
+        let events = stream.take(1000).await;
+        assert_contiguous(&events);
+        assert_eq!(events.iter().map(number).collect::<Vec<_>>(), (1..=1000).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_comes_back_over_tls_resumes_where_it_stopped() {
+    let certificates = Certificates::new();
+    for (client, _) in certificates.clients() {
+        let node = certificates.options().client(client).set("STREAM__MAX_AGE", "1s").start().await;
+        let mut last = node.publish("p", "numbers", json!(0)).await;
+        let mut seen = Vec::new();
+        for n in 1..=3 {
+            let mut stream = node.open_with("p", "", Some(&last)).await;
+            node.publish_numbers("p", n * 10..=n * 10 + 9).await;
+            while let Some(event) = stream.try_next().await {
+                last.clone_from(&event.id);
+                seen.push(number(&event));
+            }
+        }
+        assert_eq!(seen, (10..40).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_changes_is_read_again_and_open_streams_stay() {
+    let certificates = Certificates::new();
+    let [(old, _), _] = certificates.clients();
+    let node = certificates.options().client(old.clone()).start().await;
+    let mut stream = node.open("p", "").await;
+
+    // Half a pair at a time, as a person would copy it, and the first half is none.
+    let stranger = Authority::new(certificates.folder.path(), "stranger");
+    let (cert, key) = stranger.issue("renewed");
+    std::fs::write(&certificates.cert, "not a certificate").unwrap();
+    eventually("it says that the old one stays", || async { node.log().contains("the certificate in use stays") })
+        .await;
+    assert_eq!(node.publish("p", "a", json!(1)).await.split('-').count(), 2);
+    std::fs::copy(&cert, &certificates.cert).unwrap();
+    std::fs::copy(&key, &certificates.key).unwrap();
+
+    let new = client().tls_certs_only([stranger.certificate()]).build().unwrap();
+    let page = format!("{}/", node.url);
+    eventually("the new one is shown", || async { new.get(&page).send().await.is_ok() }).await;
+    // Not the client from before: it would resume its session without looking at the certificate.
+    let [(old, _), _] = certificates.clients();
+    assert!(old.get(&page).send().await.is_err(), "the old certificate is still shown");
+    let publish = new.post(format!("{}/pipelines/p/events", node.url)).header("Content-Type", "application/json");
+    assert_eq!(publish.body(r#"{"channel":"a","payload":2}"#).send().await.unwrap().status(), 202);
+    assert_eq!(stream.numbers(2).await, [1, 2]);
+}
+
+#[test]
+fn a_pair_that_will_not_do_is_named_at_the_start() {
+    let certificates = Certificates::new();
+    let (_, other_key) = certificates.authority.issue("other");
+    let missing = certificates.folder.path().join("missing").display().to_string();
+    let (cert, key) = (certificates.cert.as_str(), certificates.key.as_str());
+    for (cert, key, code, problem) in [
+        (cert, "", 2, "server.tls_key: is missing"),
+        ("", key, 2, "server.tls_cert: is missing"),
+        (cert, &other_key, 1, "server.tls_cert and server.tls_key"),
+        (key, key, 1, "there is no certificate in it"),
+        (cert, cert, 1, "there is no private key in it"),
+        (&missing, key, 2, "there is no file"),
+    ] {
+        let options = [("SERVER__TLS_CERT", cert), ("SERVER__TLS_KEY", key)].into_iter();
+        let options = options.filter(|(_, file)| !file.is_empty()).fold(Options::default(), |o, (k, v)| o.set(k, v));
+        let output = options.argument("--listen").argument("127.0.0.1:0").command().output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{errors}");
+        assert!(errors.contains(problem), "{problem:?} is not in {errors:?}");
+        assert!(errors.matches("server.tls_cert").count() <= 1, "one fault is told once: {errors}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_publishes_and_follows_over_tls() {
+    let certificates = Certificates::new();
+    let [(client, _), _] = certificates.clients();
+    let node = certificates.options().client(client).start().await;
+    let command = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pipecast"));
+        let url = node.url.replace("127.0.0.1", "localhost");
+        command.args(words).args(["p", "--url", &url]).env_clear().env("SSL_CERT_FILE", &certificates.authority.file);
+        command
+    };
+    let output = command(&["publish", "--channel", "a"]).arg("1").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = command(&["tail", "--count", "1"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.ends_with(" a 1\n"), "{text}");
+}
