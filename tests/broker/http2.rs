@@ -126,3 +126,23 @@ async fn publishers_share_a_connection_and_nothing_is_lost() {
     crate::support::stream::assert_contiguous(&events);
     assert_eq!(events.into_iter().map(|event| event.id).collect::<HashSet<_>>(), ids);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_generator_of_others_has_every_request_answered() {
+    let node = Node::embedded().await;
+    let mut stream = node.open("p", "?replay=0").await;
+    let body = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&body, r#"{"channel":"a","payload":{"n":1}}"#).unwrap();
+    let url = format!("{}/pipelines/p/events", node.url);
+    let output = std::process::Command::new("h2load")
+        .args(["-n", "2000", "-c", "10", "-m", "20", "-H", "Content-Type: application/json", "-d"])
+        .arg(body.path())
+        .arg(&url)
+        .output()
+        .unwrap_or_else(|error| panic!("h2load cannot be started ({error}): apt-get install nghttp2-client"));
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    for line in ["2000 succeeded, 0 failed, 0 errored, 0 timeout", "status codes: 2000 2xx, 0 3xx, 0 4xx, 0 5xx"] {
+        assert!(report.contains(line), "{report}");
+    }
+    crate::support::stream::assert_contiguous(&stream.take(2000).await);
+}
