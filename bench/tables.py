@@ -93,6 +93,12 @@ def sentences(lines):
         )
 
 
+def memory_table(lines):
+    if "over" in lines:
+        rows = [[label, show(median(runs, "memory", "pss_bytes_per_stream") / 1024, 2)] for label, runs in lines["over"].items()]
+        yield table(["5,000 idle streams over", "memory of the process a stream, KiB"], rows)
+
+
 CURVES = {"readers": "readers on one pipeline", "pipelines": "pipelines that 19,000 readers are spread over", "payload": "bytes of payload, 1,000 readers"}
 
 
@@ -170,6 +176,7 @@ def tables(results):
     row("half-1000", "the same, p99", 1, "", 0.001, "delivered", "latency", "p99_us")
     if others:
         parts.append(table(["", "Pipecast", "hyper's body", "Nchan", "Pipecast : Nchan"], others))
+    parts.extend(memory_table(lines))
     parts.extend(sentences(lines))
     parts.extend(growth_tables(results))
     return "\n\n".join(parts)

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Chosen by measuring, see docs/performance.md: what a storm of connections took for a moment is given back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "the environment enters the program here and nowhere else")]

@@ -158,7 +158,8 @@ async fn serve_http2<T: Transport, S: Service>(
 ) {
     let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let (node, service, state) = (node.clone(), service.clone(), state.clone());
-        async move {
+        // Boxed, since a stream's task keeps the room of this future for as long as the stream is open.
+        Box::pin(async move {
             let mut response = service.answer(&node, request, peer).await;
             // A header of HTTP/1.1: here one request's end is not the connection's.
             response.headers_mut().remove(header::CONNECTION);
@@ -166,7 +167,7 @@ async fn serve_http2<T: Transport, S: Service>(
                 *response.body_mut() = stream_body(*opening, &node, state);
             }
             Ok::<_, Infallible>(response)
-        }
+        })
     });
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(transport), answer));
     let mut is_told = false;
