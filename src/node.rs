@@ -41,6 +41,8 @@ pub struct Rules {
     pub streams_per_connection: u32,
     /// Longest time for a request's body to arrive.
     pub request_timeout: Duration,
+    /// How long a connection may be without a request.
+    pub idle_timeout: Duration,
     /// How streams are kept.
     pub stream: StreamSettings,
     /// Origins whose pages may use the broker.
@@ -62,6 +64,7 @@ impl Rules {
             request_bytes: settings.request_bytes,
             streams_per_connection: settings.streams_per_connection,
             request_timeout: settings.request_timeout,
+            idle_timeout: settings.idle_timeout,
             stream: settings.stream,
             cors_origins: settings.server.cors_origins.clone(),
             probe_limit: probe_interval.map_or(Duration::MAX, |interval| interval * PROBES),

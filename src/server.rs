@@ -166,7 +166,7 @@ fn listen(address: SocketAddr, node: &Node) -> io::Result<TcpListener> {
 
 fn http1_protocol(rules: &Rules) -> http1::Builder {
     let mut protocol = http1::Builder::new();
-    protocol.timer(TokioTimer::new()).header_read_timeout(rules.request_timeout).max_buf_size(BUFFER_BYTES);
+    protocol.timer(TokioTimer::new()).header_read_timeout(rules.idle_timeout).max_buf_size(BUFFER_BYTES);
     protocol
 }
 

@@ -44,6 +44,8 @@ pub struct Settings {
     pub streams_per_connection: u32,
     /// Longest time for a request's head, and again for its body, `limits.request_timeout`.
     pub request_timeout: Duration,
+    /// How long a connection may be without a request, `limits.idle_timeout`.
+    pub idle_timeout: Duration,
     /// Section `drain`.
     pub drain: DrainSettings,
     /// `log.format`.
@@ -238,7 +240,13 @@ impl Settings {
                 "limits.request_timeout",
                 "10s",
                 SECOND / 10..=DAY,
-                "Longest time for a request's head to arrive, and again for its body.",
+                "Longest time for a new connection to begin, for a request's head to arrive, and again for its body.",
+            ),
+            idle_timeout: r.duration(
+                "limits.idle_timeout",
+                "75s",
+                SECOND / 10..=DAY,
+                "How long a connection of HTTP/1.1 may stay open without a request. Keep it above what a load balancer has for its own idle connections, 60 s mostly, or now and then a request meets a connection that closes.",
             ),
             drain: DrainSettings {
                 lead: r.duration(

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::Sender;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
 use super::Service;
@@ -192,6 +192,7 @@ async fn serve_http1<T: Transport, S: Service>(
     peer: IpAddr,
     mut draining: Pin<&mut impl Future<Output = ()>>,
 ) {
+    let request_timeout = node.rules.request_timeout;
     // Written by the service, taken out by the loop below; both are polled by this task.
     let taken: Arc<Mutex<Option<Taken>>> = Arc::default();
     let answer = {
@@ -201,6 +202,7 @@ async fn serve_http1<T: Transport, S: Service>(
             // Boxed, since taking a connection back asks for a future that may be moved.
             Box::pin(async move {
                 let version = request.version();
+                state.answer_begins();
                 let response = service.answer(&node, request, peer).await;
                 Ok::<_, Infallible>(carry::<T>(response, version, &node, state, &taken).await)
             })
@@ -209,6 +211,8 @@ async fn serve_http1<T: Transport, S: Service>(
     let mut connection = protocol.serve_connection(TokioIo::new(transport), answer);
     let end = {
         let mut is_told = false;
+        // There only while a request's head is on its way: idle connections have no timer here.
+        let mut head: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
             if !is_told && draining.as_mut().poll(cx).is_ready() {
                 is_told = true;
@@ -216,6 +220,12 @@ async fn serve_http1<T: Transport, S: Service>(
             }
             if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
                 return Poll::Ready(End::Closed(result));
+            }
+            if !state.has_begun() {
+                head = None;
+            } else if head.get_or_insert_with(|| Box::pin(sleep(request_timeout))).as_mut().poll(cx).is_ready() {
+                tracing::debug!("a request's head did not arrive in time (limits.request_timeout)");
+                return Poll::Ready(End::Closed(Ok(())));
             }
             // Not while bytes of an earlier answer wait in hyper's buffer.
             let taken = (!state.is_blocked()).then(|| taken.lock().take()).flatten();
@@ -248,6 +258,7 @@ async fn carry<T: Transport>(
     taken: &Mutex<Option<Taken>>,
 ) -> Response<Body> {
     let Some(opening) = take_opening(&mut response) else {
+        state.answer_is_made();
         return response;
     };
     if T::IS_PLAIN && node.fanout.is_on() {

@@ -20,6 +20,10 @@ pub(super) struct ConnectionState {
     has_timed_out: AtomicBool,
     /// Written by the socket: bytes wait that the peer does not take.
     is_blocked: AtomicBool,
+    /// Written by the service: a request is being answered, or a stream is.
+    is_answering: AtomicBool,
+    /// Written by the socket, taken back by the service: bytes of a request came, and not all of its head.
+    has_begun: AtomicBool,
 }
 
 impl ConnectionState {
@@ -31,6 +35,28 @@ impl ConnectionState {
     /// Takes note of that.
     pub(super) fn set_timed_out(&self) {
         self.has_timed_out.store(true, Ordering::Relaxed);
+    }
+
+    /// A request's head is there.
+    pub(super) fn answer_begins(&self) {
+        self.has_begun.store(false, Ordering::Relaxed);
+        self.is_answering.store(true, Ordering::Relaxed);
+    }
+
+    /// The next request may come. Not after a stream, whose client may send what it likes meanwhile.
+    pub(super) fn answer_is_made(&self) {
+        self.is_answering.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a part of a request's head is there, and the rest is not.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Relaxed)
+    }
+
+    fn received(&self) {
+        if !self.is_answering.load(Ordering::Relaxed) {
+            self.has_begun.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether bytes wait to be written.
@@ -100,8 +126,14 @@ impl Deadline {
 impl AsyncRead for Deadline {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.first.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+            let before = buffer.filled().len();
+            let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+            if buffer.filled().len() > before {
+                self.state.received();
+            }
+            return polled;
         }
+        self.state.received();
         let length = self.first.len().min(buffer.remaining());
         buffer.put_slice(&self.first[..length]);
         self.first.advance(length);

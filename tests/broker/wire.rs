@@ -271,6 +271,32 @@ async fn half_sent_requests_are_let_go_while_others_are_served() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_outlives_the_time_for_a_request() {
+    let node = Options::default().set("LIMITS__REQUEST_TIMEOUT", "200ms").start().await;
+    let (mut idle, mut half) = (Raw::connect(&node).await, Raw::connect(&node).await);
+    for raw in [&mut idle, &mut half] {
+        raw.get("/pipelines/p").await;
+        raw.read_until("}\n").await;
+        raw.received.clear();
+    }
+    // A second request that is never whole shows that the time for one has passed.
+    half.send("GET /pipelines/p HTTP/1.1\r\nHo").await;
+    assert_eq!(half.read_to_end().await, 0);
+    idle.get("/pipelines/p").await;
+    assert!(idle.read_until("}\n").await.starts_with("HTTP/1.1 200 OK"));
+}
+
+#[tokio::test]
+async fn a_connection_without_requests_is_closed_in_the_end() {
+    let node = Options::default().set("LIMITS__IDLE_TIMEOUT", "300ms").start().await;
+    let mut idle = Raw::connect(&node).await;
+    idle.get("/pipelines/p").await;
+    idle.read_until("}\n").await;
+    idle.received.clear();
+    assert_eq!(idle.read_to_end().await, 0);
+}
+
+#[tokio::test]
 async fn requests_follow_each_other_on_one_connection() {
     for way in both_ways() {
         requests_follow_each_other_on_one_connection_on(&way.start().await).await;
