@@ -9,6 +9,7 @@ mod cli;
 mod contract;
 mod docs;
 mod fanout;
+mod limits;
 mod outage;
 mod redis_setup;
 mod rust_client;
