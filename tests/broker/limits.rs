@@ -371,6 +371,22 @@ async fn a_publisher_over_its_rate_is_told_when_to_come_again_and_then_gets_thro
 }
 
 #[tokio::test]
+async fn publishers_behind_one_proxy_have_a_rate_each() {
+    let node = Options::default().set("LIMITS__PUBLISH_RATE", "2/h").set("SERVER__TRUSTED_PROXIES", "127.0.0.2");
+    let node = node.start().await;
+    let check = async |source: &str, client: &str, expected: StatusCode| {
+        let http = reqwest::Client::builder().local_address(Some(source.parse().unwrap())).build().unwrap();
+        let request = http.post(format!("{}/pipelines/p/events", node.url)).header("X-Forwarded-For", client);
+        assert_eq!(request.json(&batch(2)).send().await.unwrap().status(), expected, "{source} {client}");
+    };
+    check("127.0.0.2", "203.0.113.1", StatusCode::ACCEPTED).await;
+    check("127.0.0.2", "6.6.6.6, 203.0.113.1", StatusCode::TOO_MANY_REQUESTS).await;
+    check("127.0.0.2", "203.0.113.2", StatusCode::ACCEPTED).await;
+    check("127.0.0.1", "203.0.113.3", StatusCode::ACCEPTED).await;
+    check("127.0.0.1", "203.0.113.4", StatusCode::TOO_MANY_REQUESTS).await;
+}
+
+#[tokio::test]
 async fn a_batch_counts_as_its_events_and_passes_whole_or_not_at_all() {
     let node = Options::default().set("LIMITS__PUBLISH_RATE_PER_PIPELINE", "10/h").start().await;
     assert_eq!(node.post("p", batch(8)).await.status(), StatusCode::ACCEPTED);
