@@ -1,5 +1,10 @@
 //! What a stream was let in under: kept for as long as the stream is open, by whatever carries it.
 
+use crate::limits::Place;
+
 /// What a stream was let in under.
 #[derive(Debug, Default)]
-pub struct Admission {}
+pub struct Admission {
+    /// Its place on the node, given back with it.
+    pub place: Option<Place>,
+}

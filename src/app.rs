@@ -14,8 +14,10 @@ use tokio::time::{Instant, sleep_until};
 use crate::drain::{Drain, Phase};
 use crate::fanout::Fanout;
 use crate::hub::{Hub, Work};
+use crate::limits::Limits;
 use crate::metrics::{Metrics, MetricsError};
 use crate::node::{Node, Rules};
+use crate::open_files;
 use crate::server::{Server, Tls, TlsError};
 use crate::settings::{DrainSettings, Settings};
 use crate::store::Store;
@@ -64,12 +66,15 @@ impl App {
     /// # Errors
     /// What no retry would mend.
     pub async fn bind(settings: &Settings) -> Result<Self, StartError> {
+        // Connections to Redis for commands, and the three that publish and listen.
+        let store_files = settings.redis.as_ref().map_or(0, |redis| redis.options.pool_size + 3);
+        let limits = Limits::new(settings.limits, open_files::raise(), store_files);
         let metrics = Arc::new(Metrics::new()?);
         let (hub, work) = Hub::new(settings.hub, metrics.clone());
         let (store, listener) = open_store(settings, &hub).await?;
         let rules = Rules::new(settings);
         let fanout = Fanout::start(settings.fanout_threads, hub.clone(), metrics.clone(), settings.stream)?;
-        let node = Arc::new(Node { hub, store: Arc::new(store), fanout, metrics, drain: Drain::new(), rules });
+        let node = Arc::new(Node { hub, store: Arc::new(store), fanout, metrics, drain: Drain::new(), limits, rules });
         let tls = settings.server.tls.clone().map(Tls::load).transpose()?;
         let server = Server::bind(settings.server.listen, settings.server.admin_listen, tls, &node)?;
         Ok(Self { node, server, drain: settings.drain, work, listener })

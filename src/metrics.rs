@@ -103,6 +103,26 @@ label! {
         Timeout => "timeout",
         /// The store is away.
         Store => "store",
+        /// `limits.connections` streams are open.
+        Full => "full",
+        /// Its address has `limits.connections_per_address` streams.
+        AddressFull => "address_full",
+        /// The pipeline has `limits.connections_per_pipeline` streams here.
+        PipelineFull => "pipeline_full",
+        /// A connection beyond those of all streams and the room above them.
+        SocketsFull => "sockets_full",
+        /// The same for its address.
+        AddressSocketsFull => "address_sockets_full",
+        /// A connection beyond `limits.connection_rate`.
+        ConnectionRate => "connection_rate",
+        /// A publish beyond `limits.publish_rate`.
+        PublishRate => "publish_rate",
+        /// A publish beyond `limits.publish_rate_per_pipeline`.
+        PipelineRate => "pipeline_rate",
+        /// A connection without a PROXY header from a trusted proxy.
+        ProxyHeader => "proxy_header",
+        /// A connection to the admin listener beyond its few.
+        AdminFull => "admin_full",
     }
 }
 impl Label for GapReason {
@@ -131,12 +151,18 @@ pub struct Observed {
     pub is_store_up: bool,
     /// How often the pub/sub connection was made anew.
     pub store_reconnects: u64,
+    /// Connections of the public listener.
+    pub sockets: usize,
+    /// Most streams.
+    pub connections_limit: usize,
 }
 
 /// All metrics of a node.
 pub struct Metrics {
     registry: Registry,
     connections: IntGauge,
+    connections_limit: IntGauge,
+    sockets: IntGauge,
     connections_total: IntCounterVec,
     events_published: Counter,
     publish_duration: Histogram,
@@ -200,6 +226,11 @@ impl Metrics {
         r.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         let metrics = Self {
             connections: gauge("pipecast_connections", "Streams open on this node.")?,
+            connections_limit: gauge(
+                "pipecast_connections_limit",
+                "Streams that this node takes: limits.connections, or what the limit on open files allows.",
+            )?,
+            sockets: gauge("pipecast_sockets", "Connections open on the public listener, those of streams included.")?,
             connections_total: vec::<StreamEnd>(
                 r,
                 "pipecast_connections_total",
@@ -268,7 +299,12 @@ impl Metrics {
                     "Seconds since the pub/sub connection last heard its own probe; 0 with the embedded store, -1 before the first.",
                 )?,
             )?,
-            refused: vec::<Refusal>(r, "pipecast_refused_total", "Requests and streams refused, by reason.", "reason")?,
+            refused: vec::<Refusal>(
+                r,
+                "pipecast_refused_total",
+                "Requests, streams and connections refused, by reason.",
+                "reason",
+            )?,
             registry: registry.clone(),
         };
         Ok(metrics)
@@ -279,8 +315,11 @@ impl Metrics {
     /// # Errors
     /// When the process' own figures cannot be written; nothing else can fail.
     pub fn encode(&self, observed: Observed) -> Result<Vec<u8>, MetricsError> {
-        self.pipelines_open.set(i64::try_from(observed.pipelines_open).unwrap_or(i64::MAX));
-        self.log_bytes.set(i64::try_from(observed.log_bytes).unwrap_or(i64::MAX));
+        let set = |gauge: &IntGauge, count: usize| gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        set(&self.pipelines_open, observed.pipelines_open);
+        set(&self.log_bytes, observed.log_bytes);
+        set(&self.sockets, observed.sockets);
+        set(&self.connections_limit, observed.connections_limit);
         self.store_up.set(observed.is_store_up.into());
         self.store_probe_age.set(observed.probe_age.map_or(-1.0, |age| age.as_secs_f64()));
         self.store_reconnects.inc_by(observed.store_reconnects.saturating_sub(self.store_reconnects.get()));

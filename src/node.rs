@@ -7,7 +7,9 @@ use crate::drain::Drain;
 use crate::event::EventLimits;
 use crate::fanout::Fanout;
 use crate::hub::Hub;
+use crate::limits::Limits;
 use crate::metrics::{Metrics, Observed};
+use crate::proxies::TrustedProxies;
 use crate::settings::{Settings, StreamSettings};
 use crate::store::Store;
 
@@ -24,6 +26,8 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     /// Whether the node serves or stops.
     pub drain: Drain,
+    /// How many may come, and how fast.
+    pub limits: Arc<Limits>,
     /// What requests may be like.
     pub rules: Rules,
 }
@@ -47,6 +51,10 @@ pub struct Rules {
     pub stream: StreamSettings,
     /// Origins whose pages may use the broker.
     pub cors_origins: Vec<String>,
+    /// Proxies whose word on a client's address is taken.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether connections begin with a PROXY header.
+    pub has_proxy_header: bool,
     /// After so long without a probe the node is not ready.
     pub probe_limit: Duration,
 }
@@ -67,6 +75,8 @@ impl Rules {
             idle_timeout: settings.idle_timeout,
             stream: settings.stream,
             cors_origins: settings.server.cors_origins.clone(),
+            trusted_proxies: settings.server.trusted_proxies.clone(),
+            has_proxy_header: settings.server.has_proxy_header,
             probe_limit: probe_interval.map_or(Duration::MAX, |interval| interval * PROBES),
         }
     }
@@ -85,6 +95,8 @@ impl Node {
             log_bytes: self.hub.log_bytes(),
             probe_age: self.store.probe_age(),
             is_store_up: self.is_store_up(),
+            sockets: self.limits.sockets(),
+            connections_limit: self.limits.most_streams(),
             store_reconnects: match &*self.store {
                 Store::Memory(_) => 0,
                 Store::Redis(store) => store.health().reconnects(),

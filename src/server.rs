@@ -7,6 +7,7 @@ mod cors;
 mod error;
 mod history;
 mod http2;
+mod proxy_header;
 mod publish;
 mod router;
 mod socket;
@@ -31,9 +32,11 @@ use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
 use crate::drain::Phase;
+use crate::limits::SocketPlace;
+use crate::metrics::Refusal;
 use crate::node::{Node, Rules};
 use body::Body;
-use connection::Protocols;
+use connection::{Protocols, Visitor};
 
 pub use tls::{Tls, TlsError, TlsFiles};
 
@@ -90,9 +93,10 @@ impl Server {
             http1: http1_protocol(&node.rules),
             http2: Some(http2::protocol(&node.rules)),
             tls: self.tls.clone(),
+            has_proxy_header: node.rules.has_proxy_header,
             opening_timeout: node.rules.request_timeout,
         };
-        let admin = Protocols { http2: None, tls: None, ..public.clone() };
+        let admin = Protocols { http2: None, tls: None, has_proxy_header: false, ..public.clone() };
         let follow_files = async {
             match self.tls {
                 Some(tls) => tls.follow_files().await,
@@ -109,6 +113,9 @@ impl Server {
 
 /// What answers the requests of a listener.
 trait Service: Clone + Send + Sync + Unpin + 'static {
+    /// Lets a connection in, or says why not.
+    fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Refusal>;
+
     fn answer(
         &self,
         node: &Node,
@@ -121,6 +128,15 @@ trait Service: Clone + Send + Sync + Unpin + 'static {
 struct PublicService;
 
 impl Service for PublicService {
+    fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Refusal> {
+        let is_proxy = node.rules.trusted_proxies.contains(peer);
+        if node.rules.has_proxy_header && !is_proxy {
+            return Err(Refusal::ProxyHeader);
+        }
+        // Behind a proxy's address are many clients.
+        node.limits.open_socket((!is_proxy).then_some(peer))
+    }
+
     fn answer(
         &self,
         node: &Node,
@@ -135,6 +151,10 @@ impl Service for PublicService {
 struct AdminService;
 
 impl Service for AdminService {
+    fn admit(&self, node: &Node, _: IpAddr) -> Result<SocketPlace, Refusal> {
+        node.limits.open_admin_socket()
+    }
+
     async fn answer(&self, node: &Node, request: Request<Incoming>, _: IpAddr) -> Response<Body> {
         admin::answer(node, &request)
     }
@@ -190,13 +210,22 @@ async fn accept<S: Service>(
         match accepted {
             Ok((stream, peer)) => {
                 backoff.reset();
+                let address = peer.ip().to_canonical();
+                let place = match service.admit(node, address) {
+                    Ok(place) => place,
+                    // Closed without a word: none could be had for less, and over TLS none at all.
+                    Err(refusal) => {
+                        node.metrics.refused(refusal);
+                        continue;
+                    }
+                };
                 let draining = stopped(stop, node.clone());
                 tokio::spawn(connection::serve(
                     stream,
                     protocols.clone(),
                     node.clone(),
                     service.clone(),
-                    peer.ip(),
+                    Visitor { address, place },
                     draining,
                     open.clone(),
                 ));

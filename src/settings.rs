@@ -14,7 +14,9 @@ pub use reader::{Fault, Row};
 
 use crate::event::EventLimits;
 use crate::hub::HubOptions;
+use crate::limits::LimitOptions;
 use crate::log::LogLimits;
+use crate::proxies::TrustedProxies;
 use crate::server::TlsFiles;
 use crate::store::Retention;
 use crate::store::redis::RedisOptions;
@@ -46,6 +48,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// How long a connection may be without a request, `limits.idle_timeout`.
     pub idle_timeout: Duration,
+    /// Section `limits`, as far as it is about connections and rates.
+    pub limits: LimitOptions,
     /// Section `drain`.
     pub drain: DrainSettings,
     /// `log.format`.
@@ -65,6 +69,10 @@ pub struct ServerSettings {
     pub tls: Option<TlsFiles>,
     /// Origins whose pages may use the broker; `*` alone for all.
     pub cors_origins: Vec<String>,
+    /// Proxies whose word on a client's address is taken.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether connections begin with a PROXY header.
+    pub has_proxy_header: bool,
 }
 
 /// Section `redis`.
@@ -151,7 +159,15 @@ impl Settings {
             admin_listen: r.address("server.admin_listen", "127.0.0.1:8081", "Where `/metrics`, `/livez` and `/readyz` are."),
             tls: read_tls(r),
             cors_origins: r.origins("server.cors_origins", "*", "Origins whose pages may use the broker, separated by commas. `*` allows all, without credentials; with a list the origin is echoed and credentials are allowed."),
+            trusted_proxies: r.networks("server.trusted_proxies", "Networks of proxies, such as `10.0.0.0/8,2001:db8::/32`. A client's address is what they say in `X-Forwarded-For` or `Forwarded`; from others these headers are ignored."),
+            has_proxy_header: r.choice("server.proxy_protocol", "off", &[("off", false), ("v2", true)], "`v2`: connections must begin with a header of the PROXY protocol, version 2, and come from `server.trusted_proxies`; others are closed."),
         };
+        if server.has_proxy_header && server.trusted_proxies.is_empty() {
+            r.fault(
+                "server.trusted_proxies",
+                "is empty; with server.proxy_protocol = v2 nobody could connect: write the addresses of your proxies",
+            );
+        }
         let redis = read_redis(r);
         let retention = Retention {
             limit: r.count("history.limit", "100", 1..=10_000, "Events kept per pipeline."),
@@ -248,6 +264,7 @@ impl Settings {
                 SECOND / 10..=DAY,
                 "How long a connection of HTTP/1.1 may stay open without a request. Keep it above what a load balancer has for its own idle connections, 60 s mostly, or now and then a request meets a connection that closes.",
             ),
+            limits: read_limits(r),
             drain: DrainSettings {
                 lead: r.duration(
                     "drain.lead",
@@ -280,6 +297,17 @@ impl Settings {
                 "`error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,pipecast::store=debug`.",
             ),
         }
+    }
+}
+
+fn read_limits(r: &mut Reader) -> LimitOptions {
+    LimitOptions {
+        connections: r.optional_count("limits.connections", "auto", 1..=10_000_000, "Streams that this node has open at the same time; connections may be an eighth more. `auto` for what the limit on open files allows."),
+        connections_per_address: r.optional_count("limits.connections_per_address", "off", 1..=10_000_000, "Streams of one client address on this node; an IPv6 address counts by its /64. `off` for no limit."),
+        connections_per_pipeline: r.optional_count("limits.connections_per_pipeline", "off", 1..=10_000_000, "Streams of one pipeline on this node; `off` for no limit."),
+        connection_rate: r.rate("limits.connection_rate", "New connections on this node, such as `500/s`; others are closed. `off` for no limit."),
+        publish_rate: r.rate("limits.publish_rate", "Events that one publisher may send through this node, such as `100/s`, `600/m` or `1000/h`; `off` for no limit."),
+        publish_rate_per_pipeline: r.rate("limits.publish_rate_per_pipeline", "The same for all who publish to one pipeline."),
     }
 }
 

@@ -156,7 +156,7 @@ fn check_open_files(plan: &Plan, server: Option<&Processes>) -> Result<(), Bench
         }
         Err(BenchError::TooMany { connections: count(connections), whose: whose.into(), limit: count(limit) })
     };
-    check("this process", process::raise_open_files())?;
+    check("this process", crate::open_files::raise())?;
     server.map_or(Ok(()), |server| check("the server", server.open_files()?))
 }
 

@@ -29,10 +29,13 @@ use tokio_rustls::server::TlsStream;
 use super::Service;
 use super::body::{Body, Opening};
 use super::http2::{PREFACE, StreamExecutor};
+use super::proxy_header;
 use super::socket::{ConnectionState, Deadline, Transport};
 use super::stream_body::StreamBody;
 use super::tls::{self, Tls};
 use crate::fanout::{Framing, Handover};
+use crate::limits::SocketPlace;
+use crate::metrics::Refusal;
 use crate::node::Node;
 use crate::subscription::Subscription;
 
@@ -61,8 +64,16 @@ pub(super) struct Protocols {
     /// None where nothing but HTTP/1.1 is spoken.
     pub(super) http2: Option<http2::Builder<StreamExecutor>>,
     pub(super) tls: Option<Tls>,
+    /// Whether a header of the PROXY protocol comes before everything else.
+    pub(super) has_proxy_header: bool,
     /// Longest time until a client has said which it speaks, handshake included.
     pub(super) opening_timeout: Duration,
+}
+
+/// Who is at the other end, as far as is known, and the place that the connection takes.
+pub(super) struct Visitor {
+    pub(super) address: IpAddr,
+    pub(super) place: SocketPlace,
 }
 
 /// Serves one connection to its end, and lets go of `open` then.
@@ -73,7 +84,7 @@ pub(super) async fn serve<S: Service>(
     protocols: Arc<Protocols>,
     node: Arc<Node>,
     service: S,
-    peer: IpAddr,
+    mut visitor: Visitor,
     draining: impl Future<Output = ()>,
     open: Sender<Infallible>,
 ) {
@@ -81,6 +92,10 @@ pub(super) async fn serve<S: Service>(
     let write_timeout = node.rules.stream.write_timeout;
     let mut draining = pin!(draining);
     let opening = async {
+        if protocols.has_proxy_header {
+            // In a box: few installations have it.
+            Box::pin(introduce(&mut socket, &mut visitor, &node)).await?;
+        }
         Ok::<_, io::Error>(match &protocols.tls {
             Some(tls) => {
                 let socket = Deadline::new(socket, Bytes::new(), write_timeout, state.clone());
@@ -110,16 +125,35 @@ pub(super) async fn serve<S: Service>(
     let Protocols { http1, http2, .. } = &*protocols;
     // In boxes, but for the way that nearly all connections take: each would be as large as the largest.
     match (opened, http2.as_ref().filter(|_| is_http2)) {
-        (Opened::Plain(socket), None) => serve_http1(socket, http1, node, service, state, peer, draining).await,
+        (Opened::Plain(socket), None) => serve_http1(socket, http1, node, service, state, visitor, draining).await,
         (Opened::Plain(socket), Some(http2)) => {
-            Box::pin(serve_http2(socket, http2, node, service, state, peer, draining)).await;
+            Box::pin(serve_http2(socket, http2, node, service, state, visitor, draining)).await;
         }
-        (Opened::Tls(stream), None) => Box::pin(serve_http1(stream, http1, node, service, state, peer, draining)).await,
+        (Opened::Tls(stream), None) => {
+            Box::pin(serve_http1(stream, http1, node, service, state, visitor, draining)).await
+        }
         (Opened::Tls(stream), Some(http2)) => {
-            Box::pin(serve_http2(stream, http2, node, service, state, peer, draining)).await;
+            Box::pin(serve_http2(stream, http2, node, service, state, visitor, draining)).await;
         }
     }
     drop(open);
+}
+
+/// Reads from the proxy in between who connects.
+async fn introduce(socket: &mut TcpStream, visitor: &mut Visitor, node: &Node) -> io::Result<()> {
+    let client = proxy_header::read(socket).await.inspect_err(|_| node.metrics.refused(Refusal::ProxyHeader))?;
+    let Some(client) = client else { return Ok(()) };
+    visitor.address = client;
+    if !node.rules.trusted_proxies.contains(client) {
+        visitor.place.count_address(client).map_err(|refusal| {
+            node.metrics.refused(refusal);
+            io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "the client has too many connections (limits.connections_per_address)",
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// A connection on which requests come.
@@ -153,9 +187,11 @@ async fn serve_http2<T: Transport, S: Service>(
     node: Arc<Node>,
     service: S,
     state: Arc<ConnectionState>,
-    peer: IpAddr,
+    visitor: Visitor,
     mut draining: Pin<&mut impl Future<Output = ()>>,
 ) {
+    // Held to the end of the connection.
+    let Visitor { address: peer, place: _place } = visitor;
     let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let (node, service, state) = (node.clone(), service.clone(), state.clone());
         // Boxed, since a stream's task keeps the room of this future for as long as the stream is open.
@@ -189,10 +225,11 @@ async fn serve_http1<T: Transport, S: Service>(
     node: Arc<Node>,
     service: S,
     state: Arc<ConnectionState>,
-    peer: IpAddr,
+    visitor: Visitor,
     mut draining: Pin<&mut impl Future<Output = ()>>,
 ) {
     let request_timeout = node.rules.request_timeout;
+    let Visitor { address: peer, place } = visitor;
     // Written by the service, taken out by the loop below; both are polled by this task.
     let taken: Arc<Mutex<Option<Taken>>> = Arc::default();
     let answer = {
@@ -239,11 +276,19 @@ async fn serve_http1<T: Transport, S: Service>(
             let _ = connection.into_parts().io.into_inner().shutdown().await;
         }
         // A client that leaves is not an error.
-        End::Closed(Err(error)) => tracing::debug!(%error, "connection ended"),
+        End::Closed(Err(error)) => {
+            // What hyper has answered by itself.
+            if error.is_parse_too_large() {
+                node.metrics.refused(Refusal::TooLarge);
+            } else if error.is_parse() {
+                node.metrics.refused(Refusal::BadRequest);
+            }
+            tracing::debug!(%error, "connection ended");
+        }
         // What the client has sent beyond its request is of no use to a stream.
         End::Taken(taken) => {
             if let Some(socket) = connection.into_parts().io.into_inner().into_plain() {
-                hand_over(socket, taken, &node);
+                hand_over(socket, place, taken, &node);
             }
         }
     }
@@ -289,9 +334,12 @@ fn stream_body(opening: Opening, node: &Node, state: Arc<ConnectionState>) -> Bo
     Body::Stream(Box::new(StreamBody::new(subscription, &node.rules.stream, node.metrics.clone(), state, admission)))
 }
 
-fn hand_over(socket: TcpStream, taken: Taken, node: &Node) {
+fn hand_over(socket: TcpStream, place: SocketPlace, taken: Taken, node: &Node) {
     let Taken { headers, framing, opening } = taken;
-    let Opening { pipeline, wanted, admission } = *opening;
+    let Opening { pipeline, wanted, mut admission } = *opening;
+    if let Some(stream) = &mut admission.place {
+        stream.hold_socket(place);
+    }
     match socket.into_std() {
         Ok(socket) => {
             let head = head(headers, framing);

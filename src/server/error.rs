@@ -6,6 +6,7 @@ use hyper::{Response, StatusCode};
 
 use super::body::Body;
 use crate::event::{InvalidBatch, Place};
+use crate::limits::RateReached;
 use crate::metrics::Refusal;
 use crate::pipeline::InvalidPipelineId;
 use crate::store::{InvalidIdempotencyKey, StoreError};
@@ -38,6 +39,8 @@ pub(super) enum RequestError {
     BodyTimeout(std::time::Duration),
     #[error("the body broke off; send it again")]
     BodyBroken,
+    #[error("{0}")]
+    Rate(#[from] RateReached),
     #[error("{0}; nothing was acknowledged: send it again, with an Idempotency-Key to be safe from doubles")]
     Store(#[from] StoreError),
 }
@@ -55,12 +58,16 @@ impl RequestError {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     /// The reason as the metrics count it.
     pub(super) fn refusal(&self) -> Refusal {
+        if let Self::Rate(reached) = self {
+            return reached.refusal;
+        }
         match self.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
             StatusCode::REQUEST_TIMEOUT => Refusal::Timeout,
@@ -90,6 +97,9 @@ impl RequestError {
         match self {
             Self::Method(allowed) => {
                 headers.insert(ALLOW, HeaderValue::from_static(allowed));
+            }
+            Self::Rate(reached) => {
+                headers.insert(RETRY_AFTER, reached.retry_after().into());
             }
             Self::Store(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));

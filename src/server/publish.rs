@@ -14,6 +14,7 @@ use super::body::Body;
 use super::error::RequestError;
 use super::router::json;
 use crate::event::{Batch, Shape};
+use crate::limits::Publisher;
 use crate::metrics::StoreOp;
 use crate::node::Node;
 use crate::pipeline::PipelineId;
@@ -31,6 +32,7 @@ pub(super) async fn publish(
     node: &Node,
     pipeline: &PipelineId,
     request: Request<Incoming>,
+    publisher: Publisher<'_>,
 ) -> Result<Response<Body>, RequestError> {
     let format = Format::of(request.headers())?;
     let key = idempotency_key(request.headers())?;
@@ -39,6 +41,7 @@ pub(super) async fn publish(
         Format::Json => Batch::from_json(&body, &node.rules.events)?,
         Format::Ndjson => Batch::from_ndjson(&body, &node.rules.events)?,
     };
+    node.limits.publish(publisher, pipeline, batch.events.len())?;
     let began = Instant::now();
     let stored = node.store.append(pipeline, batch, key.as_ref()).await;
     let events = match &stored {

@@ -4,14 +4,17 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::body::Body;
 use super::error::RequestError;
 use super::{cors, history, publish, subscribe};
+use crate::limits::Publisher;
 use crate::node::Node;
 use crate::pipeline::{InvalidPipelineId, PipelineId};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 const PAGE: &str = include_str!("page.html");
 
@@ -51,9 +54,10 @@ fn pipeline(name: &str) -> Result<PipelineId, InvalidPipelineId> {
 }
 
 /// Answers a request on the public listener.
-pub(super) async fn answer(node: &Node, request: Request<Incoming>, _peer: IpAddr) -> Response<Body> {
+pub(super) async fn answer(node: &Node, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+    let client = client(node, peer, request.headers());
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut response = route(node, request).await.unwrap_or_else(|error| {
+    let mut response = route(node, request, client).await.unwrap_or_else(|error| {
         node.metrics.refused(error.refusal());
         error.response()
     });
@@ -61,7 +65,13 @@ pub(super) async fn answer(node: &Node, request: Request<Incoming>, _peer: IpAdd
     response
 }
 
-async fn route(node: &Node, request: Request<Incoming>) -> Result<Response<Body>, RequestError> {
+/// The client's address, as far as it can be known.
+fn client(node: &Node, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let lines = |name: HeaderName| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    node.rules.trusted_proxies.client(peer, lines(X_FORWARDED_FOR), lines(header::FORWARDED))
+}
+
+async fn route(node: &Node, request: Request<Incoming>, client: IpAddr) -> Result<Response<Body>, RequestError> {
     let route = Route::parse(request.uri().path())?;
     if request.method() == Method::OPTIONS {
         return Ok(cors::preflight(route.methods()));
@@ -72,9 +82,11 @@ async fn route(node: &Node, request: Request<Incoming>) -> Result<Response<Body>
         Route::Pipeline(_) if is_read && wants_page(&request) => Ok(page()),
         Route::Pipeline(pipeline) if is_read => history::describe(node, &pipeline).await,
         Route::Events(pipeline) if is_read => history::read(node, &pipeline, request.uri().query()).await,
-        Route::Events(pipeline) if request.method() == Method::POST => publish::publish(node, &pipeline, request).await,
+        Route::Events(pipeline) if request.method() == Method::POST => {
+            publish::publish(node, &pipeline, request, Publisher::Address(client)).await
+        }
         Route::Events(pipeline) if request.method() == Method::DELETE => history::forget(node, &pipeline).await,
-        Route::Stream(pipeline) if is_read => subscribe::subscribe(node, &pipeline, &request),
+        Route::Stream(pipeline) if is_read => subscribe::subscribe(node, &pipeline, &request, client),
         other => Err(RequestError::Method(other.methods())),
     }
 }

@@ -1,5 +1,7 @@
 //! `GET /pipelines/{pipeline}/sse`: from a request to a stream.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -79,6 +81,7 @@ pub(super) fn subscribe(
     node: &Node,
     pipeline: &PipelineId,
     request: &Request<Incoming>,
+    client: IpAddr,
 ) -> Result<Response<Body>, RequestError> {
     let query = Query::parse(request.uri().query(), node.rules.history)?;
     // The header wins: a browser repeats the URL when it reconnects, and knows better by then.
@@ -93,13 +96,21 @@ pub(super) fn subscribe(
         // Of unknown length, as the stream would be.
         return Ok(stream(Body::Short(Bytes::new())));
     }
+    let place = match node.limits.open_stream(client, pipeline) {
+        Ok(place) => Some(place),
+        Err(refusal) => {
+            node.metrics.refused(refusal);
+            return Ok(polite_refusal());
+        }
+    };
     let start = match (resume, query.replay) {
         (Some(point), _) => Start::After(point),
         (None, Some(count)) => Start::Newest(count),
         (None, None) => Start::History,
     };
     let wanted = Wanted { start, channels: query.channels };
-    Ok(stream(Body::Opening(Box::new(Opening { pipeline: pipeline.clone(), wanted, admission: Admission::default() }))))
+    let admission = Admission { place };
+    Ok(stream(Body::Opening(Box::new(Opening { pipeline: pipeline.clone(), wanted, admission }))))
 }
 
 /// Sends a client elsewhere. A status other than 200 would end its `EventSource` for good.

@@ -1,5 +1,7 @@
 //! Reads single settings, and remembers each that was asked for and what is wrong with it.
 
+mod limits;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::SocketAddr;

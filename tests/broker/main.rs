@@ -10,6 +10,7 @@ mod contract;
 mod docs;
 mod fanout;
 mod http2;
+mod limits;
 mod outage;
 mod redis_setup;
 mod rust_client;

@@ -8,9 +8,10 @@ use launchdarkly_sdk_transport::HyperTransport;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::support::PATIENCE;
 use crate::support::node::Options;
+use crate::support::raw::Raw;
 use crate::support::redis::Redis;
+use crate::support::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_crate_eventsource_client_resumes_on_a_node_that_was_killed() {
@@ -45,4 +46,32 @@ async fn the_crate_eventsource_client_resumes_on_a_node_that_was_killed() {
     other.publish_numbers("p", 31..=40).await;
     assert_eq!(until(40).await, (1..=40).collect::<Vec<_>>());
     assert!(events.iter().all(|event| event.event_type == "numbers" && event.id.is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_crate_eventsource_client_comes_back_to_a_full_node_and_gets_in() {
+    let node = Options::default().set("LIMITS__CONNECTIONS", "1").start().await;
+    node.publish("p", "numbers", json!(1)).await;
+    let mut holder = Raw::connect(&node).await;
+    holder.get("/pipelines/p/sse").await;
+    holder.read_until("data: 1").await;
+    let reconnect = ReconnectOptions::reconnect(true).delay(Duration::from_millis(100)).build();
+    let client = ClientBuilder::for_url(&format!("{}/pipelines/p/sse", node.url))
+        .unwrap()
+        .reconnect(reconnect)
+        .build_with_transport(HyperTransport::builder().build_http().unwrap());
+    let first_event = tokio::spawn(async move {
+        let mut stream = client.stream();
+        loop {
+            match stream.try_next().await {
+                Ok(Some(SSE::Event(event))) => return event.data,
+                Ok(Some(_)) | Err(_) => {}
+                Ok(None) => panic!("the stream has ended"),
+            }
+        }
+    });
+    eventually("it is sent away", || async { node.metric("pipecast_refused_total{reason=\"full\"}").await >= 1.0 })
+        .await;
+    drop(holder);
+    assert_eq!(timeout(PATIENCE, first_event).await.expect("an event").unwrap(), "1");
 }

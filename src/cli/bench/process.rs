@@ -3,7 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
 /// The processes of the server.
@@ -88,15 +87,6 @@ impl Memory {
     pub(super) fn growth(self, before: Self) -> (f64, f64) {
         let growth = |now: u64, before: u64| now as f64 - before as f64;
         (growth(self.pss_bytes, before.pss_bytes), growth(self.rss_bytes, before.rss_bytes))
-    }
-}
-
-/// Raises this process's limit of open files as far as allowed. How many it may open.
-pub(super) fn raise_open_files() -> u64 {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        Ok(()) => maximum.unwrap_or(u64::MAX),
-        Err(_) => current.unwrap_or(u64::MAX),
     }
 }
 

@@ -135,6 +135,14 @@ impl Node {
         ids.into_iter().find(named).unwrap_or_else(|| panic!("no thread {name}"))
     }
 
+    /// The soft and the hard limit on its open files.
+    pub fn open_files(&self) -> (u64, u64) {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let mut numbers = line.split_whitespace().map_while(|word| word.parse().ok());
+        (numbers.next().unwrap(), numbers.next().unwrap())
+    }
+
     /// Whether somebody watches the thread's system calls.
     pub fn is_traced(&self, thread: &str) -> bool {
         let status = std::fs::read_to_string(format!("/proc/{}/task/{thread}/status", self.child.id())).unwrap();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::PATIENCE;
@@ -31,6 +31,14 @@ impl Raw {
         socket.connect(&address.into()).unwrap();
         socket.set_nonblocking(true).unwrap();
         Self { socket: TcpStream::from_std(socket.into()).unwrap(), received: Vec::new() }
+    }
+
+    /// A connection from an address of this machine, such as 127.0.0.2.
+    pub async fn connect_from(node: &Node, source: &str) -> Self {
+        let address: SocketAddr = node.url.strip_prefix("http://").unwrap().parse().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+        Self { socket: socket.connect(address).await.unwrap(), received: Vec::new() }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
