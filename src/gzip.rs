@@ -19,7 +19,7 @@ const LAST_BLOCK: [u8; 2] = [3, 0];
 const STORED_BYTES: usize = 0xffff;
 const STORED_HEADER: usize = 5;
 
-/// The fastest: the higher ones take two to seven times as long to save a tenth to a fifth more.
+/// The fastest: the higher ones take two to seven times as long to save a tenth to a quarter more.
 const LEVEL: u32 = 1;
 
 thread_local! {
