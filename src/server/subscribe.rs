@@ -8,10 +8,12 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
 use url::form_urlencoded;
 
+use super::accept_encoding;
 use super::body::{Body, Opening};
 use super::error::RequestError;
 use crate::admission::Admission;
 use crate::block::retry_line;
+use crate::coding::Coding;
 use crate::drain::{Phase, draw_long_retry};
 use crate::event::check_channel;
 use crate::event_id::ResumePoint;
@@ -90,17 +92,21 @@ pub(super) fn subscribe(
     let resume = header.as_deref().and_then(ResumePoint::parse).or(query.resume);
     if node.drain.phase() > Phase::Serving {
         node.metrics.refused(Refusal::Draining);
-        return Ok(polite_refusal());
+        return Ok(polite_refusal(node));
     }
+    let coding = match node.rules.stream.compresses {
+        true => accept_encoding::choose(request.headers()),
+        false => Coding::Identity,
+    };
     if request.method() == Method::HEAD {
         // Of unknown length, as the stream would be.
-        return Ok(stream(Body::Short(Bytes::new())));
+        return Ok(stream(Body::Short(Bytes::new()), coding, node));
     }
     let place = match node.limits.open_stream(client, pipeline) {
         Ok(place) => Some(place),
         Err(refusal) => {
             node.metrics.refused(refusal);
-            return Ok(polite_refusal());
+            return Ok(polite_refusal(node));
         }
     };
     let start = match (resume, query.replay) {
@@ -110,21 +116,28 @@ pub(super) fn subscribe(
     };
     let wanted = Wanted { start, channels: query.channels };
     let admission = Admission { place };
-    Ok(stream(Body::Opening(Box::new(Opening { pipeline: pipeline.clone(), wanted, admission }))))
+    let opening = Opening { pipeline: pipeline.clone(), wanted, coding, admission };
+    Ok(stream(Body::Opening(Box::new(opening)), coding, node))
 }
 
 /// Sends a client elsewhere. A status other than 200 would end its `EventSource` for good.
-fn polite_refusal() -> Response<Body> {
-    let mut response = stream(Body::Short(retry_line(draw_long_retry())));
+fn polite_refusal(node: &Node) -> Response<Body> {
+    let mut response = stream(Body::Short(retry_line(draw_long_retry())), Coding::Identity, node);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-fn stream(body: Body) -> Response<Body> {
+fn stream(body: Body, coding: Coding, node: &Node) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // no-transform keeps proxies from compressing, which would hold events back.
+    if node.rules.stream.compresses {
+        headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    if let Coding::Gzip(_) = coding {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    // no-transform keeps proxies from compressing, which would hold events back; it does not bind us.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     // nginx holds answers back unless it is told not to.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));

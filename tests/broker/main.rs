@@ -6,6 +6,7 @@
 
 mod bench;
 mod cli;
+mod compression;
 mod contract;
 mod docs;
 mod fanout;
