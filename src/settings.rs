@@ -238,7 +238,7 @@ impl Settings {
                 "limits.request_timeout",
                 "10s",
                 SECOND / 10..=DAY,
-                "Longest time for a request's head to arrive, and again for its body.",
+                "Longest time for a request's head to arrive, and again for its body. A connection that asks nothing for so long, or in HTTP/2 for twice as long, is closed.",
             ),
             drain: DrainSettings {
                 lead: r.duration(

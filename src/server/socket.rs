@@ -20,6 +20,8 @@ pub(super) struct ConnectionState {
     has_timed_out: AtomicBool,
     /// Written by the socket: bytes wait that the peer does not take.
     is_blocked: AtomicBool,
+    /// Written at each request in HTTP/2, taken back by whoever looks for a connection without any.
+    has_asked: AtomicBool,
 }
 
 impl ConnectionState {
@@ -31,6 +33,16 @@ impl ConnectionState {
     /// Takes note of that.
     pub(super) fn set_timed_out(&self) {
         self.has_timed_out.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note of a request.
+    pub(super) fn set_asked(&self) {
+        self.has_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a request was noted since the last time that this was asked.
+    pub(super) fn take_asked(&self) -> bool {
+        self.has_asked.swap(false, Ordering::Relaxed)
     }
 
     /// Whether bytes wait to be written.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
@@ -37,6 +38,12 @@ impl Options {
     /// A setting, as its environment variable without the prefix.
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(format!("PIPECAST_{name}"), value.into());
+        self
+    }
+
+    /// A variable of the environment that is no setting of ours.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.into(), value.into());
         self
     }
 
@@ -117,6 +124,28 @@ impl Node {
         self.url.rsplit(':').next().unwrap().parse().unwrap()
     }
 
+    /// Where its public listener is.
+    pub fn address(&self) -> SocketAddr {
+        self.url.split_once("://").unwrap().1.parse().unwrap()
+    }
+
+    /// Where its admin listener is.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.split_once("://").unwrap().1.parse().unwrap()
+    }
+
+    /// Bytes of its own that it has in memory; what it maps from files, such as the program, is not among them.
+    pub fn own_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        anonymous.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    /// How many files and sockets it has open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
     /// The id of the thread of this name.
     pub fn thread(&self, name: &str) -> String {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
@@ -193,7 +222,7 @@ impl Node {
     }
 
     pub async fn open_with(&self, pipeline: &str, query: &str, last_event_id: Option<&str>) -> Stream {
-        Stream::open(&format!("{}/pipelines/{pipeline}/sse{query}", self.url), last_event_id).await
+        Stream::open_by(&self.http, &format!("{}/pipelines/{pipeline}/sse{query}", self.url), last_event_id).await
     }
 
     pub async fn history(&self, pipeline: &str, query: &str) -> Value {
