@@ -67,7 +67,7 @@ async fn five_hundred_handshakes_that_never_end_are_let_go_beside_live_traffic()
         published += 1;
         target.node.publish("live", "a", json!(published)).await;
     }
-    assert!(most_open > 250, "only {most_open} files were open at once: no attack was made");
+    assert!(most_open > 100, "only {most_open} files were open at once: no attack was made");
     assert_eq!(reader.numbers(usize::try_from(published).unwrap()).await, (1..=published).collect::<Vec<_>>());
     drop((attackers, reader));
     eventually("their sockets are closed", || async { target.node.open_files() < 100 }).await;
