@@ -87,7 +87,11 @@ impl Frame {
         }
         let text = text.split_to(offset);
         let id = std::str::from_utf8(&text[id.0..id.1]).map_err(|_| InvalidFrame)?;
-        let id = id.parse().map_err(|_| InvalidFrame)?;
+        let id: EventId = id.parse().map_err(|_| InvalidFrame)?;
+        // Events count from 1. Nothing comes just before 0, so that a log could not say where it begins.
+        if id.seq == 0 {
+            return Err(InvalidFrame);
+        }
         let channel_bytes = u8::try_from(channel.1 - channel.0).map_err(|_| InvalidFrame)?;
         let channel_starts = u16::try_from(channel.0).map_err(|_| InvalidFrame)?;
         std::str::from_utf8(&text).map_err(|_| InvalidFrame)?;
@@ -271,6 +275,7 @@ mod tests {
             "id: 1-1\nevent: a\ndata: 1\n\nx",
             "id: 1-1\nevent: a\ndata: \n\n",
             "id: x\nevent: a\ndata: 1\n\n",
+            "id: 1-0\nevent: a\ndata: 1\n\n",
             "id: 1-1\ndata: 1\nevent: a\n\n",
             "id: 1-1\nevent: a\ndata: 1\ndata: 2\n\n",
             "id: 1-1\nevent: a\rdata: 2\ndata: 1\n\n",

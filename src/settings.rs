@@ -270,7 +270,7 @@ impl Settings {
                 "limits.idle_timeout",
                 "75s",
                 SECOND / 10..=DAY,
-                "How long a connection of HTTP/1.1 may stay open without a request. Keep it above what a load balancer has for its own idle connections, 60 s mostly, or now and then a request meets a connection that closes.",
+                "How long a connection may stay open without a request. Keep it above what a load balancer has for its own idle connections, 60 s mostly, or now and then a request meets a connection that closes.",
             ),
             limits: read_limits(r),
             drain: DrainSettings {

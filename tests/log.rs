@@ -328,7 +328,12 @@ fn view(floor: EventId, list: &[Frame]) -> History {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    // PROPTEST_CASES raises the number.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(2000),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
     #[test]
     fn no_reader_misses_doubles_or_reorders_an_event_without_a_gap(steps in steps()) {
         check(steps)?;
