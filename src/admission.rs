@@ -1,5 +1,12 @@
 //! What a stream was let in under: kept for as long as the stream is open, by whatever carries it.
 
+use std::sync::Arc;
+
+use crate::auth::Pass;
+
 /// What a stream was let in under.
 #[derive(Debug, Default)]
-pub struct Admission {}
+pub struct Admission {
+    /// The leave that a token gave it; none where none is needed.
+    pub pass: Option<Arc<Pass>>,
+}

@@ -47,6 +47,10 @@ label! {
         MaxAge => "max_age",
         /// The client took nothing for `stream.write_timeout`.
         WriteTimeout => "write_timeout",
+        /// Its token's time was over.
+        Token => "token",
+        /// Its token or key was revoked.
+        Revoked => "revoked",
     }
 }
 label! {
@@ -103,6 +107,12 @@ label! {
         Timeout => "timeout",
         /// The store is away.
         Store => "store",
+        /// No token, or none that is valid.
+        Unauthorized => "unauthorized",
+        /// A valid token without the right.
+        Forbidden => "forbidden",
+        /// The keys that tokens are checked with could not be fetched yet.
+        NoKeys => "no_keys",
     }
 }
 impl Label for GapReason {

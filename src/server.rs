@@ -1,5 +1,6 @@
 //! The two listeners: binding, accepting, and letting connections go. The only place for hyper.
 
+mod access;
 mod admin;
 mod body;
 mod connection;

@@ -3,6 +3,7 @@
 //! Defaults < `--config FILE` (TOML) < environment < flags. All faults are reported at once. The
 //! same declarations make the table in the README, which a test compares.
 
+mod access;
 mod reader;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use reader::{Fault, Row};
 
+use crate::auth::AuthOptions;
 use crate::event::EventLimits;
 use crate::hub::HubOptions;
 use crate::log::LogLimits;
@@ -44,6 +46,8 @@ pub struct Settings {
     pub streams_per_connection: u32,
     /// Longest time for a request's head, and again for its body, `limits.request_timeout`.
     pub request_timeout: Duration,
+    /// Section `auth`.
+    pub auth: AuthOptions,
     /// Section `drain`.
     pub drain: DrainSettings,
     /// `log.format`.
@@ -150,6 +154,7 @@ impl Settings {
             tls: read_tls(r),
             cors_origins: r.origins("server.cors_origins", "*", "Origins whose pages may use the broker, separated by commas. `*` allows all, without credentials; with a list the origin is echoed and credentials are allowed."),
         };
+        let auth = access::read(r, server.listen);
         let redis = read_redis(r);
         let retention = Retention {
             limit: r.count("history.limit", "100", 1..=10_000, "Events kept per pipeline."),
@@ -221,6 +226,7 @@ impl Settings {
         };
         Self {
             server,
+            auth,
             redis,
             retention,
             stream,

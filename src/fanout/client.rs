@@ -30,7 +30,7 @@ pub(super) struct Client {
     /// Where it stands in the pipeline.
     pub(super) place: Place,
     /// Held until the client goes.
-    _admission: Admission,
+    pub(super) admission: Admission,
     /// This client's number on its thread.
     pub(super) number: u64,
     /// Its group, and its index among the group's members.
@@ -77,7 +77,7 @@ impl Client {
             socket,
             framing,
             place,
-            _admission: admission,
+            admission,
             number: key.number,
             group,
             member: 0,

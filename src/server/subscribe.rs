@@ -8,14 +8,13 @@ use url::form_urlencoded;
 
 use super::body::{Body, Opening};
 use super::error::RequestError;
-use crate::admission::Admission;
+use crate::auth::{ReadGrant, Refused};
 use crate::block::retry_line;
 use crate::drain::{Phase, draw_long_retry};
 use crate::event::check_channel;
 use crate::event_id::ResumePoint;
 use crate::metrics::Refusal;
 use crate::node::Node;
-use crate::pipeline::PipelineId;
 use crate::subscription::{Channels, Start, Wanted};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -29,7 +28,7 @@ const MAX_CHANNELS: usize = 100;
 
 /// A filter's and a replay's values in a query, checked.
 pub(super) struct Query {
-    pub(super) channels: Channels,
+    pub(super) channels: Vec<String>,
     pub(super) replay: Option<usize>,
     pub(super) resume: Option<ResumePoint>,
 }
@@ -54,7 +53,7 @@ impl Query {
                 "a stream may name {MAX_CHANNELS} channels; leave channel= out to get all"
             )));
         }
-        Ok(Self { channels: Channels::only(channels), replay, resume })
+        Ok(Self { channels, replay, resume })
     }
 }
 
@@ -62,6 +61,16 @@ impl Query {
 pub(super) fn channel(name: &str) -> Result<String, RequestError> {
     check_channel(name).map_err(|problem| RequestError::Query(format!("channel=: {problem}")))?;
     Ok(name.to_owned())
+}
+
+/// The channels of a query that a reader may have; all that may be had when none is named.
+pub(super) fn readable(grant: &ReadGrant, asked: Vec<String>) -> Result<Channels, Refused> {
+    match grant.channels() {
+        None => Ok(Channels::only(asked)),
+        Some(limit) if asked.is_empty() => Ok(Channels::limited(limit.to_vec())),
+        Some(limit) if asked.iter().all(|channel| limit.contains(channel)) => Ok(Channels::limited(asked)),
+        Some(_) => Err(Refused::Channel),
+    }
 }
 
 /// Reads a number of events in a query: 0 to 100, or to `history.limit` where that is more.
@@ -77,10 +86,11 @@ pub(super) fn count(name: &str, text: &str, limit: usize) -> Result<usize, Reque
 /// Opens a stream.
 pub(super) fn subscribe(
     node: &Node,
-    pipeline: &PipelineId,
+    grant: ReadGrant,
     request: &Request<Incoming>,
 ) -> Result<Response<Body>, RequestError> {
     let query = Query::parse(request.uri().query(), node.rules.history)?;
+    let channels = readable(&grant, query.channels)?;
     // The header wins: a browser repeats the URL when it reconnects, and knows better by then.
     let header =
         request.headers().get(LAST_EVENT_ID).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -98,12 +108,14 @@ pub(super) fn subscribe(
         (None, Some(count)) => Start::Newest(count),
         (None, None) => Start::History,
     };
-    let wanted = Wanted { start, channels: query.channels };
-    Ok(stream(Body::Opening(Box::new(Opening { pipeline: pipeline.clone(), wanted, admission: Admission::default() }))))
+    let wanted = Wanted { start, channels };
+    let pipeline = grant.pipeline().clone();
+    let admission = node.auth.admit(grant)?;
+    Ok(stream(Body::Opening(Box::new(Opening { pipeline, wanted, admission }))))
 }
 
 /// Sends a client elsewhere. A status other than 200 would end its `EventSource` for good.
-fn polite_refusal() -> Response<Body> {
+pub(super) fn polite_refusal() -> Response<Body> {
     let mut response = stream(Body::Short(retry_line(draw_long_retry())));
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use config::{Config, File, FileFormat, Value, ValueKind};
+use url::{Host, Url};
 
 use super::Sources;
+use crate::auth::{Access, KeyTable, SHORTEST_SECRET, Secret, parse_setting};
 use crate::store::keys::Prefix;
 use crate::store::redis::check_url;
 
@@ -92,6 +94,13 @@ impl Reader {
                 for (key, value) in table {
                     let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
                     self.flatten(&key, value, source);
+                }
+            }
+            // Tables in a list are one setting, written on one line.
+            ValueKind::Array(ref items) if items.iter().any(|item| matches!(item.kind, ValueKind::Table(_))) => {
+                match value.try_deserialize::<toml::Value>() {
+                    Ok(tables) => self.give(prefix, tables.to_string(), source.to_owned()),
+                    Err(_) => self.fault(prefix, "is no list of tables"),
                 }
             }
             ValueKind::Array(items) => {
@@ -283,7 +292,7 @@ impl Reader {
                 );
             }
             for origin in origins.iter().filter(|origin| *origin != "*") {
-                let parsed = url::Url::parse(origin).ok().filter(|url| url.has_host());
+                let parsed = Url::parse(origin).ok().filter(|url| url.has_host());
                 if parsed.is_none_or(|url| url.origin().ascii_serialization() != *origin) {
                     return Err(format!(
                         "`{origin}` is no origin; write scheme, host and port alone, such as https://example.com"
@@ -306,6 +315,69 @@ impl Reader {
             "" => Ok(None),
             path if PathBuf::from(path).is_file() => Ok(Some(path.into())),
             path => Err(format!("there is no file {path}")),
+        })
+    }
+
+    pub(super) fn files(&mut self, key: &'static str, help: &'static str) -> Vec<PathBuf> {
+        self.read_plain(key, "", help, Vec::new(), |text| {
+            let paths: Vec<PathBuf> =
+                text.split(',').map(str::trim).filter(|path| !path.is_empty()).map(PathBuf::from).collect();
+            match paths.iter().find(|path| !path.is_file()) {
+                Some(path) => Err(format!("there is no file {}", path.display())),
+                None => Ok(paths),
+            }
+        })
+    }
+
+    pub(super) fn optional(&mut self, key: &'static str, help: &'static str) -> Option<String> {
+        self.read_plain(key, "", help, None, |text| Ok((!text.is_empty()).then(|| text.to_owned())))
+    }
+
+    /// Who has a right; none when nobody has decided.
+    pub(super) fn access(&mut self, key: &'static str, help: &'static str) -> Option<Access> {
+        self.read_plain(key, "", help, None, |text| match text {
+            "" => Ok(None),
+            "open" => Ok(Some(Access::Open)),
+            "token" => Ok(Some(Access::Token)),
+            text => Err(format!("`{text}` is not possible; write open or token")),
+        })
+    }
+
+    pub(super) fn static_keys(&mut self, key: &'static str, help: &'static str) -> Vec<KeyTable> {
+        self.read(key, "", help, hide, parse_setting).unwrap_or_default()
+    }
+
+    pub(super) fn jwt_secret(&mut self, key: &'static str, help: &'static str) -> Option<Secret> {
+        self.read(key, "", help, hide, |text| match text.len() {
+            0 => Ok(None),
+            SHORTEST_SECRET.. => Ok(Some(Secret::new(text))),
+            length => Err(format!(
+                "it has {length} bytes; {SHORTEST_SECRET} are the least: make one with `openssl rand -hex 32`"
+            )),
+        })
+        .flatten()
+    }
+
+    /// Over the open network, whoever stands on the way could answer with keys of their own.
+    pub(super) fn jwks_url(&mut self, key: &'static str, help: &'static str) -> Option<Url> {
+        self.read_plain(key, "", help, None, |text| {
+            if text.is_empty() {
+                return Ok(None);
+            }
+            let url = Url::parse(text).map_err(|error| format!("it is no URL ({error})"))?;
+            let is_loopback = match url.host() {
+                Some(Host::Ipv4(address)) => address.is_loopback(),
+                Some(Host::Ipv6(address)) => address.is_loopback(),
+                Some(Host::Domain(name)) => name == "localhost",
+                None => false,
+            };
+            if !(url.scheme() == "https" || url.scheme() == "http" && is_loopback) {
+                return Err("write an https:// URL; http:// is for loopback addresses".to_owned());
+            }
+            if url.password().is_some() {
+                return Err("it must not hold a password; public keys need none".to_owned());
+            }
+            Ok(Some(url))
         })
     }
 
@@ -343,8 +415,7 @@ impl Reader {
                 return Ok(None);
             }
             // The text itself is not repeated: whatever it is, it may hold a password.
-            let url =
-                url::Url::parse(text).map_err(|error| format!("it is no URL ({error}); write redis://host:6379"))?;
+            let url = Url::parse(text).map_err(|error| format!("it is no URL ({error}); write redis://host:6379"))?;
             if !SCHEMES.contains(&url.scheme()) {
                 return Err(format!(
                     "`{}://` is not possible; write redis://, rediss:// or redis+unix://",
@@ -377,9 +448,14 @@ fn parse_duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Durati
     }
 }
 
+/// A secret as it is shown.
+fn hide(text: &str) -> String {
+    if text.is_empty() { String::new() } else { "***".to_owned() }
+}
+
 /// A URL with `***` for its password and what stands in its query.
 fn hide_password(text: &str) -> String {
-    let Ok(mut url) = url::Url::parse(text) else {
+    let Ok(mut url) = Url::parse(text) else {
         return if text.is_empty() { String::new() } else { "***".into() };
     };
     if url.password().is_some() && url.set_password(Some("***")).is_err() {
