@@ -37,6 +37,7 @@ pub type Environment = HashMap<String, String>;
     pipecast serve --redis redis://127.0.0.1:6379    one of several nodes\n  \
     pipecast publish p_aBcDeF --channel names '{\"name\":\"Luke\"}'\n  \
     pipecast tail p_aBcDeF\n  \
+    pipecast token --pipeline p_aBcDeF --subscribe --ttl 10m\n  \
     pipecast bench fanout --readers 1000"
 )]
 struct Cli {

@@ -134,7 +134,8 @@ pub fn parse_setting(text: &str) -> Result<Vec<KeyTable>, String> {
 pub(super) fn parse_file(text: &str) -> Result<Vec<KeyTable>, String> {
     // The parser's own message shows the line, and there may be a secret in it.
     let mut file: Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let at = error.span().map_or(0, |span| span.start);
+        let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
         format!("line {line} is not TOML; write tables such as {EXAMPLE}")
     })?;
     let keys = file.remove("keys");

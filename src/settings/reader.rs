@@ -81,10 +81,10 @@ impl Reader {
     fn read_file(&mut self, sources: &Sources) {
         let Some(path) = &sources.file else { return };
         let source = path.display().to_string();
-        let file = File::from(path.as_path()).format(FileFormat::Toml);
-        match Config::builder().add_source(file).build() {
-            Ok(config) => self.flatten("", config.cache, &source),
-            Err(error) => self.faults.push(Fault { key: "--config".into(), source, problem: error.to_string() }),
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        match text.and_then(|text| parse_file(&text)) {
+            Ok(value) => self.flatten("", value, &source),
+            Err(problem) => self.faults.push(Fault { key: "--config".into(), source, problem }),
         }
     }
 
@@ -426,6 +426,17 @@ impl Reader {
         })
         .flatten()
     }
+}
+
+/// Reads TOML. What is wrong is told without the line that it is in: there may be a secret in it.
+fn parse_file(text: &str) -> Result<Value, String> {
+    if let Err(error) = text.parse::<toml::Table>() {
+        let at = error.span().map_or(0, |span| span.start);
+        let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+        return Err(format!("line {line} is not TOML: {}", error.message()));
+    }
+    let config = Config::builder().add_source(File::from_str(text, FileFormat::Toml)).build();
+    config.map(|config| config.cache).map_err(|error| error.to_string())
 }
 
 fn parse_count(text: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {

@@ -4,6 +4,7 @@
 #![allow(clippy::large_futures, reason = "a test has few of them")]
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
+mod auth;
 mod bench;
 mod cli;
 mod contract;
