@@ -5,8 +5,9 @@ use std::process::{Command, Output};
 use super::issuer::{SECRET, key_path};
 
 fn pipecast(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pipecast"));
-    command.args(arguments).env_clear();
+    // A node that starts where it should not would run for ever.
+    let mut command = Command::new("timeout");
+    command.arg("30").arg(env!("CARGO_BIN_EXE_pipecast")).args(arguments).env_clear();
     for (name, value) in environment {
         command.env(format!("PIPECAST_AUTH__{name}"), value);
     }
@@ -65,7 +66,7 @@ fn secrets_are_not_shown_and_bad_ones_are_refused_without_a_word_of_them() {
     let check = |environment: &[(&str, &str)], problem: &str| {
         let output = pipecast(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"], environment);
         let text = faults(&output);
-        assert!(output.status.code().is_some_and(|code| code > 0), "{environment:?}");
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{environment:?}");
         assert!(text.contains(problem), "{problem} in {text}");
         assert!(!text.contains("hunter2"), "{text}");
     };

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::issuer::{NamedKey, all, claims, hs256, key_set, now, with};
 use super::{guarded, publish, status};
-use crate::support::eventually;
 use crate::support::node::both_ways;
 use crate::support::raw::Raw;
 use crate::support::redis::Redis;
+use crate::support::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_with_its_token_and_the_reconnect_is_refused() {
@@ -23,7 +24,7 @@ async fn a_stream_ends_with_its_token_and_the_reconnect_is_refused() {
         raw.get(&format!("/pipelines/p/sse?token={token}")).await;
         publish(&node, "p", "a", json!(1), &lasting).await;
         raw.read_until("data: 1").await;
-        raw.read_to_end().await;
+        timeout(PATIENCE, raw.read_to_end()).await.expect("it ends");
         let ended = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
         // At most a tenth of what was left is cut off.
         let earliest = exp as f64 - (exp - began) as f64 * 0.1 - 0.05;
@@ -100,7 +101,7 @@ async fn a_revoked_stream_gets_nothing_more() {
         raw.get(&format!("/pipelines/p/sse?token={}", hs256(&with(claims(all()), "jti", json!("reader"))))).await;
         raw.read_until("retry: ").await;
         std::fs::write(&file, "reader").unwrap();
-        raw.read_to_end().await;
+        timeout(PATIENCE, raw.read_to_end()).await.expect("it ends");
         let body = raw.body_text();
         assert_eq!(body.matches("retry: ").count(), 2, "{body}");
         assert!(raw.text().ends_with("0\r\n\r\n"));
@@ -205,5 +206,5 @@ async fn a_key_set_is_read_again_and_cuts_no_stream() {
     eventually("it is told", || async { node.log().contains("the keys for tokens in use stay") }).await;
     assert_eq!(status(&node, "/events", &new.token(&claims(all()))).await, 200);
     // The key's name revokes all that it has signed; a stream's own time goes on meanwhile.
-    tokio::time::timeout(Duration::from_millis(1), stream.try_next()).await.unwrap_err();
+    timeout(Duration::from_millis(1), stream.try_next()).await.unwrap_err();
 }
