@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use url::{Host, Url};
+
 use super::reader::Reader;
-use crate::auth::{Access, AuthOptions, Right};
+use crate::auth::{Access, AuthOptions, KeyTable, Right, SHORTEST_SECRET, Secret, parse_setting};
 
 /// Reads the section. Away from loopback, somebody must have decided who may do what.
 pub(super) fn read(r: &mut Reader, listen: SocketAddr) -> AuthOptions {
@@ -38,4 +40,59 @@ pub(super) fn read(r: &mut Reader, listen: SocketAddr) -> AuthOptions {
         }
     }
     options
+}
+
+impl Reader {
+    /// Who has a right; none when nobody has decided.
+    fn access(&mut self, key: &'static str, help: &'static str) -> Option<Access> {
+        self.read_plain(key, "", help, None, |text| match text {
+            "" => Ok(None),
+            "open" => Ok(Some(Access::Open)),
+            "token" => Ok(Some(Access::Token)),
+            text => Err(format!("`{text}` is not possible; write open or token")),
+        })
+    }
+
+    fn static_keys(&mut self, key: &'static str, help: &'static str) -> Vec<KeyTable> {
+        self.read(key, "", help, hide, parse_setting).unwrap_or_default()
+    }
+
+    fn jwt_secret(&mut self, key: &'static str, help: &'static str) -> Option<Secret> {
+        self.read(key, "", help, hide, |text| match text.len() {
+            0 => Ok(None),
+            SHORTEST_SECRET.. => Ok(Some(Secret::new(text))),
+            length => Err(format!(
+                "it has {length} bytes; {SHORTEST_SECRET} are the least: make one with `openssl rand -hex 32`"
+            )),
+        })
+        .flatten()
+    }
+
+    /// Over the open network, whoever stands on the way could answer with keys of their own.
+    fn jwks_url(&mut self, key: &'static str, help: &'static str) -> Option<Url> {
+        self.read_plain(key, "", help, None, |text| {
+            if text.is_empty() {
+                return Ok(None);
+            }
+            let url = Url::parse(text).map_err(|error| format!("it is no URL ({error})"))?;
+            let is_loopback = match url.host() {
+                Some(Host::Ipv4(address)) => address.is_loopback(),
+                Some(Host::Ipv6(address)) => address.is_loopback(),
+                Some(Host::Domain(name)) => name == "localhost",
+                None => false,
+            };
+            if !(url.scheme() == "https" || url.scheme() == "http" && is_loopback) {
+                return Err("write an https:// URL; http:// is for loopback addresses".to_owned());
+            }
+            if url.password().is_some() {
+                return Err("it must not hold a password; public keys need none".to_owned());
+            }
+            Ok(Some(url))
+        })
+    }
+}
+
+/// A secret as it is shown.
+fn hide(text: &str) -> String {
+    if text.is_empty() { String::new() } else { "***".to_owned() }
 }

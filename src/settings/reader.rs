@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use config::{Config, File, FileFormat, Value, ValueKind};
-use url::{Host, Url};
+use url::Url;
 
 use super::Sources;
-use crate::auth::{Access, KeyTable, SHORTEST_SECRET, Secret, parse_setting};
 use crate::store::keys::Prefix;
 use crate::store::redis::check_url;
 
@@ -146,7 +145,7 @@ impl Reader {
     }
 
     /// Reads one setting. After a fault the default stands in, so that the rest can be read too.
-    fn read<T>(
+    pub(super) fn read<T>(
         &mut self,
         key: &'static str,
         default: &'static str,
@@ -166,7 +165,8 @@ impl Reader {
         parsed.or_else(|_| parse(default)).ok()
     }
 
-    fn read_plain<T>(
+    /// The same, of a value that may be shown.
+    pub(super) fn read_plain<T>(
         &mut self,
         key: &'static str,
         default: &'static str,
@@ -333,54 +333,6 @@ impl Reader {
         self.read_plain(key, "", help, None, |text| Ok((!text.is_empty()).then(|| text.to_owned())))
     }
 
-    /// Who has a right; none when nobody has decided.
-    pub(super) fn access(&mut self, key: &'static str, help: &'static str) -> Option<Access> {
-        self.read_plain(key, "", help, None, |text| match text {
-            "" => Ok(None),
-            "open" => Ok(Some(Access::Open)),
-            "token" => Ok(Some(Access::Token)),
-            text => Err(format!("`{text}` is not possible; write open or token")),
-        })
-    }
-
-    pub(super) fn static_keys(&mut self, key: &'static str, help: &'static str) -> Vec<KeyTable> {
-        self.read(key, "", help, hide, parse_setting).unwrap_or_default()
-    }
-
-    pub(super) fn jwt_secret(&mut self, key: &'static str, help: &'static str) -> Option<Secret> {
-        self.read(key, "", help, hide, |text| match text.len() {
-            0 => Ok(None),
-            SHORTEST_SECRET.. => Ok(Some(Secret::new(text))),
-            length => Err(format!(
-                "it has {length} bytes; {SHORTEST_SECRET} are the least: make one with `openssl rand -hex 32`"
-            )),
-        })
-        .flatten()
-    }
-
-    /// Over the open network, whoever stands on the way could answer with keys of their own.
-    pub(super) fn jwks_url(&mut self, key: &'static str, help: &'static str) -> Option<Url> {
-        self.read_plain(key, "", help, None, |text| {
-            if text.is_empty() {
-                return Ok(None);
-            }
-            let url = Url::parse(text).map_err(|error| format!("it is no URL ({error})"))?;
-            let is_loopback = match url.host() {
-                Some(Host::Ipv4(address)) => address.is_loopback(),
-                Some(Host::Ipv6(address)) => address.is_loopback(),
-                Some(Host::Domain(name)) => name == "localhost",
-                None => false,
-            };
-            if !(url.scheme() == "https" || url.scheme() == "http" && is_loopback) {
-                return Err("write an https:// URL; http:// is for loopback addresses".to_owned());
-            }
-            if url.password().is_some() {
-                return Err("it must not hold a password; public keys need none".to_owned());
-            }
-            Ok(Some(url))
-        })
-    }
-
     /// A certificate and its private key: both or neither.
     pub(super) fn pair(
         &mut self,
@@ -457,11 +409,6 @@ fn parse_duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Durati
         let show = humantime::format_duration;
         Err(format!("{text} is out of range; {} to {} are possible", show(*range.start()), show(*range.end())))
     }
-}
-
-/// A secret as it is shown.
-fn hide(text: &str) -> String {
-    if text.is_empty() { String::new() } else { "***".to_owned() }
 }
 
 /// A URL with `***` for its password and what stands in its query.
