@@ -80,6 +80,10 @@ def sentences(lines):
         ours = median(lines["idle"]["pipecast"], "server", "cpus")
         floor = median(lines["fanout-15000"]["floor"], "server", "us_per_unit") * 1e-6 * 15_000 / 15
         yield f"- The 1,000 keepalives a second of 15,000 idle streams would cost the floor {floor:.2%} of a core, by its price of a write at 15,000 readers; they cost Pipecast {ours / floor:.2f} times that."
+    if "access" in lines:
+        rate = {kind: median(runs, "published", "requests_per_second") for kind, runs in lines["access"].items()}
+        shares = ", ".join(f"{rate[kind] / rate['open']:.0%} with {label}" for kind, label in (("key", "a static key"), ("HS256", "a token by HS256"), ("ES256", "one by ES256")))
+        yield f"- Publishing with a proof, embedded store, 32 connections: of the {rate['open']:,.0f} publishes/s where it is open there are {shares}."
     if "threads" in lines:
         one, two = (median(lines["threads"][threads], "delivered", "last_reader", "p50_us") / 1000 for threads in ("1", "2"))
         yield f"- The last of 2,000 readers has an event after {one:.1f} ms (p50) with one fan-out thread and {two:.1f} ms with two, on both cores, which the load generator shares: {two / one:.2f} times."

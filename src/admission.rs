@@ -1,5 +1,8 @@
 //! What a stream was let in under: kept for as long as the stream is open, by whatever carries it.
 
+use std::sync::Arc;
+
+use crate::auth::Pass;
 use crate::limits::Place;
 
 /// What a stream was let in under.
@@ -7,4 +10,6 @@ use crate::limits::Place;
 pub struct Admission {
     /// Its place on the node, given back with it.
     pub place: Option<Place>,
+    /// The leave that a token gave it; none where none is needed.
+    pub pass: Option<Arc<Pass>>,
 }

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use crate::auth::{Auth, AuthSetupError};
 use crate::drain::{Drain, Phase};
 use crate::fanout::Fanout;
 use crate::hub::{Hub, Work};
@@ -46,6 +47,9 @@ pub enum StartError {
     /// This certificate will not do.
     #[error("{0}")]
     Tls(#[from] TlsError),
+    /// These keys will not do.
+    #[error("{0}")]
+    Auth(#[from] AuthSetupError),
     /// A fault in the program.
     #[error("{0}")]
     Metrics(#[from] MetricsError),
@@ -72,9 +76,11 @@ impl App {
         let metrics = Arc::new(Metrics::new()?);
         let (hub, work) = Hub::new(settings.hub, metrics.clone());
         let (store, listener) = open_store(settings, &hub).await?;
+        let auth = Auth::load(settings.auth.clone())?;
         let rules = Rules::new(settings);
         let fanout = Fanout::start(settings.fanout_threads, hub.clone(), metrics.clone(), settings.stream)?;
-        let node = Arc::new(Node { hub, store: Arc::new(store), fanout, metrics, drain: Drain::new(), limits, rules });
+        let drain = Drain::new();
+        let node = Arc::new(Node { hub, store: Arc::new(store), auth, fanout, metrics, drain, limits, rules });
         let tls = settings.server.tls.clone().map(Tls::load).transpose()?;
         let server = Server::bind(settings.server.listen, settings.server.admin_listen, tls, &node)?;
         Ok(Self { node, server, drain: settings.drain, work, listener })
@@ -101,10 +107,15 @@ impl App {
         let Self { node, server, drain, work, listener } = self;
         let hub = tokio::spawn(node.hub.clone().run(node.store.clone(), work));
         let listener = tokio::spawn(listener);
+        let auth = tokio::spawn({
+            let node = node.clone();
+            async move { node.auth.run().await }
+        });
         let served = tokio::spawn(server.run(node.clone()));
         let end = live(&node, drain, &mut stops, served).await;
         hub.abort();
         listener.abort();
+        auth.abort();
         end
     }
 }

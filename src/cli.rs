@@ -8,6 +8,7 @@ mod config;
 mod publish;
 mod serve;
 mod tail;
+mod token;
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use http::HeaderValue;
 
 use crate::pipeline::PipelineId;
 use crate::settings::Sources;
@@ -35,6 +37,7 @@ pub type Environment = HashMap<String, String>;
     pipecast serve --redis redis://127.0.0.1:6379    one of several nodes\n  \
     pipecast publish p_aBcDeF --channel names '{\"name\":\"Luke\"}'\n  \
     pipecast tail p_aBcDeF\n  \
+    pipecast token --pipeline p_aBcDeF --subscribe --ttl 10m\n  \
     pipecast bench fanout --readers 1000"
 )]
 struct Cli {
@@ -49,6 +52,7 @@ enum Command {
     Tail(tail::TailArgs),
     #[cfg(target_os = "linux")]
     Bench(bench::BenchArgs),
+    Token(token::TokenArgs),
     Config(ConfigArgs),
 }
 
@@ -56,7 +60,7 @@ enum Command {
 #[derive(Args, Debug, Default)]
 #[command(after_help = "Examples:\n  \
     pipecast serve\n  \
-    pipecast serve --listen 0.0.0.0:8080 --redis redis://redis.internal:6379\n  \
+    pipecast serve --listen 10.0.0.1:8080 --redis redis://redis.internal:6379 --config access.toml\n  \
     PIPECAST_STREAM__KEEPALIVE=10s pipecast serve --config /etc/pipecast.toml\n\n\
     `pipecast config` lists all settings.")]
 struct ServeArgs {
@@ -108,8 +112,45 @@ struct NodeArgs {
     /// The node, or the load balancer before the nodes
     #[arg(long, env = "PIPECAST_URL", default_value = "http://127.0.0.1:8080")]
     url: url::Url,
+    /// A key or token for it. Other users of the machine see a command line: better by PIPECAST_TOKEN
+    #[arg(long, env = "PIPECAST_TOKEN", hide_env_values = true)]
+    token: Option<Token>,
     /// The pipeline, as in /pipelines/p_aBcDeF/sse
     pipeline: PipelineId,
+}
+
+/// A key or token for a node. Any text is taken at first: clap would repeat what it refuses.
+#[derive(Clone)]
+struct Token(String);
+
+/// A token cannot be sent.
+#[derive(Debug, thiserror::Error)]
+#[error("--token or PIPECAST_TOKEN is none: a token is visible ASCII without blanks")]
+struct InvalidToken;
+
+impl Token {
+    /// The value of the header `Authorization`.
+    fn header(&self) -> Result<HeaderValue, InvalidToken> {
+        let is_text = !self.0.is_empty() && self.0.bytes().all(|byte| byte.is_ascii_graphic());
+        let mut value = HeaderValue::try_from(format!("Bearer {}", self.0)).map_err(|_| InvalidToken)?;
+        // Not shown when it is printed for debugging.
+        value.set_sensitive(true);
+        if is_text { Ok(value) } else { Err(InvalidToken) }
+    }
+}
+
+impl std::str::FromStr for Token {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// Why a command failed, as its exit code.
@@ -141,6 +182,7 @@ pub async fn run(environment: Environment) -> ExitCode {
         Command::Config(args) => config::config(args.settings.sources(environment), args.markdown),
         Command::Publish(args) => publish::publish(args).await,
         Command::Tail(args) => tail::tail(args).await,
+        Command::Token(args) => Box::pin(token::token(args, environment)).await,
         #[cfg(target_os = "linux")]
         Command::Bench(args) => bench::bench(args).await,
     };

@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod announcement;
 pub mod app;
+pub mod auth;
 pub mod backoff;
 pub mod block;
 pub mod cli;
@@ -32,3 +33,4 @@ pub mod settings;
 pub mod store;
 pub mod subscription;
 pub mod telemetry;
+pub mod watched_file;

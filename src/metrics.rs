@@ -47,6 +47,10 @@ label! {
         MaxAge => "max_age",
         /// The client took nothing for `stream.write_timeout`.
         WriteTimeout => "write_timeout",
+        /// Its token's time was over.
+        Token => "token",
+        /// Its token or key was revoked.
+        Revoked => "revoked",
     }
 }
 label! {
@@ -123,6 +127,12 @@ label! {
         ProxyHeader => "proxy_header",
         /// A connection to the admin listener beyond its few.
         AdminFull => "admin_full",
+        /// No token, or none that is valid.
+        Unauthorized => "unauthorized",
+        /// A valid token without the right.
+        Forbidden => "forbidden",
+        /// The keys that tokens are checked with could not be fetched yet.
+        NoKeys => "no_keys",
     }
 }
 impl Label for GapReason {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::Auth;
 use crate::drain::Drain;
 use crate::event::EventLimits;
 use crate::fanout::Fanout;
@@ -20,6 +21,8 @@ pub struct Node {
     pub hub: Arc<Hub>,
     /// Where events are kept.
     pub store: Arc<Store>,
+    /// Who may do what.
+    pub auth: Auth,
     /// The threads that write plain streams.
     pub fanout: Fanout,
     /// What is counted.

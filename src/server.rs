@@ -1,6 +1,7 @@
 //! The two listeners: binding, accepting, and letting connections go. The only place for hyper.
 
 mod accept_encoding;
+mod access;
 mod admin;
 mod body;
 mod connection;

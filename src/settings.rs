@@ -3,6 +3,7 @@
 //! Defaults < `--config FILE` (TOML) < environment < flags. All faults are reported at once. The
 //! same declarations make the table in the README, which a test compares.
 
+mod access;
 mod reader;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use reader::{Fault, Row};
 
+use crate::auth::AuthOptions;
 use crate::event::EventLimits;
 use crate::hub::HubOptions;
 use crate::limits::LimitOptions;
@@ -50,6 +52,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Section `limits`, as far as it is about connections and rates.
     pub limits: LimitOptions,
+    /// Section `auth`.
+    pub auth: AuthOptions,
     /// Section `drain`.
     pub drain: DrainSettings,
     /// `log.format`.
@@ -170,6 +174,7 @@ impl Settings {
                 "is empty; with server.proxy_protocol = v2 nobody could connect: write the addresses of your proxies",
             );
         }
+        let auth = access::read(r, server.listen);
         let redis = read_redis(r);
         let retention = Retention {
             limit: r.count("history.limit", "100", 1..=10_000, "Events kept per pipeline."),
@@ -247,6 +252,7 @@ impl Settings {
         };
         Self {
             server,
+            auth,
             redis,
             retention,
             stream,

@@ -50,6 +50,11 @@ impl Channels {
         Self((!channels.is_empty()).then(|| channels.into_boxed_slice()))
     }
 
+    /// These channels and no others; nothing passes when there are none.
+    pub fn limited(channels: Vec<String>) -> Self {
+        Self(Some(channels.into_boxed_slice()))
+    }
+
     /// Whether every channel passes.
     pub fn is_all(&self) -> bool {
         self.0.is_none()

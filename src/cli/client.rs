@@ -1,15 +1,30 @@
 //! What `publish` and `tail` share: a client, and what a refusal says.
 
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Client, Response};
 use url::Url;
 
-use super::NodeArgs;
+use super::{InvalidToken, NodeArgs};
 
-/// A client for talking to a node, with no limit on how long an answer may take.
-pub(super) fn client() -> Result<Client, reqwest::Error> {
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    #[error("{0}")]
+    Token(#[from] InvalidToken),
+    #[error("{0}")]
+    Build(reqwest::Error),
+}
+
+/// A client for talking to a node, with no limit on how long an answer may take. Each request carries the token.
+pub(super) fn client(node: &NodeArgs) -> Result<Client, ClientError> {
     // reqwest is built without a TLS provider of its own, so that one is in the tree.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder().user_agent(concat!("pipecast/", env!("CARGO_PKG_VERSION"))).build()
+    let mut headers = HeaderMap::new();
+    if let Some(token) = &node.token {
+        headers.insert(AUTHORIZATION, token.header()?);
+    }
+    let builder = Client::builder().user_agent(concat!("pipecast/", env!("CARGO_PKG_VERSION")));
+    builder.default_headers(headers).build().map_err(ClientError::Build)
 }
 
 /// The address of a pipeline's `route`.

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use url::Url;
 
-use super::client::{address, client, refusal};
+use super::client::{ClientError, address, client, refusal};
 use super::{Failure, NodeArgs, Outcome, complain, say};
 use crate::backoff::Backoff;
 
@@ -45,6 +45,8 @@ enum PublishError {
     Refused(String),
     #[error("{url} cannot be reached: {problem}")]
     Unreachable { url: Url, problem: String },
+    #[error("{0}")]
+    Client(#[from] ClientError),
     #[error("standard input: {0}")]
     Input(#[from] std::io::Error),
     #[error("line {line}: {problem}; write JSON")]
@@ -61,7 +63,7 @@ pub(super) async fn publish(args: PublishArgs) -> Outcome {
     result.map_err(|error| {
         complain(&error);
         match error {
-            PublishError::Payload(_) => Failure::Usage,
+            PublishError::Payload(_) | PublishError::Client(ClientError::Token(_)) => Failure::Usage,
             _ => Failure::Failed,
         }
     })
@@ -137,8 +139,7 @@ struct Sender {
 impl Sender {
     fn new(node: &NodeArgs) -> Result<Self, PublishError> {
         let url = address(node, "events");
-        let client =
-            client().map_err(|error| PublishError::Unreachable { url: url.clone(), problem: error.to_string() })?;
+        let client = client(node)?;
         Ok(Self { client, url })
     }
 

@@ -79,7 +79,7 @@ pub(super) async fn tail(args: TailArgs) -> Outcome {
             query.append_pair("replay", &replay.to_string());
         }
     }
-    let client = client().map_err(|error| {
+    let client = client(&args.node).map_err(|error| {
         complain(error);
         Failure::Failed
     })?;

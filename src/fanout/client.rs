@@ -32,7 +32,7 @@ pub(super) struct Client {
     /// Where it stands in the pipeline.
     pub(super) place: Place,
     /// Held until the client goes.
-    _admission: Admission,
+    pub(super) admission: Admission,
     /// This client's number on its thread.
     pub(super) number: u64,
     /// Its group, and its index among the group's members.
@@ -81,7 +81,7 @@ impl Client {
             framing,
             coding,
             place,
-            _admission: admission,
+            admission,
             number: key.number,
             group,
             member: 0,

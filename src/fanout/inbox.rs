@@ -8,6 +8,7 @@ use mio::Waker;
 use parking_lot::Mutex;
 
 use super::Handover;
+use super::timers::ClientKey;
 
 /// A fan-out thread's letter box.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Letters {
     pub(super) handovers: Vec<Handover>,
     /// Groups whose log has changed.
     pub(super) changed: Vec<usize>,
+    /// Clients whose pass was revoked.
+    pub(super) revoked: Vec<ClientKey>,
     /// The thread is to end.
     pub(super) is_stop: bool,
 }
@@ -71,6 +74,20 @@ pub(super) struct GroupWaker {
 impl Wake for GroupWaker {
     fn wake(self: Arc<Self>) {
         self.inbox.letters.lock().changed.push(self.group);
+        self.inbox.tell();
+    }
+}
+
+/// Wakes a thread for one of its clients.
+#[derive(Debug)]
+pub(super) struct RevokedWaker {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) client: ClientKey,
+}
+
+impl Wake for RevokedWaker {
+    fn wake(self: Arc<Self>) {
+        self.inbox.letters.lock().revoked.push(self.client);
         self.inbox.tell();
     }
 }

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker as TaskWaker;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -14,7 +15,7 @@ use slab::Slab;
 
 use super::client::{Client, Sent};
 use super::group::Group;
-use super::inbox::Inbox;
+use super::inbox::{Inbox, RevokedWaker};
 use super::timers::{ClientKey, Deadline, Timers};
 use super::{Handover, Shared};
 use crate::block::retry_line;
@@ -130,6 +131,13 @@ impl Thread {
         for handover in letters.handovers {
             self.admit(handover);
         }
+        // Before anything more is sent.
+        let now = Instant::now();
+        for key in letters.revoked {
+            if self.is_there(key) {
+                self.end(key, StreamEnd::Revoked, now);
+            }
+        }
         for group in letters.changed {
             self.begin_pass(group);
         }
@@ -137,7 +145,6 @@ impl Thread {
             && let Some(window) = self.shared.hub.drain_window()
         {
             self.is_draining = true;
-            let now = Instant::now();
             for (entry, client) in &self.clients {
                 let moment = now + window.mul_f64(rand::random_range(0.0..=1.0));
                 let key = ClientKey { entry, number: client.number };
@@ -172,6 +179,7 @@ impl Thread {
             let age = age.mul_f64(rand::random_range(0.8..=1.0));
             self.timers.at(now + age, key, Deadline::End(StreamEnd::MaxAge));
         }
+        self.watch_pass(key, now);
         if self.is_draining {
             self.timers.at(now, key, Deadline::End(StreamEnd::Drain));
         }
@@ -181,6 +189,18 @@ impl Thread {
         }
         if self.send(entry, &opening, now) {
             self.busy.push_back(key);
+        }
+    }
+
+    /// A stream that was let in by a token ends with it.
+    fn watch_pass(&mut self, key: ClientKey, now: Instant) {
+        let Some(pass) = &self.clients[key.entry].admission.pass else { return };
+        if let Some(end) = pass.draw_life().and_then(|life| now.checked_add(life)) {
+            self.timers.at(end, key, Deadline::End(StreamEnd::Token));
+        }
+        pass.wake_when_revoked(&TaskWaker::from(Arc::new(RevokedWaker { inbox: self.inbox.clone(), client: key })));
+        if pass.is_revoked() {
+            self.timers.at(now, key, Deadline::End(StreamEnd::Revoked));
         }
     }
 

@@ -1,10 +1,11 @@
 //! The only table from error to status: problem details (RFC 9457) that say what to do.
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
+use crate::auth::Refused;
 use crate::event::{InvalidBatch, Place};
 use crate::limits::RateReached;
 use crate::metrics::Refusal;
@@ -21,6 +22,8 @@ pub(super) enum RequestError {
     Batch(#[from] InvalidBatch),
     #[error("{0}")]
     Key(#[from] InvalidIdempotencyKey),
+    #[error("{0}")]
+    Access(#[from] Refused),
     #[error("{0}")]
     Query(String),
     #[error(
@@ -54,6 +57,9 @@ impl RequestError {
             Self::Pipeline(_) | Self::Batch(_) | Self::Key(_) | Self::Query(_) | Self::BodyBroken => {
                 StatusCode::BAD_REQUEST
             }
+            Self::Access(Refused::Forbidden(_) | Refused::Channel) => StatusCode::FORBIDDEN,
+            Self::Access(Refused::NoKeys) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Access(_) => StatusCode::UNAUTHORIZED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -71,7 +77,10 @@ impl RequestError {
         match self.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
             StatusCode::REQUEST_TIMEOUT => Refusal::Timeout,
+            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Access(_)) => Refusal::NoKeys,
             StatusCode::SERVICE_UNAVAILABLE => Refusal::Store,
+            StatusCode::UNAUTHORIZED => Refusal::Unauthorized,
+            StatusCode::FORBIDDEN => Refusal::Forbidden,
             _ => Refusal::BadRequest,
         }
     }
@@ -101,7 +110,16 @@ impl RequestError {
             Self::Rate(reached) => {
                 headers.insert(RETRY_AFTER, reached.retry_after().into());
             }
-            Self::Store(_) => {
+            Self::Access(refused) if status != StatusCode::SERVICE_UNAVAILABLE => {
+                // RFC 6750, 3: no error where nothing was presented.
+                let challenge = match refused {
+                    Refused::Missing => "Bearer",
+                    Refused::Forbidden(_) | Refused::Channel => "Bearer error=\"insufficient_scope\"",
+                    _ => "Bearer error=\"invalid_token\"",
+                };
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+            Self::Store(_) | Self::Access(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             // What is left of the body is not worth reading.

@@ -10,7 +10,8 @@ use url::form_urlencoded;
 use super::body::Body;
 use super::error::RequestError;
 use super::router::json;
-use super::subscribe::{channel, count};
+use super::subscribe::{channel, count, readable};
+use crate::auth::{PublishGrant, ReadGrant};
 use crate::event_id::{EventId, ResumePoint};
 use crate::frame::{Frame, History};
 use crate::log::{Log, LogLimits, Portion, Read};
@@ -19,7 +20,6 @@ use crate::node::Node;
 use crate::pipeline::PipelineId;
 use crate::store::StoreError;
 use crate::store::memory::clock_ms;
-use crate::subscription::Channels;
 
 #[derive(Serialize)]
 struct Page<'a> {
@@ -53,11 +53,7 @@ struct Description<'a> {
 }
 
 /// `GET /pipelines/{pipeline}/events`.
-pub(super) async fn read(
-    node: &Node,
-    pipeline: &PipelineId,
-    query: Option<&str>,
-) -> Result<Response<Body>, RequestError> {
+pub(super) async fn read(node: &Node, grant: &ReadGrant, query: Option<&str>) -> Result<Response<Body>, RequestError> {
     let (mut channels, mut after, mut limit) = (Vec::new(), None, usize::MAX);
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         match &*name {
@@ -70,11 +66,11 @@ pub(super) async fn read(
             _ => {}
         }
     }
-    let channels = Channels::only(channels);
+    let channels = readable(grant, channels)?;
     let limits =
         LogLimits { history: node.rules.history, backlog_bytes: 0, backlog_age: Duration::ZERO, compresses: false };
     let mut log = Log::new(limits);
-    log.merge(fetch(node, pipeline).await?, Instant::now());
+    log.merge(fetch(node, grant.pipeline()).await?, Instant::now());
     // After an id the first events, so that a reader can page on; else the newest.
     let (mut cursor, gap) = match after {
         Some(after) => log.place_after(&after, clock_ms()),
@@ -94,7 +90,8 @@ fn event(frame: &Frame) -> Event<'_> {
 }
 
 /// `GET /pipelines/{pipeline}` for programs.
-pub(super) async fn describe(node: &Node, pipeline: &PipelineId) -> Result<Response<Body>, RequestError> {
+pub(super) async fn describe(node: &Node, grant: &ReadGrant) -> Result<Response<Body>, RequestError> {
+    let pipeline = grant.pipeline();
     let history = fetch(node, pipeline).await?;
     let newest = history.newest();
     let description = Description {
@@ -107,8 +104,8 @@ pub(super) async fn describe(node: &Node, pipeline: &PipelineId) -> Result<Respo
 }
 
 /// `DELETE /pipelines/{pipeline}/events`.
-pub(super) async fn forget(node: &Node, pipeline: &PipelineId) -> Result<Response<Body>, RequestError> {
-    node.store.forget(pipeline).await.inspect_err(|error| failed(node, StoreOp::Forget, error))?;
+pub(super) async fn forget(node: &Node, grant: &PublishGrant) -> Result<Response<Body>, RequestError> {
+    node.store.forget(grant.pipeline()).await.inspect_err(|error| failed(node, StoreOp::Forget, error))?;
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)

@@ -13,11 +13,11 @@ use serde::Serialize;
 use super::body::Body;
 use super::error::RequestError;
 use super::router::json;
+use crate::auth::PublishGrant;
 use crate::event::{Batch, Shape};
 use crate::limits::Publisher;
 use crate::metrics::StoreOp;
 use crate::node::Node;
-use crate::pipeline::PipelineId;
 use crate::store::{IdempotencyKey, InvalidIdempotencyKey, Origin, Receipt};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -30,10 +30,11 @@ const DISCARDED: u64 = 4;
 /// Stores what a publisher sends.
 pub(super) async fn publish(
     node: &Node,
-    pipeline: &PipelineId,
+    grant: &PublishGrant,
     request: Request<Incoming>,
     publisher: Publisher<'_>,
 ) -> Result<Response<Body>, RequestError> {
+    let pipeline = grant.pipeline();
     let format = Format::of(request.headers())?;
     let key = idempotency_key(request.headers())?;
     let body = read_body(node, request).await?;

@@ -7,10 +7,13 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::access::Credential;
 use super::body::Body;
 use super::error::RequestError;
 use super::{cors, history, publish, subscribe};
+use crate::auth::{PublishGrant, ReadGrant, Refused};
 use crate::limits::Publisher;
+use crate::metrics::Refusal;
 use crate::node::Node;
 use crate::pipeline::{InvalidPipelineId, PipelineId};
 
@@ -77,18 +80,51 @@ async fn route(node: &Node, request: Request<Incoming>, client: IpAddr) -> Resul
         return Ok(cors::preflight(route.methods()));
     }
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    // Whoever answers for a pipeline takes a grant, and only `auth` makes one.
     match route {
         Route::Landing if is_read => Ok(page()),
         Route::Pipeline(_) if is_read && wants_page(&request) => Ok(page()),
-        Route::Pipeline(pipeline) if is_read => history::describe(node, &pipeline).await,
-        Route::Events(pipeline) if is_read => history::read(node, &pipeline, request.uri().query()).await,
-        Route::Events(pipeline) if request.method() == Method::POST => {
-            publish::publish(node, &pipeline, request, Publisher::Address(client)).await
+        Route::Pipeline(pipeline) if is_read => {
+            history::describe(node, &may_read(node, pipeline, &request).await?).await
         }
-        Route::Events(pipeline) if request.method() == Method::DELETE => history::forget(node, &pipeline).await,
-        Route::Stream(pipeline) if is_read => subscribe::subscribe(node, &pipeline, &request, client),
+        Route::Events(pipeline) if is_read => {
+            history::read(node, &may_read(node, pipeline, &request).await?, request.uri().query()).await
+        }
+        Route::Events(pipeline) if request.method() == Method::POST => {
+            let grant = may_publish(node, pipeline, &request).await?;
+            let publisher = grant.key_name().map_or(Publisher::Address(client), Publisher::Key);
+            publish::publish(node, &grant, request, publisher).await
+        }
+        Route::Events(pipeline) if request.method() == Method::DELETE => {
+            history::forget(node, &may_publish(node, pipeline, &request).await?).await
+        }
+        Route::Stream(pipeline) if is_read => match may_read(node, pipeline, &request).await {
+            Ok(grant) => subscribe::subscribe(node, grant, &request, client),
+            // Nobody's fault and soon over: a status other than 200 would end an `EventSource` for good.
+            Err(RequestError::Access(Refused::NoKeys)) => {
+                node.metrics.refused(Refusal::NoKeys);
+                Ok(subscribe::polite_refusal(node))
+            }
+            Err(error) => Err(error),
+        },
         other => Err(RequestError::Method(other.methods())),
     }
+}
+
+async fn may_publish(
+    node: &Node,
+    pipeline: PipelineId,
+    request: &Request<Incoming>,
+) -> Result<PublishGrant, RequestError> {
+    Ok(node.auth.publish(pipeline, credential(node, request).presented()).await?)
+}
+
+async fn may_read(node: &Node, pipeline: PipelineId, request: &Request<Incoming>) -> Result<ReadGrant, RequestError> {
+    Ok(node.auth.read(pipeline, credential(node, request).presented()).await?)
+}
+
+fn credential<'a>(node: &Node, request: &'a Request<Incoming>) -> Credential<'a> {
+    Credential::of(request.method(), request.headers(), request.uri().query(), &node.rules.cors_origins)
 }
 
 fn wants_page(request: &Request<Incoming>) -> bool {

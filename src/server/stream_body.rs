@@ -33,7 +33,7 @@ pub(super) struct StreamBody {
     metrics: Arc<Metrics>,
     connection: Arc<ConnectionState>,
     /// Held until the stream goes.
-    _admission: Admission,
+    admission: Admission,
     /// For a stream of HTTP/2, whose client may stall it alone.
     stream: Option<Arc<StreamState>>,
     /// What is left of the block being sent.
@@ -62,14 +62,16 @@ impl StreamBody {
         metrics.stream_opened();
         let now = Instant::now();
         let keepalive_at = now + options.keepalive;
-        let end = options.max_age.map(|age| (now + age.mul_f64(rand::random_range(0.8..=1.0)), StreamEnd::MaxAge));
+        let age = options.max_age.map(|age| (age.mul_f64(rand::random_range(0.8..=1.0)), StreamEnd::MaxAge));
+        let life = admission.pass.as_ref().and_then(|pass| pass.draw_life()).map(|life| (life, StreamEnd::Token));
+        let end = age.into_iter().chain(life).min().and_then(|(life, why)| Some((now.checked_add(life)?, why)));
         let block = coding.begin(retry_line(draw_retry()));
         Self {
             subscription,
             coding,
             metrics,
             connection,
-            _admission: admission,
+            admission,
             stream: StreamState::current(),
             block,
             blocks: Vec::new().into_iter(),
@@ -95,6 +97,7 @@ impl StreamBody {
             }
             let now = Instant::now();
             self.look_for_drain(now);
+            self.look_at_pass(now, cx);
             if let Some((_, why)) = self.end.filter(|(at, _)| *at <= now) {
                 self.has_ended = Some(why);
                 self.block = self.coding.end(retry_line(draw_retry()));
@@ -121,6 +124,14 @@ impl StreamBody {
             if self.end.is_none_or(|(end, _)| at < end) {
                 self.end = Some((at, StreamEnd::Drain));
             }
+        }
+    }
+
+    fn look_at_pass(&mut self, now: Instant, cx: &Context<'_>) {
+        let Some(pass) = &self.admission.pass else { return };
+        pass.wake_when_revoked(cx.waker());
+        if pass.is_revoked() {
+            self.end = Some((now, StreamEnd::Revoked));
         }
     }
 

@@ -12,6 +12,7 @@ use super::accept_encoding;
 use super::body::{Body, Opening};
 use super::error::RequestError;
 use crate::admission::Admission;
+use crate::auth::{ReadGrant, Refused};
 use crate::block::retry_line;
 use crate::coding::Coding;
 use crate::drain::{Phase, draw_long_retry};
@@ -19,7 +20,6 @@ use crate::event::check_channel;
 use crate::event_id::ResumePoint;
 use crate::metrics::Refusal;
 use crate::node::Node;
-use crate::pipeline::PipelineId;
 use crate::subscription::{Channels, Start, Wanted};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -33,7 +33,7 @@ const MAX_CHANNELS: usize = 100;
 
 /// A filter's and a replay's values in a query, checked.
 pub(super) struct Query {
-    pub(super) channels: Channels,
+    pub(super) channels: Vec<String>,
     pub(super) replay: Option<usize>,
     pub(super) resume: Option<ResumePoint>,
 }
@@ -58,7 +58,7 @@ impl Query {
                 "a stream may name {MAX_CHANNELS} channels; leave channel= out to get all"
             )));
         }
-        Ok(Self { channels: Channels::only(channels), replay, resume })
+        Ok(Self { channels, replay, resume })
     }
 }
 
@@ -66,6 +66,16 @@ impl Query {
 pub(super) fn channel(name: &str) -> Result<String, RequestError> {
     check_channel(name).map_err(|problem| RequestError::Query(format!("channel=: {problem}")))?;
     Ok(name.to_owned())
+}
+
+/// The channels of a query that a reader may have; all that may be had when none is named.
+pub(super) fn readable(grant: &ReadGrant, asked: Vec<String>) -> Result<Channels, Refused> {
+    match grant.channels() {
+        None => Ok(Channels::only(asked)),
+        Some(limit) if asked.is_empty() => Ok(Channels::limited(limit.to_vec())),
+        Some(limit) if asked.iter().all(|channel| limit.contains(channel)) => Ok(Channels::limited(asked)),
+        Some(_) => Err(Refused::Channel),
+    }
 }
 
 /// Reads a number of events in a query: 0 to 100, or to `history.limit` where that is more.
@@ -81,11 +91,12 @@ pub(super) fn count(name: &str, text: &str, limit: usize) -> Result<usize, Reque
 /// Opens a stream.
 pub(super) fn subscribe(
     node: &Node,
-    pipeline: &PipelineId,
+    grant: ReadGrant,
     request: &Request<Incoming>,
     client: IpAddr,
 ) -> Result<Response<Body>, RequestError> {
     let query = Query::parse(request.uri().query(), node.rules.history)?;
+    let channels = readable(&grant, query.channels)?;
     // The header wins: a browser repeats the URL when it reconnects, and knows better by then.
     let header =
         request.headers().get(LAST_EVENT_ID).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -102,7 +113,7 @@ pub(super) fn subscribe(
         // Of unknown length, as the stream would be.
         return Ok(stream(Body::Short(Bytes::new()), coding, node));
     }
-    let place = match node.limits.open_stream(client, pipeline) {
+    let place = match node.limits.open_stream(client, grant.pipeline()) {
         Ok(place) => Some(place),
         Err(refusal) => {
             node.metrics.refused(refusal);
@@ -114,14 +125,15 @@ pub(super) fn subscribe(
         (None, Some(count)) => Start::Newest(count),
         (None, None) => Start::History,
     };
-    let wanted = Wanted { start, channels: query.channels };
-    let admission = Admission { place };
-    let opening = Opening { pipeline: pipeline.clone(), wanted, coding, admission };
+    let wanted = Wanted { start, channels };
+    let pipeline = grant.pipeline().clone();
+    let admission = Admission { place, pass: node.auth.admit(grant)? };
+    let opening = Opening { pipeline, wanted, coding, admission };
     Ok(stream(Body::Opening(Box::new(opening)), coding, node))
 }
 
 /// Sends a client elsewhere. A status other than 200 would end its `EventSource` for good.
-fn polite_refusal(node: &Node) -> Response<Body> {
+pub(super) fn polite_refusal(node: &Node) -> Response<Body> {
     let mut response = stream(Body::Short(retry_line(draw_long_retry())), Coding::Identity, node);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
@@ -155,7 +167,7 @@ mod tests {
 
     fn passes(query: &Query, channel: &str) -> bool {
         let body = format!("event: {channel}\ndata: 1\n\n");
-        query.channels.pass(&Frame::new(EventId { ms: 1, seq: 1 }, body.as_bytes()).unwrap())
+        Channels::only(query.channels.clone()).pass(&Frame::new(EventId { ms: 1, seq: 1 }, body.as_bytes()).unwrap())
     }
 
     fn encoded(pairs: &[(&str, &str)]) -> String {

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use parking_lot::RwLock;
 use rustls::ServerConfig;
@@ -12,11 +11,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
 
-/// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+use crate::watched_file::WatchedFiles;
 
 /// What HTTP/2 is called in the handshake.
 pub(super) const H2: &[u8] = b"h2";
@@ -89,17 +86,10 @@ impl Tls {
     /// Reads the files again whenever they change. Connections that are open stay as they are.
     /// Never ends by itself.
     pub(super) async fn follow_files(self) {
-        let mut looks = interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen = stamps(&self.files);
+        let mut files = WatchedFiles::new(vec![self.files.cert.clone(), self.files.key.clone()]);
         loop {
-            looks.tick().await;
-            let now = stamps(&self.files);
-            if now == seen {
-                continue;
-            }
-            // Also after a failure: half a pair is written at a time, and the other half changes it again.
-            seen = now;
+            files.changed().await;
+            // After a failure too: half a pair is written at a time, and the other half changes it again.
             match read(&self.files) {
                 Ok(pair) => {
                     *self.current.0.write() = Arc::new(pair);
@@ -115,14 +105,6 @@ impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
     }
-}
-
-/// What tells that a file was changed, also where a name is moved to another file, as Kubernetes does.
-fn stamps(files: &TlsFiles) -> [Option<(SystemTime, u64)>; 2] {
-    [&files.cert, &files.key].map(|path| {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
-    })
 }
 
 fn read(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {

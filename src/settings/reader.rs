@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use config::{Config, File, FileFormat, Value, ValueKind};
+use url::Url;
 
 use super::Sources;
 use crate::store::keys::Prefix;
@@ -81,10 +82,10 @@ impl Reader {
     fn read_file(&mut self, sources: &Sources) {
         let Some(path) = &sources.file else { return };
         let source = path.display().to_string();
-        let file = File::from(path.as_path()).format(FileFormat::Toml);
-        match Config::builder().add_source(file).build() {
-            Ok(config) => self.flatten("", config.cache, &source),
-            Err(error) => self.faults.push(Fault { key: "--config".into(), source, problem: error.to_string() }),
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        match text.and_then(|text| parse_file(&text)) {
+            Ok(value) => self.flatten("", value, &source),
+            Err(problem) => self.faults.push(Fault { key: "--config".into(), source, problem }),
         }
     }
 
@@ -96,6 +97,13 @@ impl Reader {
                     let key = if key.is_empty() { "\"\"".to_owned() } else { key };
                     let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
                     self.flatten(&key, value, source);
+                }
+            }
+            // Tables in a list are one setting, written on one line.
+            ValueKind::Array(ref items) if items.iter().any(|item| matches!(item.kind, ValueKind::Table(_))) => {
+                match value.try_deserialize::<toml::Value>() {
+                    Ok(tables) => self.give(prefix, tables.to_string(), source.to_owned()),
+                    Err(_) => self.fault(prefix, "is no list of tables"),
                 }
             }
             ValueKind::Array(items) => {
@@ -141,7 +149,7 @@ impl Reader {
     }
 
     /// Reads one setting. After a fault the default stands in, so that the rest can be read too.
-    fn read<T>(
+    pub(super) fn read<T>(
         &mut self,
         key: &'static str,
         default: &'static str,
@@ -161,7 +169,8 @@ impl Reader {
         parsed.or_else(|_| parse(default)).ok()
     }
 
-    fn read_plain<T>(
+    /// The same, of a value that may be shown.
+    pub(super) fn read_plain<T>(
         &mut self,
         key: &'static str,
         default: &'static str,
@@ -287,7 +296,7 @@ impl Reader {
                 );
             }
             for origin in origins.iter().filter(|origin| *origin != "*") {
-                let parsed = url::Url::parse(origin).ok().filter(|url| url.has_host());
+                let parsed = Url::parse(origin).ok().filter(|url| url.has_host());
                 if parsed.is_none_or(|url| url.origin().ascii_serialization() != *origin) {
                     return Err(format!(
                         "`{origin}` is no origin; write scheme, host and port alone, such as https://example.com"
@@ -311,6 +320,21 @@ impl Reader {
             path if PathBuf::from(path).is_file() => Ok(Some(path.into())),
             path => Err(format!("there is no file {path}")),
         })
+    }
+
+    pub(super) fn files(&mut self, key: &'static str, help: &'static str) -> Vec<PathBuf> {
+        self.read_plain(key, "", help, Vec::new(), |text| {
+            let paths: Vec<PathBuf> =
+                text.split(',').map(str::trim).filter(|path| !path.is_empty()).map(PathBuf::from).collect();
+            match paths.iter().find(|path| !path.is_file()) {
+                Some(path) => Err(format!("there is no file {}", path.display())),
+                None => Ok(paths),
+            }
+        })
+    }
+
+    pub(super) fn optional(&mut self, key: &'static str, help: &'static str) -> Option<String> {
+        self.read_plain(key, "", help, None, |text| Ok((!text.is_empty()).then(|| text.to_owned())))
     }
 
     /// A certificate and its private key: both or neither.
@@ -350,8 +374,7 @@ impl Reader {
                 return Ok(None);
             }
             // The text itself is not repeated: whatever it is, it may hold a password.
-            let url =
-                url::Url::parse(text).map_err(|error| format!("it is no URL ({error}); write redis://host:6379"))?;
+            let url = Url::parse(text).map_err(|error| format!("it is no URL ({error}); write redis://host:6379"))?;
             if !SCHEMES.contains(&url.scheme()) {
                 return Err(format!(
                     "`{}://` is not possible; write redis://, rediss:// or redis+unix://",
@@ -362,6 +385,17 @@ impl Reader {
         })
         .flatten()
     }
+}
+
+/// Reads TOML. What is wrong is told without the line that it is in: there may be a secret in it.
+fn parse_file(text: &str) -> Result<Value, String> {
+    if let Err(error) = text.parse::<toml::Table>() {
+        let at = error.span().map_or(0, |span| span.start);
+        let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+        return Err(format!("line {line} is not TOML: {}", error.message()));
+    }
+    let config = Config::builder().add_source(File::from_str(text, FileFormat::Toml)).build();
+    config.map(|config| config.cache).map_err(|error| error.to_string())
 }
 
 fn parse_count(text: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {
@@ -386,7 +420,7 @@ fn parse_duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Durati
 
 /// A URL with `***` for its password and what stands in its query.
 fn hide_password(text: &str) -> String {
-    let Ok(mut url) = url::Url::parse(text) else {
+    let Ok(mut url) = Url::parse(text) else {
         return if text.is_empty() { String::new() } else { "***".into() };
     };
     if url.password().is_some() && url.set_password(Some("***")).is_err() {

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
 mod attacks;
+mod auth;
 mod bench;
 mod cli;
 mod compression;

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::publisher::Request;
 use super::stamp::{Stamp, Stamper};
+use crate::cli::{InvalidToken, Token};
 
 /// Servers whose addresses are known
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +32,9 @@ pub(super) struct TargetArgs {
     /// The server, in place of {url} below; repeat it to spread over several
     #[arg(long, env = "PIPECAST_URL", default_value = "http://127.0.0.1:8080", help_heading = "Server")]
     url: Vec<Url>,
+    /// A key or token for both. Other users of the machine see a command line: better by PIPECAST_TOKEN
+    #[arg(long, env = "PIPECAST_TOKEN", hide_env_values = true, help_heading = "Server")]
+    token: Option<Token>,
     /// Beginning of the pipelines' names; a random one if not given
     #[arg(long, value_name = "TEXT", help_heading = "Server")]
     prefix: Option<String>,
@@ -68,6 +72,8 @@ pub(super) enum TargetError {
     NoPayload,
     #[error("--batch: this server takes one event a request; to batch, give --publish-type and --publish-body")]
     NoBatch,
+    #[error("{0}")]
+    Token(#[from] InvalidToken),
     #[error("{host} cannot be resolved: {problem}")]
     Unresolved { host: String, problem: std::io::Error },
 }
@@ -160,7 +166,12 @@ impl Target {
         };
         let routes =
             |template: &str| args.url.iter().map(|url| Route::new(template, url)).collect::<Result<Vec<_>, _>>();
-        let lines = |headers: &[String]| headers.iter().map(|header| format!("{header}\r\n")).collect::<String>();
+        let bearer = match args.token.as_ref().map(Token::header).transpose()? {
+            Some(value) => format!("Authorization: {}\r\n", value.to_str().unwrap_or_default()),
+            None => String::new(),
+        };
+        let lines =
+            |headers: &[String]| headers.iter().map(|header| format!("{header}\r\n")).collect::<String>() + &bearer;
         Ok(Self {
             preset: args.preset,
             prefix: args.prefix.unwrap_or_else(|| format!("bench-{run:08x}-")),

@@ -1,0 +1,348 @@
+//! Access: who may publish to a pipeline, and who may read it.
+//!
+//! A right is proved by a grant, which only this module can make: the server's handlers take one in place of a
+//! pipeline, so that no route can forget to ask. Nothing here knows HTTP or the store, and nothing here ever logs,
+//! keeps or repeats a token.
+
+mod claims;
+mod grant;
+mod jwks_url;
+mod key;
+mod mint;
+mod options;
+mod pass;
+mod pattern;
+mod provider;
+mod revocations;
+mod right;
+mod sources;
+mod token;
+mod verifier;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::pipeline::PipelineId;
+use crate::watched_file::WatchedFiles;
+use claims::{Expected, Moment};
+use grant::Proof;
+use jwks_url::JwksUrl;
+use key::Keys;
+use pass::{Holder, Passes};
+use revocations::Revocations;
+use verifier::Verifier;
+
+pub use claims::Claims;
+pub use grant::{Explained, Presented, PublishGrant, ReadGrant, Refused};
+pub use key::{KeyTable, parse_setting};
+pub use mint::{Mint, MintError, MintKey};
+pub use options::{Access, AuthOptions, Secret};
+pub use pass::Pass;
+pub use pattern::{InvalidPattern, Pattern};
+pub use right::{Right, Rights};
+pub use token::{TokenFault, peek};
+pub use verifier::SHORTEST_SECRET;
+
+/// Why access cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthSetupError {
+    /// A file cannot be read, or is not what it should be.
+    #[error("{}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A static key cannot be used.
+    #[error("key `{name}`: {problem}")]
+    Key {
+        /// The key's name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A setting cannot be used.
+    #[error("{0}: {1}")]
+    Setting(&'static str, String),
+    /// There is no client for `auth.jwks_url`.
+    #[error("auth.jwks_url: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+impl AuthSetupError {
+    fn file(path: &Path, problem: impl Into<String>) -> Self {
+        Self::File { path: path.to_owned(), problem: problem.into() }
+    }
+
+    fn key(name: &str, problem: &'static str) -> Self {
+        Self::Key { name: name.to_owned(), problem }
+    }
+}
+
+/// Access to a node.
+#[derive(Debug)]
+pub struct Auth {
+    options: AuthOptions,
+    expected: Expected,
+    /// Written when files change, read by requests; so are the next two.
+    keys: RwLock<Arc<Keys>>,
+    verifiers: RwLock<Arc<Vec<Verifier>>>,
+    revocations: RwLock<Arc<Revocations>>,
+    jwks_url: Option<JwksUrl>,
+    passes: Passes,
+    /// Taken by the loop that follows them.
+    files: Mutex<Option<Files>>,
+}
+
+/// What is watched, each group to be read as one.
+#[derive(Debug)]
+struct Files {
+    keys: WatchedFiles,
+    verifiers: WatchedFiles,
+    revocations: WatchedFiles,
+}
+
+impl Auth {
+    /// Reads all files.
+    ///
+    /// # Errors
+    /// With what cannot be used, and never with a secret.
+    pub fn load(options: AuthOptions) -> Result<Self, AuthSetupError> {
+        provider::install();
+        let tables = options.key_tables()?;
+        let files = Files {
+            keys: WatchedFiles::new(options.key_files(&tables)),
+            verifiers: WatchedFiles::new(options.verifier_files()),
+            revocations: WatchedFiles::new(options.revoked.iter().cloned().collect()),
+        };
+        let expected = Expected {
+            issuer: options.issuer.clone(),
+            audience: options.audience.clone(),
+            leeway: options.leeway.as_secs_f64(),
+        };
+        Ok(Self {
+            expected,
+            keys: RwLock::new(Arc::new(options.load_keys()?)),
+            verifiers: RwLock::new(Arc::new(options.load_verifiers()?)),
+            revocations: RwLock::new(Arc::new(options.load_revocations()?)),
+            jwks_url: options.jwks_url.clone().map(JwksUrl::new).transpose()?,
+            passes: Passes::default(),
+            files: Mutex::new(Some(files)),
+            options,
+        })
+    }
+
+    /// Judges a wish to publish. Cancel safe.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn publish(&self, pipeline: PipelineId, presented: Presented<'_>) -> Result<PublishGrant, Refused> {
+        let holder = match self.options.publish {
+            Access::Token => Some(self.prove(&pipeline, Right::Publish, presented).await?.holder),
+            Access::Open => None,
+        };
+        Ok(PublishGrant::new(pipeline, holder))
+    }
+
+    /// Judges a wish to read. Cancel safe.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn read(&self, pipeline: PipelineId, presented: Presented<'_>) -> Result<ReadGrant, Refused> {
+        if self.options.subscribe == Access::Open {
+            return Ok(ReadGrant::open(pipeline));
+        }
+        let proof = self.prove(&pipeline, Right::Subscribe, presented).await?;
+        Ok(ReadGrant::proved(pipeline, proof))
+    }
+
+    /// Makes a stream's pass of the right to read; none where reading is open.
+    ///
+    /// # Errors
+    /// When the right was revoked since.
+    pub fn admit(&self, grant: ReadGrant) -> Result<Option<Arc<Pass>>, Refused> {
+        let (pipeline, Some(proof)) = grant.into_parts() else { return Ok(None) };
+        let life = proof.ends_at.map(|end| Duration::try_from_secs_f64(end - now()).unwrap_or_default());
+        let pass = Arc::new(Pass::new(proof.holder, pipeline, life));
+        self.passes.enter(&pass);
+        // Looked at only now: what was revoked before the pass was entered would have passed it by.
+        if !self.is_still_good(&pass) {
+            return Err(Refused::Invalid);
+        }
+        Ok(Some(pass))
+    }
+
+    /// What a key or a token is, and what it is good for, whatever the settings ask for. Cancel safe.
+    ///
+    /// # Errors
+    /// Why it is good for nothing.
+    pub async fn explain(&self, token: &str, right: Right) -> Result<Explained, TokenFault> {
+        let proof = self.examine(token, right).await?;
+        let key_name = match proof.holder {
+            Holder::Key(key) => Some(key.name.clone()),
+            Holder::Token { .. } => None,
+        };
+        Ok(Explained { key_name, rights: proof.rights })
+    }
+
+    /// Fetches the keys at `auth.jwks_url`, for who does not [`Auth::run`].
+    pub async fn fetch_keys(&self) {
+        if let Some(url) = &self.jwks_url {
+            url.fetch_once().await;
+        }
+    }
+
+    async fn prove(&self, pipeline: &PipelineId, right: Right, presented: Presented<'_>) -> Result<Proof, Refused> {
+        let token = match presented {
+            Presented::Nothing => return Err(Refused::Missing),
+            Presented::Unreadable => return Err(Refused::Malformed),
+            Presented::Token(token) => token,
+        };
+        let proof = self.examine(token, right).await.map_err(|fault| {
+            tracing::debug!(%fault, "a token was refused");
+            let is_without_keys = self.jwks_url.as_ref().is_some_and(|url| url.keys().is_none());
+            let could_be_unknown = matches!(fault, TokenFault::KeyId | TokenFault::Algorithm | TokenFault::Signature);
+            if is_without_keys && could_be_unknown { Refused::NoKeys } else { fault.into() }
+        })?;
+        if proof.rights.allow(right, pipeline) { Ok(proof) } else { Err(Refused::Forbidden(right)) }
+    }
+
+    /// Whether a key or a token is valid for a use of this right, to whichever pipeline.
+    async fn examine(&self, token: &str, right: Right) -> Result<Proof, TokenFault> {
+        let key = self.keys.read().find(token).cloned();
+        let proof = match key {
+            Some(key) => Proof { rights: key.rights.clone(), holder: Holder::Key(key), ends_at: None },
+            None if !token::looks_signed(token) => return Err(TokenFault::UnknownKey),
+            None => self.verify(token, right).await?,
+        };
+        if self.is_revoked(&proof.holder) { Err(TokenFault::Revoked) } else { Ok(proof) }
+    }
+
+    async fn verify(&self, token: &str, right: Right) -> Result<Proof, TokenFault> {
+        let header = token::header(token)?;
+        let mut verified = self.verify_now(token, &header);
+        // Only a name that is not known can be a new key; anything else would be asked for in vain.
+        let is_unknown = matches!(verified, Err(TokenFault::KeyId)) || self.lacks_first_keys();
+        if verified.is_err()
+            && is_unknown
+            && let Some(url) = &self.jwks_url
+            // In a box: rare, and larger than all the rest.
+            && Box::pin(url.ask()).await
+        {
+            verified = self.verify_now(token, &header);
+        }
+        let token::Signed { claims, key_id } = verified?;
+        claims.check(&self.expected, right, now())?;
+        let holder = Holder::Token { jti: claims.jti.map(Into::into), key_id: key_id.map(Into::into) };
+        Ok(Proof { holder, rights: claims.pipecast, ends_at: claims.exp.map(|Moment(exp)| exp) })
+    }
+
+    fn verify_now(&self, token: &str, header: &jsonwebtoken::Header) -> Result<token::Signed, TokenFault> {
+        let (ours, fetched) = (self.verifiers.read().clone(), self.jwks_url.as_ref().and_then(JwksUrl::keys));
+        token::verify(token, header, &[&ours, fetched.as_deref().unwrap_or_default()])
+    }
+
+    fn lacks_first_keys(&self) -> bool {
+        self.jwks_url.as_ref().is_some_and(|url| url.keys().is_none())
+    }
+
+    fn is_revoked(&self, holder: &Holder) -> bool {
+        let revoked = self.revocations.read().clone();
+        match holder {
+            Holder::Key(key) => revoked.contain(&key.name),
+            Holder::Token { jti, key_id } => [jti, key_id].into_iter().flatten().any(|name| revoked.contain(name)),
+        }
+    }
+
+    /// Whether a stream may go on under the keys and revocations of this moment.
+    ///
+    /// A token's own key is not looked for: an issuer that changes its keys means no harm to the tokens that are out.
+    fn is_still_good(&self, pass: &Pass) -> bool {
+        let has_key = match &pass.holder {
+            Holder::Token { .. } => true,
+            Holder::Key(key) => self.keys.read().named(&key.name).is_some_and(|known| {
+                known.is_same_secret(key)
+                    && known.rights.channels == key.rights.channels
+                    && known.rights.allow(Right::Subscribe, &pass.pipeline)
+            }),
+        };
+        has_key && !self.is_revoked(&pass.holder)
+    }
+
+    /// Reads files again when they change, and fetches keys. Never ends by itself.
+    pub async fn run(&self) {
+        let Some(Files { keys, verifiers, revocations }) = self.files.lock().take() else {
+            return std::future::pending().await;
+        };
+        let fetch = async {
+            match &self.jwks_url {
+                Some(url) => url.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(
+            self.follow_keys(keys),
+            self.follow_verifiers(verifiers),
+            self.follow_revocations(revocations),
+            fetch
+        );
+    }
+
+    async fn follow_keys(&self, mut files: WatchedFiles) {
+        loop {
+            files.changed().await;
+            let read = self.options.key_tables().and_then(|tables| {
+                // Before they are read.
+                files.watch(self.options.key_files(&tables));
+                Keys::load(tables)
+            });
+            match read {
+                Ok(keys) => {
+                    *self.keys.write() = Arc::new(keys);
+                    self.end_streams("the static keys were read again");
+                }
+                Err(error) => tracing::error!(%error, "the static keys in use stay"),
+            }
+        }
+    }
+
+    async fn follow_verifiers(&self, mut files: WatchedFiles) {
+        loop {
+            files.changed().await;
+            match self.options.load_verifiers() {
+                Ok(verifiers) => {
+                    *self.verifiers.write() = Arc::new(verifiers);
+                    tracing::info!("the keys for tokens were read again");
+                }
+                Err(error) => tracing::error!(%error, "the keys for tokens in use stay"),
+            }
+        }
+    }
+
+    async fn follow_revocations(&self, mut files: WatchedFiles) {
+        loop {
+            files.changed().await;
+            match self.options.load_revocations() {
+                Ok(revocations) => {
+                    *self.revocations.write() = Arc::new(revocations);
+                    self.end_streams("the revocations were read again");
+                }
+                Err(error) => tracing::error!(%error, "the revocations in use stay"),
+            }
+        }
+    }
+
+    fn end_streams(&self, what: &str) {
+        let streams = self.passes.revoke_unless(|pass| self.is_still_good(pass));
+        tracing::info!(streams_ended = streams, "{what}");
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

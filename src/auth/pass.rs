@@ -1,0 +1,149 @@
+//! Passes: what streams that need a token were let in under, for as long as they are open.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+
+use super::key::StaticKey;
+use crate::pipeline::PipelineId;
+
+/// The earliest end of a stream, as a part of what is left of its token: clients with tokens of one moment
+/// must not all come back at one moment.
+const EARLIEST_END: f64 = 0.9;
+
+/// Who presented a key or a token.
+#[derive(Clone, Debug)]
+pub enum Holder {
+    /// Of a static key.
+    Key(Arc<StaticKey>),
+    /// Of a signed token.
+    Token {
+        /// The token's name.
+        jti: Option<Box<str>>,
+        /// The name of the key that signed it.
+        key_id: Option<Box<str>>,
+    },
+}
+
+/// One stream's leave to go on.
+pub struct Pass {
+    /// Who it was given to.
+    pub holder: Holder,
+    /// What for.
+    pub pipeline: PipelineId,
+    /// What was left of the token when it was given; none for a key without end.
+    life: Option<Duration>,
+    /// Written by whoever revokes it, read by what carries the stream.
+    is_revoked: AtomicBool,
+    /// What carries the stream.
+    waker: AtomicWaker,
+}
+
+/// Without the names, which clients may have chosen.
+impl fmt::Debug for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pass").field("life", &self.life).field("is_revoked", &self.is_revoked).finish_non_exhaustive()
+    }
+}
+
+impl Pass {
+    /// A pass that is good.
+    pub fn new(holder: Holder, pipeline: PipelineId, life: Option<Duration>) -> Self {
+        Self { holder, pipeline, life, is_revoked: AtomicBool::new(false), waker: AtomicWaker::new() }
+    }
+
+    /// After how long its stream is to end, drawn from the last tenth of the token's time.
+    pub fn draw_life(&self) -> Option<Duration> {
+        self.life.map(|life| life.mul_f64(rand::random_range(EARLIEST_END..=1.0)))
+    }
+
+    /// Whether its stream is to end at once.
+    pub fn is_revoked(&self) -> bool {
+        self.is_revoked.load(Ordering::SeqCst)
+    }
+
+    /// Asks to be woken when it is revoked. Before looking whether it is; the last waker counts.
+    pub fn wake_when_revoked(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Ends its stream.
+    pub fn revoke(&self) {
+        self.is_revoked.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+}
+
+/// All passes of open streams.
+#[derive(Debug, Default)]
+pub(super) struct Passes(Mutex<Register>);
+
+#[derive(Debug)]
+struct Register {
+    given: Vec<Weak<Pass>>,
+    /// At this length those that are gone are taken out.
+    full: usize,
+}
+
+impl Default for Register {
+    fn default() -> Self {
+        Self { given: Vec::new(), full: 64 }
+    }
+}
+
+impl Passes {
+    /// Enters a pass; it leaves by being dropped.
+    pub(super) fn enter(&self, pass: &Arc<Pass>) {
+        let mut register = self.0.lock();
+        if register.given.len() >= register.full {
+            register.given.retain(|pass| pass.strong_count() > 0);
+            register.full = (register.given.len() * 2).max(64);
+        }
+        register.given.push(Arc::downgrade(pass));
+    }
+
+    /// Revokes those that are no longer `allowed`; how many.
+    pub(super) fn revoke_unless(&self, allowed: impl Fn(&Pass) -> bool) -> usize {
+        // Woken outside of the lock.
+        let open: Vec<_> = self.0.lock().given.iter().filter_map(Weak::upgrade).collect();
+        let revoked = open.iter().filter(|pass| !pass.is_revoked() && !allowed(pass));
+        revoked.map(|pass| pass.revoke()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pass(jti: &str, life: Option<Duration>) -> Arc<Pass> {
+        let holder = Holder::Token { jti: Some(jti.into()), key_id: None };
+        Arc::new(Pass::new(holder, "p".parse().unwrap(), life))
+    }
+
+    #[test]
+    fn a_stream_ends_within_the_last_tenth_of_its_token() {
+        let pass = pass("a", Some(Duration::from_secs(100)));
+        let lives: Vec<_> = (0..1000).map(|_| pass.draw_life().unwrap().as_secs_f64()).collect();
+        assert!(lives.iter().all(|life| (90.0..=100.0).contains(life)));
+        assert!(lives.iter().any(|life| *life < 92.0) && lives.iter().any(|life| *life > 98.0));
+    }
+
+    #[test]
+    fn passes_that_are_gone_take_no_room() {
+        let passes = Passes::default();
+        let kept = pass("kept", None);
+        passes.enter(&kept);
+        for _ in 0..10_000 {
+            passes.enter(&pass("gone", None));
+        }
+        assert!(passes.0.lock().given.len() <= 128);
+        assert_eq!(passes.revoke_unless(|_| true), 0);
+        assert_eq!(passes.revoke_unless(|_| false), 1);
+        assert!(kept.is_revoked());
+    }
+}

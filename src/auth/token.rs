@@ -1,0 +1,126 @@
+//! JSON Web Tokens (RFC 7519): from text to claims that somebody has signed.
+
+use jsonwebtoken::dangerous::insecure_decode_claims;
+use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
+
+use super::claims::Claims;
+use super::verifier::Verifier;
+
+/// Longer texts are not looked at.
+const MAX_BYTES: usize = 16 << 10;
+
+/// Why a token opens nothing, in full. Clients are told less: see [`super::Refused`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenFault {
+    /// Not the text of a token, or of one with claims that we know.
+    #[error(
+        "it is not well formed: three parts with dots between them, JSON in the first two, claims of the right types"
+    )]
+    Malformed,
+    /// Neither a static key nor a token.
+    #[error("it is no static key of this node, and not of a token's form")]
+    UnknownKey,
+    /// Signed with an algorithm that no key here is for, `none` included.
+    #[error("no key of this node is for its algorithm (`alg`)")]
+    Algorithm,
+    /// No key with this `kid`.
+    #[error("no key of this node has its `kid`")]
+    KeyId,
+    /// The signature is not by any of our keys.
+    #[error("its signature is not by any key of this node")]
+    Signature,
+    /// `exp` has passed.
+    #[error("it has expired (`exp`)")]
+    Expired,
+    /// `nbf` is still to come.
+    #[error("its time has not begun (`nbf`)")]
+    NotYet,
+    /// It has no `exp`, and is used for reading.
+    #[error("it has no end (`exp`), and reading needs one")]
+    NoEnd,
+    /// `iss` is not `auth.issuer`.
+    #[error("its issuer (`iss`) is not the one in auth.issuer")]
+    Issuer,
+    /// `aud` does not hold `auth.audience`.
+    #[error("it is for another audience (`aud`) than the one in auth.audience")]
+    Audience,
+    /// Its `jti`, its key's `kid` or the key's name is in `auth.revoked`.
+    #[error("it was revoked (auth.revoked)")]
+    Revoked,
+}
+
+/// A token whose signature holds.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Signed {
+    /// What it says.
+    pub claims: Claims,
+    /// The `kid` of the key that signed it.
+    pub key_id: Option<String>,
+}
+
+/// Whether a text could be a token, rather than a static key.
+pub(super) fn looks_signed(text: &str) -> bool {
+    text.bytes().filter(|byte| *byte == b'.').count() == 2
+}
+
+/// A token's header.
+///
+/// # Errors
+/// When it is none, or asks for extensions that we do not know (`crit`, RFC 7515, 4.1.11).
+pub(super) fn header(text: &str) -> Result<Header, TokenFault> {
+    if text.len() > MAX_BYTES || !looks_signed(text) {
+        return Err(TokenFault::Malformed);
+    }
+    let header = decode_header(text).map_err(|_| match is_algorithm_unknown(text) {
+        true => TokenFault::Algorithm,
+        false => TokenFault::Malformed,
+    })?;
+    if header.crit.is_some() { Err(TokenFault::Malformed) } else { Ok(header) }
+}
+
+/// A token's header and claims, unproved: to be shown to who holds it, and to be relied on by nobody.
+pub fn peek(text: &str) -> Option<(serde_json::Value, serde_json::Value)> {
+    let mut parts = text.split('.');
+    let (header, claims) = (parts.next()?, parts.next()?);
+    // The library reads JSON out of a token's middle part; the header is one for it when it stands there.
+    let read = |part: &str| insecure_decode_claims(format!("x.{part}.x")).ok();
+    (parts.count() == 1).then(|| Some((read(header)?, read(claims)?)))?
+}
+
+/// Whether the header is one but for its algorithm, such as `none`.
+fn is_algorithm_unknown(text: &str) -> bool {
+    let header = peek(text).map(|(header, _)| header);
+    header.is_some_and(|header| header["alg"].as_str().is_some_and(|name| name.parse::<Algorithm>().is_err()))
+}
+
+/// Verifies a token with the keys that its header allows: those of its `kid` or without one, for its `alg`.
+///
+/// # Errors
+/// Why it is none that one of these keys has signed.
+pub(super) fn verify(text: &str, header: &Header, keys: &[&[Verifier]]) -> Result<Signed, TokenFault> {
+    let named = |key: &&Verifier| header.kid.is_none() || key.id.is_none() || key.id == header.kid;
+    let all = || keys.iter().copied().flatten();
+    let mut fault = match all().any(|key| named(&key)) {
+        true => TokenFault::Algorithm,
+        false => TokenFault::KeyId,
+    };
+    for key in all().filter(named).filter(|key| key.algorithms.contains(&header.alg)) {
+        let mut validation = Validation::new(header.alg);
+        // Claims are checked by `Claims::check`, which knows what the token is used for.
+        validation.required_spec_claims.clear();
+        (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
+        match decode::<Claims>(text, &key.key, &validation) {
+            Ok(token) => return Ok(Signed { claims: token.claims, key_id: key.id.clone() }),
+            Err(error) => {
+                use jsonwebtoken::errors::ErrorKind;
+                fault = match error.kind() {
+                    ErrorKind::Json(_) | ErrorKind::Base64(_) | ErrorKind::Utf8(_) | ErrorKind::InvalidToken => {
+                        TokenFault::Malformed
+                    }
+                    _ => TokenFault::Signature,
+                };
+            }
+        }
+    }
+    Err(fault)
+}

@@ -1,0 +1,99 @@
+//! Files that are read again when they change: certificates, keys, revocations.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::sleep;
+
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Some files, and what they were like when they were last read.
+#[derive(Debug)]
+pub struct WatchedFiles {
+    paths: Vec<PathBuf>,
+    /// As they were read.
+    read: Vec<Option<Stamp>>,
+    /// As they were at the last look.
+    last: Vec<Option<Stamp>>,
+}
+
+/// What tells that a file was changed, also where a name is moved to another file, as Kubernetes does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stamp {
+    modified: SystemTime,
+    bytes: u64,
+    /// Two files of one size, written in the same instant, are two files.
+    number: u64,
+}
+
+impl WatchedFiles {
+    /// Files as they are at this moment: before they are read, so that no change comes between.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        let read = stamps(&paths);
+        Self { paths, last: read.clone(), read }
+    }
+
+    /// Waits until one of them has changed and then stayed the same for a moment: a file that is being written is
+    /// half a file. It is told once, whether it can then be read or not. Cancel safe.
+    pub async fn changed(&mut self) {
+        loop {
+            sleep(LOOK_EVERY).await;
+            if self.look() {
+                return;
+            }
+        }
+    }
+
+    /// Watches these instead. Files that were watched before keep what was seen of them.
+    pub fn watch(&mut self, paths: Vec<PathBuf>) {
+        let known = |path| self.paths.iter().position(|known| known == path).map(|index| self.read[index]);
+        self.read = paths.iter().map(|path| known(path).unwrap_or_else(|| stamp(path))).collect();
+        (self.last, self.paths) = (self.read.clone(), paths);
+    }
+
+    fn look(&mut self) -> bool {
+        let now = stamps(&self.paths);
+        let has_changed = now != self.read && now == self.last;
+        self.last = now;
+        if has_changed {
+            self.read.clone_from(&self.last);
+        }
+        has_changed
+    }
+}
+
+fn stamps(paths: &[PathBuf]) -> Vec<Option<Stamp>> {
+    paths.iter().map(stamp).collect()
+}
+
+fn stamp(path: &PathBuf) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(Stamp { modified: metadata.modified().ok()?, bytes: metadata.len(), number: metadata.ino() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_once_and_when_it_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "one").unwrap();
+        let mut files = WatchedFiles::new(vec![path.clone()]);
+        assert_eq!([files.look(), files.look()], [false, false]);
+        // As Kubernetes does it: another file of the same size under the same name.
+        std::fs::write(folder.path().join("next"), "two").unwrap();
+        std::fs::rename(folder.path().join("next"), &path).unwrap();
+        assert_eq!([files.look(), files.look(), files.look()], [false, true, false]);
+        // Half of it, then the rest.
+        std::fs::write(&path, "th").unwrap();
+        assert!(!files.look());
+        std::fs::write(&path, "three").unwrap();
+        assert_eq!([files.look(), files.look(), files.look()], [false, true, false]);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!([files.look(), files.look(), files.look()], [false, true, false]);
+    }
+}

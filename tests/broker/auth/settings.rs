@@ -1,0 +1,108 @@
+//! Settings of access: decisions that must be made, secrets that must be good, and that nothing shows them.
+
+use std::process::{Command, Output};
+
+use super::issuer::{SECRET, key_path};
+
+fn pipecast(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    // A node that starts where it should not would run for ever.
+    let mut command = Command::new("timeout");
+    command.arg("30").arg(env!("CARGO_BIN_EXE_pipecast")).args(arguments).env_clear();
+    for (name, value) in environment {
+        command.env(format!("PIPECAST_AUTH__{name}"), value);
+    }
+    command.output().unwrap()
+}
+
+fn faults(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout))
+}
+
+#[test]
+fn away_from_loopback_somebody_must_have_decided() {
+    let check = |listen: &str, environment: &[(&str, &str)], missing: &[&str]| {
+        for command in ["serve", "config"] {
+            if missing.is_empty() && command == "serve" {
+                continue;
+            }
+            let output = pipecast(&[command, "--listen", listen], environment);
+            let text = faults(&output);
+            assert_eq!(output.status.code(), Some(if missing.is_empty() { 0 } else { 2 }), "{listen}: {text}");
+            for key in missing {
+                assert!(text.contains(&format!("{key}: must be decided, since server.listen {listen}")), "{text}");
+            }
+            assert_eq!(text.matches("must be decided").count(), missing.len(), "{text}");
+        }
+    };
+    let both = ["auth.publish", "auth.subscribe"];
+    for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:80", "[::ffff:192.0.2.1]:80"] {
+        check(listen, &[], &both);
+        check(listen, &[("PUBLISH", "open")], &both[1..]);
+        check(listen, &[("SUBSCRIBE", "token"), ("JWT_SECRET", SECRET)], &both[..1]);
+        check(listen, &[("PUBLISH", "open"), ("SUBSCRIBE", "open")], &[]);
+    }
+    for listen in ["127.0.0.1:0", "127.9.9.9:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+        check(listen, &[], &[]);
+    }
+}
+
+#[test]
+fn secrets_are_not_shown_and_bad_ones_are_refused_without_a_word_of_them() {
+    let keys = r#"[{name="backend", key="hunter2-hunter2-hunter2", publish=["p_*"]}]"#;
+    let output = pipecast(&["config"], &[("KEYS", keys), ("JWT_SECRET", &format!("hunter2{SECRET}"))]);
+    let text = faults(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(
+        text.contains("keys = \"***\"") && text.contains("jwt_secret = \"***\"") && !text.contains("hunter2"),
+        "{text}"
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let check = |environment: &[(&str, &str)], problem: &str| {
+        let output = pipecast(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"], environment);
+        let text = faults(&output);
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{environment:?}");
+        assert!(text.contains(problem), "{problem} in {text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    };
+    check(&[("KEYS", r#"[{name="a", key="hunter2", publish=["*"]}]"#)], "fewer than 16 characters");
+    check(&[("KEYS", r#"[{name="a", key="hunter2hunter2hunter2, publish=["*"]}]"#)], "not TOML");
+    check(&[("KEYS", "hunter2hunter2hunter2")], "not TOML");
+    check(&[("JWT_SECRET", "hunter2-hunter2-hunter2")], "32 are the least");
+    check(&[("JWT_SECRET_FILE", &write("secret", "hunter2\n"))], "fewer than 32 bytes");
+    check(
+        &[("KEYS_FILE", &write("keys", "[[keys]]\nname = \"a\"\nkey = hunter2hunter2hunter2\n"))],
+        "line 3 is not TOML",
+    );
+    check(
+        &[("KEYS_FILE", &write("short", "[[keys]]\nname = \"a\"\nkey = \"hunter2\"\npublish = [\"*\"]\n"))],
+        "fewer than 16",
+    );
+    check(&[("JWT_KEYS", &key_path("rsa.pem"))], "it holds a private key");
+    check(&[("JWT_KEYS", &key_path("rsa1024.pub.pem"))], "too small");
+    check(&[("JWT_KEYS", &key_path("p384.pub.pem"))], "of another curve");
+    check(&[("JWT_KEYS", &write("no.pem", "hunter2"))], "no public key in it");
+    check(&[("JWKS_FILE", &write("jwks", "{\"keys\": hunter2}"))], "no JSON Web Key Set");
+    check(&[("JWKS_FILE", &write("oct", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]}"))], "too small");
+    check(&[("JWKS_URL", "http://keys.example/jwks")], "https://");
+    check(&[("JWKS_URL", "https://me:hunter2@keys.example/jwks")], "must not hold a password");
+    check(&[("PUBLISH", "token")], "nothing to check tokens with");
+    check(&[("PUBLISH", "closed")], "write open or token");
+    check(&[("REVOKED", "/nonexistent")], "there is no file");
+}
+
+#[test]
+fn a_broken_file_of_settings_is_told_without_its_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pipecast.toml");
+    std::fs::write(&file, "[auth]\njwt_secret = \"hunter2-hunter2\n").unwrap();
+    let output = pipecast(&["config", "--config", &file.display().to_string()], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = faults(&output);
+    assert!(text.contains("line 2") && !text.contains("hunter2"), "{text}");
+}
