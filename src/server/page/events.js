@@ -10,6 +10,7 @@ class Events {
   passing = [];
   /** By name: how many events and which colour. */
   channels = new Map();
+  #others = 0; // gaps and notes in `all`
   #characters = 0;
   #number = 0;
   #only = new Set();
@@ -22,7 +23,7 @@ class Events {
     if (event.kind === "event") {
       if (!this.channels.has(event.channel)) this.channels.set(event.channel, { count: 0, color: this.channels.size % 8 });
       this.channels.get(event.channel).count += 1;
-    }
+    } else this.#others += 1;
     if (this.#passes(event)) this.passing.push(event);
     if (this.all.length > MOST_EVENTS || this.#characters > MOST_CHARACTERS) this.#letGo();
   }
@@ -39,7 +40,13 @@ class Events {
     this.all = [];
     this.passing = [];
     this.channels.clear();
+    this.#others = 0;
     this.#characters = 0;
+  }
+
+  /** How many events there are and how many of them pass, without gaps and notes, which always do. */
+  get counts() {
+    return { all: this.all.length - this.#others, passing: this.passing.length - this.#others };
   }
 
   /** Where in `passing` the first one after this number stands. */
@@ -71,6 +78,7 @@ class Events {
     let end = 0;
     while (end < this.all.length - 1 && (this.all.length - end > MOST_EVENTS * 0.95 || this.#characters > MOST_CHARACTERS * 0.95)) {
       this.#characters -= this.all[end].data.length;
+      if (this.all[end].kind !== "event") this.#others -= 1;
       end += 1;
     }
     const last = this.all[end - 1]?.number ?? 0;

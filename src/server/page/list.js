@@ -1,6 +1,7 @@
 // The list of events, newest first. The document holds a few hundred of them, however many there are.
 
 const SHOWN_AT_ONCE = 200;
+const MOST_SHOWN = 1000;
 
 const GAP_REASONS = {
   trimmed: "older than what is kept",
@@ -109,7 +110,17 @@ class List {
     const end = this.#events.indexAfter(last - 1);
     const older = this.#events.passing.slice(Math.max(0, end - SHOWN_AT_ONCE), end);
     this.#list.append(...older.reverse().map((event) => this.#item(event)));
+    this.#letGoOfNewest(this.#list.childElementCount - MOST_SHOWN);
     this.#showEnds();
+  }
+
+  // Above whoever reads, who must not notice.
+  #letGoOfNewest(count) {
+    if (count <= 0) return;
+    const height = this.#log.scrollHeight;
+    for (let n = 0; n < count; n += 1) this.#takeOut(this.#list.firstElementChild);
+    this.#first = this.#list.firstElementChild.event.number;
+    this.#log.scrollTop -= height - this.#log.scrollHeight;
   }
 
   #scrolled() {

@@ -49,7 +49,7 @@ function showProgress() {
 function showNow() {
   byId("resume").textContent = stream?.resume || "none yet";
   byId("reconnects").textContent = Math.max(0, (stream?.opened ?? 0) - 1);
-  const [all, passing] = [events.all.length, events.passing.length];
+  const { all, passing } = events.counts;
   const count = `${all.toLocaleString("en")} ${all === 1 ? "event" : "events"}`;
   byId("counts").textContent = passing === all ? count : `${passing.toLocaleString("en")} of ${count} shown`;
   list.showNewer();
