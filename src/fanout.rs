@@ -22,6 +22,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::admission::Admission;
+use crate::coding::Coding;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::pipeline::PipelineId;
@@ -48,6 +49,8 @@ pub struct Handover {
     pub head: Bytes,
     /// How the body is written.
     pub framing: Framing,
+    /// How its content is coded.
+    pub coding: Coding,
     /// The pipeline to read.
     pub pipeline: PipelineId,
     /// What of it.

@@ -24,6 +24,8 @@ pub struct LogLimits {
     pub backlog_bytes: usize,
     /// How long such frames stay at most.
     pub backlog_age: Duration,
+    /// Whether frames have room for their compressed form, `stream.compression`.
+    pub compresses: bool,
 }
 
 /// A clock of ours may run behind the store's by this much before an id counts as from the future.
@@ -335,6 +337,7 @@ impl Log {
             self.bytes_ever += frame.text().len() as u64;
             self.window_bytes += frame.text().len();
             self.window += 1;
+            let frame = if self.limits.compresses { frame.compressible() } else { frame };
             self.frames.push_back(Kept { frame, since: now });
             if self.window > self.limits.history {
                 self.window_bytes -= self.frames[self.frames.len() - self.window].frame.text().len();

@@ -169,6 +169,7 @@ pub struct Metrics {
     publishes_held: Counter,
     events_delivered: Counter,
     delivered_bytes: Counter,
+    compressions: Counter,
     delivery_lag: Histogram,
     replays: GenericCounterVec<AtomicU64>,
     gaps: GenericCounterVec<AtomicU64>,
@@ -257,6 +258,10 @@ impl Metrics {
             delivered_bytes: counter(
                 "pipecast_delivered_bytes_total",
                 "Bytes of events handed to connections of this node, without HTTP framing.",
+            )?,
+            compressions: counter(
+                "pipecast_compressions_total",
+                "Events compressed (`stream.compression`), each once for all connections that get it so.",
             )?,
             delivery_lag: histogram(
                 "pipecast_delivery_lag_seconds",
@@ -373,6 +378,11 @@ impl Metrics {
         if let Some(lag) = lag {
             self.delivery_lag.observe(lag.as_secs_f64());
         }
+    }
+
+    /// An event was compressed.
+    pub fn compressed(&self) {
+        self.compressions.inc();
     }
 
     /// A client was placed.

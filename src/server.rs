@@ -1,5 +1,6 @@
 //! The two listeners: binding, accepting, and letting connections go. The only place for hyper.
 
+mod accept_encoding;
 mod admin;
 mod body;
 mod connection;
@@ -35,7 +36,7 @@ use crate::backoff::Backoff;
 use crate::drain::Phase;
 use crate::limits::SocketPlace;
 use crate::metrics::Refusal;
-use crate::node::{Node, Rules};
+use crate::node::Node;
 use body::Body;
 use connection::{Protocols, Visitor};
 
@@ -44,6 +45,12 @@ pub use tls::{Tls, TlsError, TlsFiles};
 /// hyper's buffers for one connection: the largest request head, and how much of a stream waits
 /// in user space. Small, since thousands of connections have one; large enough for any browser's head.
 const BUFFER_BYTES: usize = 32 << 10;
+
+/// The same on the admin listener, where probes and scrapers ask little; the least that hyper takes.
+const ADMIN_BUFFER_BYTES: usize = 8 << 10;
+
+/// Longest time for a request's head on the admin listener, however long publishers are given.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections that the kernel holds while a storm is accepted.
 const BACKLOG: i32 = 4096;
@@ -91,13 +98,20 @@ impl Server {
     /// Serves until the node drains and its last connection is gone.
     pub async fn run(self, node: Arc<Node>) {
         let public = Protocols {
-            http1: http1_protocol(&node.rules),
+            http1: http1_protocol(node.rules.idle_timeout, BUFFER_BYTES),
             http2: Some(http2::protocol(&node.rules)),
             tls: self.tls.clone(),
             has_proxy_header: node.rules.has_proxy_header,
             opening_timeout: node.rules.request_timeout,
         };
-        let admin = Protocols { http2: None, tls: None, has_proxy_header: false, ..public.clone() };
+        let admin_timeout = node.rules.request_timeout.min(ADMIN_TIMEOUT);
+        let admin = Protocols {
+            http1: http1_protocol(admin_timeout, ADMIN_BUFFER_BYTES),
+            http2: None,
+            tls: None,
+            has_proxy_header: false,
+            opening_timeout: admin_timeout,
+        };
         let follow_files = async {
             match self.tls {
                 Some(tls) => tls.follow_files().await,
@@ -185,9 +199,9 @@ fn listen(address: SocketAddr, node: &Node) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-fn http1_protocol(rules: &Rules) -> http1::Builder {
+fn http1_protocol(timeout: Duration, buffer_bytes: usize) -> http1::Builder {
     let mut protocol = http1::Builder::new();
-    protocol.timer(TokioTimer::new()).header_read_timeout(rules.idle_timeout).max_buf_size(BUFFER_BYTES);
+    protocol.timer(TokioTimer::new()).header_read_timeout(timeout).max_buf_size(buffer_bytes);
     protocol
 }
 

@@ -102,6 +102,8 @@ pub struct StreamSettings {
     pub max_age: Option<Duration>,
     /// The kernel's send buffer for one connection, in bytes.
     pub send_buffer: usize,
+    /// Whether clients that accept gzip get it.
+    pub compresses: bool,
 }
 
 /// Section `drain`.
@@ -203,6 +205,12 @@ impl Settings {
                 4 << 10..=112 << 10,
                 "The kernel's send buffer for one connection; the kernel doubles it for its own book-keeping.",
             ),
+            compresses: r.choice(
+                "stream.compression",
+                "false",
+                &[("true", true), ("false", false)],
+                "With `true`, clients that accept gzip get it; each event is compressed once for all of them.",
+            ),
         };
         let linger = r.duration(
             "hub.linger",
@@ -220,7 +228,7 @@ impl Settings {
         let backlog_age = r.duration("hub.backlog_age", "5s", Duration::ZERO..=DAY, "How long such events are kept.");
         let hold = r.duration("hub.hold", "1s", Duration::ZERO..=SECOND * 10, "Longest time that a publish is answered late because most of the pipeline's readers on this node lag, but get further; `0s` for never.");
         let hub = HubOptions {
-            log: LogLimits { history: retention.limit, backlog_bytes, backlog_age },
+            log: LogLimits { history: retention.limit, backlog_bytes, backlog_age, compresses: stream.compresses },
             hold,
             linger,
             check_interval: check.min(retention.ttl / 3),
@@ -262,7 +270,7 @@ impl Settings {
                 "limits.idle_timeout",
                 "75s",
                 SECOND / 10..=DAY,
-                "How long a connection of HTTP/1.1 may stay open without a request. Keep it above what a load balancer has for its own idle connections, 60 s mostly, or now and then a request meets a connection that closes.",
+                "How long a connection may stay open without a request. Keep it above what a load balancer has for its own idle connections, 60 s mostly, or now and then a request meets a connection that closes.",
             ),
             limits: read_limits(r),
             drain: DrainSettings {

@@ -11,7 +11,8 @@ use pipecast::gap::{Gap, GapReason};
 use pipecast::log::{Announced, Cursor, Log, LogLimits, Portion, Read};
 use proptest::prelude::*;
 
-const LIMITS: LogLimits = LogLimits { history: 5, backlog_bytes: 150, backlog_age: Duration::from_secs(5) };
+const LIMITS: LogLimits =
+    LogLimits { history: 5, backlog_bytes: 150, backlog_age: Duration::from_secs(5), compresses: false };
 const ALL: Portion = Portion { frames: 1000, bytes: 1 << 20 };
 const NOW_MS: u64 = 1_000_000;
 
@@ -327,7 +328,12 @@ fn view(floor: EventId, list: &[Frame]) -> History {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    // PROPTEST_CASES raises the number.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(2000),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
     #[test]
     fn no_reader_misses_doubles_or_reorders_an_event_without_a_gap(steps in steps()) {
         check(steps)?;

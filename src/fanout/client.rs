@@ -9,6 +9,7 @@ use mio::net::TcpStream;
 use super::Framing;
 use super::timers::ClientKey;
 use crate::admission::Admission;
+use crate::coding::Coding;
 use crate::frame::wrap;
 use crate::metrics::StreamEnd;
 use crate::subscription::Place;
@@ -27,6 +28,7 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 pub(super) struct Client {
     socket: TcpStream,
     framing: Framing,
+    pub(super) coding: Coding,
     /// Where it stands in the pipeline.
     pub(super) place: Place,
     /// Held until the client goes.
@@ -68,6 +70,7 @@ impl Client {
     pub(super) fn new(
         socket: TcpStream,
         framing: Framing,
+        coding: Coding,
         place: Place,
         admission: Admission,
         key: ClientKey,
@@ -76,6 +79,7 @@ impl Client {
         Self {
             socket,
             framing,
+            coding,
             place,
             _admission: admission,
             number: key.number,
@@ -102,19 +106,32 @@ impl Client {
         self.framing
     }
 
-    /// Any other block as it is sent to this client.
-    pub(super) fn framed_text(&self, text: &[u8]) -> Bytes {
-        match self.framing {
-            Framing::Chunked => wrap(text).0,
-            Framing::Plain => Bytes::copy_from_slice(text),
-        }
+    /// The body's beginning with its first block.
+    pub(super) fn first_part(&mut self, text: Bytes) -> Bytes {
+        let first = self.coding.begin(text);
+        self.framed(first)
     }
 
-    /// What ends the body after the last block.
-    pub(super) fn last_part(&self) -> Bytes {
-        match self.framing {
+    /// Any other block as it is sent to this client.
+    pub(super) fn framed_text(&mut self, text: Bytes) -> Bytes {
+        let block = self.coding.block(text);
+        self.framed(block)
+    }
+
+    /// The last block and the body's end.
+    pub(super) fn last_parts(&mut self, text: Bytes) -> [Bytes; 2] {
+        let last = self.coding.end(text);
+        let end = match self.framing {
             Framing::Chunked => Bytes::from_static(LAST_CHUNK),
             Framing::Plain => Bytes::new(),
+        };
+        [self.framed(last), end]
+    }
+
+    fn framed(&self, coded: Bytes) -> Bytes {
+        match self.framing {
+            Framing::Chunked => wrap(&coded).0,
+            Framing::Plain => coded,
         }
     }
 

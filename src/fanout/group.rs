@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::inbox::{GroupWaker, Inbox};
 use crate::frame::Frame;
+use crate::gzip::Checksum;
 use crate::hub::Reader;
 use crate::log::Cursor;
 
@@ -32,8 +33,10 @@ pub(super) struct LastRead {
     pub(super) from: Cursor,
     pub(super) to: Cursor,
     pub(super) frames: Vec<Frame>,
-    /// The frames as most clients get them.
-    pub(super) chunks: Arc<[Bytes]>,
+    /// The frames as most clients get them, made for the first one.
+    pub(super) chunks: Option<Arc<[Bytes]>>,
+    /// The same for clients that get them compressed, and what that adds to their checksums.
+    pub(super) compressed: Option<(Arc<[Bytes]>, Checksum)>,
     /// Whether there was nothing after them.
     pub(super) is_last: bool,
 }

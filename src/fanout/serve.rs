@@ -10,8 +10,10 @@ use super::client::{Client, Sent};
 use super::group::LastRead;
 use super::thread::Thread;
 use super::timers::{ClientKey, Deadline};
+use crate::coding::{Coding, compress};
 use crate::frame::Frame;
-use crate::metrics::{Deliveries, ReadCause, StreamEnd};
+use crate::gzip::Checksum;
+use crate::metrics::{Deliveries, Metrics, ReadCause, StreamEnd};
 use crate::subscription::{Item, Next};
 
 /// Portions that one client gets in a row while it catches up.
@@ -88,12 +90,12 @@ impl Thread {
         let group = &mut self.groups[client.group];
         let shared_read = group
             .last_read
-            .as_ref()
+            .as_mut()
             .filter(|read| client.place.cursor() == Some(read.from) && !client.place.is_filtered());
         if let Some(read) = shared_read {
             client.place.pass(read.to);
             count(&mut self.deliveries, client, &read.frames, self.now_ms);
-            return Some(Portion { parts: read.parts(client), is_last: read.is_last });
+            return Some(Portion { parts: read.parts(client, &self.shared.metrics), is_last: read.is_last });
         }
         let from = client.place.cursor();
         let (next, is_last) = group.reader.look(|view| {
@@ -109,11 +111,10 @@ impl Thread {
             }
             Next::Item(Item::Frames(frames)) => {
                 count(&mut self.deliveries, client, &frames, self.now_ms);
-                let chunks = frames.iter().map(|frame| frame.chunk().clone()).collect();
                 // Placed, or there would be no frames.
                 let (from, to) = (from?, client.place.cursor()?);
-                let read = LastRead { from, to, frames, chunks, is_last };
-                let portion = Portion { parts: read.parts(client), is_last };
+                let mut read = LastRead { from, to, frames, chunks: None, compressed: None, is_last };
+                let portion = Portion { parts: read.parts(client, &self.shared.metrics), is_last };
                 if !client.place.is_filtered() {
                     group.last_read = Some(read);
                 }
@@ -121,7 +122,7 @@ impl Thread {
             }
             Next::Item(item) => {
                 let block = item.into_block(&self.shared.metrics);
-                let parts = block.map(|text| client.framed_text(&text)).into_iter().collect();
+                let parts = block.map(|text| client.framed_text(text)).into_iter().collect();
                 Some(Portion { parts, is_last })
             }
         }
@@ -155,12 +156,31 @@ pub(super) struct Portion {
 
 impl LastRead {
     /// The frames as this client gets them.
-    fn parts(&self, client: &Client) -> Arc<[Bytes]> {
-        match client.framing() {
-            Framing::Chunked => self.chunks.clone(),
-            Framing::Plain => self.frames.iter().map(Frame::shared_text).collect(),
+    fn parts(&mut self, client: &mut Client, metrics: &Metrics) -> Arc<[Bytes]> {
+        let frames = &self.frames;
+        match (client.framing(), &mut client.coding) {
+            (Framing::Chunked, Coding::Identity) => {
+                self.chunks.get_or_insert_with(|| frames.iter().map(|frame| frame.chunk().clone()).collect()).clone()
+            }
+            (Framing::Chunked, Coding::Gzip(checksum)) => {
+                let (chunks, added) = self.compressed.get_or_insert_with(|| compressed(frames, metrics));
+                checksum.add(*added);
+                chunks.clone()
+            }
+            (Framing::Plain, coding) => frames.iter().map(|frame| coding.frame(frame, metrics)).collect(),
         }
     }
+}
+
+/// Frames as pieces of gzip streams, and their checksum together.
+fn compressed(frames: &[Frame], metrics: &Metrics) -> (Arc<[Bytes]>, Checksum) {
+    let mut checksum = Checksum::default();
+    let chunks = frames.iter().map(|frame| {
+        let compressed = compress(frame, metrics);
+        checksum.add(compressed.checksum());
+        compressed.chunk().clone()
+    });
+    (chunks.collect(), checksum)
 }
 
 /// Counts frames as delivered to a client.

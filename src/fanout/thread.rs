@@ -148,18 +148,18 @@ impl Thread {
     }
 
     fn admit(&mut self, handover: Handover) {
-        let Handover { socket, head, framing, pipeline, wanted, admission } = handover;
+        let Handover { socket, head, framing, coding, pipeline, wanted, admission } = handover;
         let now = Instant::now();
         let group = self.group(&pipeline);
         self.next_number += 1;
         let entry = self.clients.vacant_key();
         let key = ClientKey { entry, number: self.next_number };
         let socket = mio::net::TcpStream::from_std(socket);
-        let mut client = Client::new(socket, framing, Place::new(wanted), admission, key, group);
+        let mut client = Client::new(socket, framing, coding, Place::new(wanted), admission, key, group);
         client.member = self.groups[group].members.len();
         self.groups[group].members.push(entry);
         client.passed_mark = self.groups[group].reader.add_client();
-        let mut opening = vec![head, client.framed_text(&retry_line(draw_retry()))];
+        let mut opening = vec![head, client.first_part(retry_line(draw_retry()))];
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(client.socket(), Token(entry), interest);
         self.clients.insert(client);
@@ -252,7 +252,7 @@ impl Thread {
             return;
         }
         if client.blocked_since().is_none() && client.end.is_none() {
-            let block = client.framed_text(&client.place.keepalive());
+            let block = client.framed_text(client.place.keepalive());
             self.send(key.entry, &[block], now);
         }
     }
@@ -269,7 +269,7 @@ impl Thread {
     pub(super) fn finish(&mut self, entry: usize, now: Instant) {
         let client = &mut self.clients[entry];
         let Some(end) = client.end else { return };
-        let parts = [client.framed_text(&retry_line(draw_retry())), client.last_part()];
+        let parts = client.last_parts(retry_line(draw_retry()));
         // What a full socket does not take of these few bytes, a client that reads nothing does not miss.
         let _ = client.send(&parts, now);
         client.shut_down();

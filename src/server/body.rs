@@ -10,6 +10,7 @@ use http_body::{Frame, SizeHint};
 use super::http2::StreamState;
 use super::stream_body::StreamBody;
 use crate::admission::Admission;
+use crate::coding::Coding;
 use crate::pipeline::PipelineId;
 use crate::subscription::Wanted;
 
@@ -33,6 +34,7 @@ pub(super) enum Body {
 pub(super) struct Opening {
     pub(super) pipeline: PipelineId,
     pub(super) wanted: Wanted,
+    pub(super) coding: Coding,
     pub(super) admission: Admission,
 }
 

@@ -28,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::Service;
 use super::body::{Body, Opening};
-use super::http2::{PREFACE, StreamExecutor};
+use super::http2::{PREFACE, Silence, StreamExecutor, StreamState};
 use super::proxy_header;
 use super::socket::{ConnectionState, Deadline, Transport};
 use super::stream_body::StreamBody;
@@ -192,10 +192,13 @@ async fn serve_http2<T: Transport, S: Service>(
 ) {
     // Held to the end of the connection.
     let Visitor { address: peer, place: _place } = visitor;
+    let (own_state, opening, idle) = (state.clone(), node.rules.request_timeout, node.rules.idle_timeout);
     let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let (node, service, state) = (node.clone(), service.clone(), state.clone());
+        state.set_asked();
         // Boxed, since a stream's task keeps the room of this future for as long as the stream is open.
         Box::pin(async move {
+            StreamState::belong_to(&state);
             let mut response = service.answer(&node, request, peer).await;
             // A header of HTTP/1.1: here one request's end is not the connection's.
             response.headers_mut().remove(header::CONNECTION);
@@ -206,13 +209,28 @@ async fn serve_http2<T: Transport, S: Service>(
         })
     });
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(transport), answer));
-    let mut is_told = false;
+    let mut silence = Silence::new(opening, idle, own_state);
+    let (mut is_told, mut is_warned) = (false, false);
     let ended = poll_fn(|cx| {
         if !is_told && draining.as_mut().poll(cx).is_ready() {
             is_told = true;
             connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().poll(cx)
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
+            if silence.poll_past(cx).is_pending() {
+                return Poll::Pending;
+            }
+            // First in good order, so that no request which is under way to us is lost; a peer that does not
+            // answer to that is left.
+            if is_warned {
+                return Poll::Ready(Ok(()));
+            }
+            is_warned = true;
+            connection.as_mut().graceful_shutdown();
+        }
     });
     if let Err(error) = ended.await {
         tracing::debug!(%error, "connection ended");
@@ -312,6 +330,8 @@ async fn carry<T: Transport>(
         *taken.lock() = Some(Taken { headers, framing, opening });
         return std::future::pending().await;
     }
+    // As on a fan-out thread: what a client sends behind its subscription is no further request.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     *response.body_mut() = stream_body(*opening, node, state);
     response
 }
@@ -329,21 +349,22 @@ fn take_opening(response: &mut Response<Body>) -> Option<Box<Opening>> {
 
 /// A stream that hyper carries.
 fn stream_body(opening: Opening, node: &Node, state: Arc<ConnectionState>) -> Body {
-    let Opening { pipeline, wanted, admission } = opening;
+    let Opening { pipeline, wanted, coding, admission } = opening;
     let subscription = Subscription::new(node.hub.join(&pipeline), wanted);
-    Body::Stream(Box::new(StreamBody::new(subscription, &node.rules.stream, node.metrics.clone(), state, admission)))
+    let (options, metrics) = (&node.rules.stream, node.metrics.clone());
+    Body::Stream(Box::new(StreamBody::new(subscription, coding, options, metrics, state, admission)))
 }
 
 fn hand_over(socket: TcpStream, place: SocketPlace, taken: Taken, node: &Node) {
     let Taken { headers, framing, opening } = taken;
-    let Opening { pipeline, wanted, mut admission } = *opening;
+    let Opening { pipeline, wanted, coding, mut admission } = *opening;
     if let Some(stream) = &mut admission.place {
         stream.hold_socket(place);
     }
     match socket.into_std() {
         Ok(socket) => {
             let head = head(headers, framing);
-            node.fanout.hand_over(Handover { socket, head, framing, pipeline, wanted, admission });
+            node.fanout.hand_over(Handover { socket, head, framing, coding, pipeline, wanted, admission });
         }
         Err(error) => tracing::debug!(%error, "a socket could not be taken over"),
     }

@@ -71,7 +71,8 @@ pub(super) async fn read(
         }
     }
     let channels = Channels::only(channels);
-    let limits = LogLimits { history: node.rules.history, backlog_bytes: 0, backlog_age: Duration::ZERO };
+    let limits =
+        LogLimits { history: node.rules.history, backlog_bytes: 0, backlog_age: Duration::ZERO, compresses: false };
     let mut log = Log::new(limits);
     log.merge(fetch(node, pipeline).await?, Instant::now());
     // After an id the first events, so that a reader can page on; else the newest.

@@ -2,17 +2,18 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::TokioTimer;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::BUFFER_BYTES;
+use super::socket::ConnectionState;
 use crate::node::Rules;
 
 /// What every client of HTTP/2 with prior knowledge sends first (RFC 9113, section 3.4).
@@ -37,13 +38,20 @@ tokio::task_local! {
 pub(super) struct StreamState {
     /// How often the body was asked, times two; odd while what it gave has not been taken.
     turns: AtomicU64,
-    has_timed_out: std::sync::atomic::AtomicBool,
+    has_timed_out: AtomicBool,
+    /// Held until the stream is over, by which its connection knows of it.
+    connection: OnceLock<Arc<ConnectionState>>,
 }
 
 impl StreamState {
     /// The state of the stream that this task carries, if it is one of HTTP/2.
     pub(super) fn current() -> Option<Arc<Self>> {
         STREAM.try_with(Arc::clone).ok()
+    }
+
+    /// The stream of this task is one of this connection's.
+    pub(super) fn belong_to(connection: &Arc<ConnectionState>) {
+        let _ = STREAM.try_with(|state| state.connection.set(connection.clone()));
     }
 
     /// The body of this task's stream was asked for more, so what it gave before was taken; and it
@@ -106,6 +114,43 @@ async fn watch(stream: impl Future<Output = ()>, write_timeout: Duration) {
         Poll::Pending
     })
     .await;
+}
+
+/// Looks for a connection that has no request under way and gets none.
+///
+/// hyper has no time-out for it: a client that sends the preface and nothing else would hold its connection
+/// for ever, and so would one that has asked once and answers pings.
+pub(super) struct Silence {
+    /// Longest time until the first request.
+    opening: Duration,
+    /// Longest time without any after that.
+    idle: Duration,
+    timer: Pin<Box<Sleep>>,
+    connection: Arc<ConnectionState>,
+    /// How many hold the connection's state while it has no stream.
+    holders: usize,
+}
+
+impl Silence {
+    /// For a connection that is made and has had no turn yet, so no stream either.
+    pub(super) fn new(opening: Duration, idle: Duration, connection: Arc<ConnectionState>) -> Self {
+        let holders = Arc::strong_count(&connection);
+        Self { opening, idle, timer: Box::pin(sleep(opening)), connection, holders }
+    }
+
+    /// Ready when there was no request for too long; and again when there still is none after the time for an opening.
+    pub(super) fn poll_past(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let has_asked = self.connection.take_asked();
+            let is_silent = !has_asked && Arc::strong_count(&self.connection) <= self.holders;
+            let period = if is_silent { self.opening } else { self.idle };
+            self.timer.as_mut().reset(Instant::now() + period);
+            if is_silent {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
 }
 
 /// HTTP/2 as this node speaks it.

@@ -24,6 +24,8 @@ pub(super) struct ConnectionState {
     is_answering: AtomicBool,
     /// Written by the socket, taken back by the service: bytes of a request came, and not all of its head.
     has_begun: AtomicBool,
+    /// Written at each request in HTTP/2, taken back by whoever looks for a connection without any.
+    has_asked: AtomicBool,
 }
 
 impl ConnectionState {
@@ -57,6 +59,16 @@ impl ConnectionState {
         if !self.is_answering.load(Ordering::Relaxed) {
             self.has_begun.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Takes note of a request.
+    pub(super) fn set_asked(&self) {
+        self.has_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a request was noted since the last time that this was asked.
+    pub(super) fn take_asked(&self) -> bool {
+        self.has_asked.swap(false, Ordering::Relaxed)
     }
 
     /// Whether bytes wait to be written.

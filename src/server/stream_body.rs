@@ -12,6 +12,7 @@ use super::http2::StreamState;
 use super::socket::ConnectionState;
 use crate::admission::Admission;
 use crate::block::{self, retry_line};
+use crate::coding::Coding;
 use crate::drain::draw_retry;
 use crate::frame::Frame;
 use crate::metrics::{Metrics, StreamEnd};
@@ -28,6 +29,7 @@ const PIECE_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub(super) struct StreamBody {
     subscription: Subscription,
+    coding: Coding,
     metrics: Arc<Metrics>,
     connection: Arc<ConnectionState>,
     /// Held until the stream goes.
@@ -51,6 +53,7 @@ impl StreamBody {
     /// Begins with `retry:` alone: no blank line, so that it belongs to the first block.
     pub(super) fn new(
         subscription: Subscription,
+        mut coding: Coding,
         options: &StreamSettings,
         metrics: Arc<Metrics>,
         connection: Arc<ConnectionState>,
@@ -60,13 +63,15 @@ impl StreamBody {
         let now = Instant::now();
         let keepalive_at = now + options.keepalive;
         let end = options.max_age.map(|age| (now + age.mul_f64(rand::random_range(0.8..=1.0)), StreamEnd::MaxAge));
+        let block = coding.begin(retry_line(draw_retry()));
         Self {
             subscription,
+            coding,
             metrics,
             connection,
             _admission: admission,
             stream: StreamState::current(),
-            block: retry_line(draw_retry()),
+            block,
             blocks: Vec::new().into_iter(),
             keepalive: options.keepalive,
             keepalive_at,
@@ -92,10 +97,10 @@ impl StreamBody {
             self.look_for_drain(now);
             if let Some((_, why)) = self.end.filter(|(at, _)| *at <= now) {
                 self.has_ended = Some(why);
-                self.block = retry_line(draw_retry());
+                self.block = self.coding.end(retry_line(draw_retry()));
             } else if self.keepalive_at <= now {
                 self.keepalive_at = now + self.keepalive;
-                self.block = self.keepalive_block();
+                self.block = self.coding.block(self.keepalive_block());
             } else if let Some(frame) = self.blocks.next() {
                 self.deliver(&frame);
             } else if let Poll::Ready(item) = self.subscription.poll_next(cx) {
@@ -122,15 +127,19 @@ impl StreamBody {
     fn take(&mut self, item: Item) {
         match item {
             Item::Frames(frames) => self.blocks = frames.into_iter(),
-            item => self.block = item.into_block(&self.metrics).unwrap_or_default(),
+            item => {
+                if let Some(block) = item.into_block(&self.metrics) {
+                    self.block = self.coding.block(block);
+                }
+            }
         }
     }
 
     fn deliver(&mut self, frame: &Frame) {
         let is_live = self.subscription.place().is_live(frame.id());
         let lag = is_live.then(|| Duration::from_millis(clock_ms().saturating_sub(frame.id().ms)));
-        self.block = frame.shared_text();
-        self.metrics.delivered(self.block.len(), lag);
+        self.metrics.delivered(frame.text().len(), lag);
+        self.block = self.coding.frame(frame, &self.metrics);
     }
 
     fn keepalive_block(&self) -> Bytes {

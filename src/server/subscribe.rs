@@ -8,10 +8,12 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
 use url::form_urlencoded;
 
+use super::accept_encoding;
 use super::body::{Body, Opening};
 use super::error::RequestError;
 use crate::admission::Admission;
 use crate::block::retry_line;
+use crate::coding::Coding;
 use crate::drain::{Phase, draw_long_retry};
 use crate::event::check_channel;
 use crate::event_id::ResumePoint;
@@ -90,17 +92,21 @@ pub(super) fn subscribe(
     let resume = header.as_deref().and_then(ResumePoint::parse).or(query.resume);
     if node.drain.phase() > Phase::Serving {
         node.metrics.refused(Refusal::Draining);
-        return Ok(polite_refusal());
+        return Ok(polite_refusal(node));
     }
+    let coding = match node.rules.stream.compresses {
+        true => accept_encoding::choose(request.headers()),
+        false => Coding::Identity,
+    };
     if request.method() == Method::HEAD {
         // Of unknown length, as the stream would be.
-        return Ok(stream(Body::Short(Bytes::new())));
+        return Ok(stream(Body::Short(Bytes::new()), coding, node));
     }
     let place = match node.limits.open_stream(client, pipeline) {
         Ok(place) => Some(place),
         Err(refusal) => {
             node.metrics.refused(refusal);
-            return Ok(polite_refusal());
+            return Ok(polite_refusal(node));
         }
     };
     let start = match (resume, query.replay) {
@@ -110,23 +116,90 @@ pub(super) fn subscribe(
     };
     let wanted = Wanted { start, channels: query.channels };
     let admission = Admission { place };
-    Ok(stream(Body::Opening(Box::new(Opening { pipeline: pipeline.clone(), wanted, admission }))))
+    let opening = Opening { pipeline: pipeline.clone(), wanted, coding, admission };
+    Ok(stream(Body::Opening(Box::new(opening)), coding, node))
 }
 
 /// Sends a client elsewhere. A status other than 200 would end its `EventSource` for good.
-fn polite_refusal() -> Response<Body> {
-    let mut response = stream(Body::Short(retry_line(draw_long_retry())));
+fn polite_refusal(node: &Node) -> Response<Body> {
+    let mut response = stream(Body::Short(retry_line(draw_long_retry())), Coding::Identity, node);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-fn stream(body: Body) -> Response<Body> {
+fn stream(body: Body, coding: Coding, node: &Node) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // no-transform keeps proxies from compressing, which would hold events back.
+    if node.rules.stream.compresses {
+        headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    if let Coding::Gzip(_) = coding {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    // no-transform keeps proxies from compressing, which would hold events back; it does not bind us.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     // nginx holds answers back unless it is told not to.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_id::EventId;
+    use crate::frame::Frame;
+    use proptest::prelude::*;
+
+    const MOST: usize = 500;
+
+    fn passes(query: &Query, channel: &str) -> bool {
+        let body = format!("event: {channel}\ndata: 1\n\n");
+        query.channels.pass(&Frame::new(EventId { ms: 1, seq: 1 }, body.as_bytes()).unwrap())
+    }
+
+    fn encoded(pairs: &[(&str, &str)]) -> String {
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+    }
+
+    fn parameter() -> impl Strategy<Value = String> {
+        let name = prop_oneof![
+            6 => prop::sample::select(vec!["channel", "replay", "last_event_id", "lastEventId", "Last-Event-ID", "x"])
+                .prop_map(str::to_owned),
+            1 => "[a-z%&=+]{0,6}",
+        ];
+        let value =
+            prop_oneof!["[0-9-]{0,20}", "[a-z%0-9A-F+;&=]{0,20}", "pipecast\\.[a-z]", "%0[aAdD0]", any::<String>()];
+        (name, value).prop_map(|(name, value)| format!("{name}={value}"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(4000), ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_query_of_any_text_is_refused_or_within_bounds(parameters in prop::collection::vec(parameter(), 0..8)) {
+            if let Ok(query) = Query::parse(Some(&parameters.join("&")), MOST) {
+                prop_assert!(query.replay.is_none_or(|count| count <= MOST));
+                if let Some(ResumePoint::Malformed(text)) = query.resume {
+                    prop_assert!(text.len() <= ResumePoint::MAX_BYTES);
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_asked_for_in_any_channel_is_what_passes(channels in prop::collection::vec("[^\r\n\0]{1,20}", 0..4), other in "[^\r\n\0]{1,20}") {
+            prop_assume!(channels.iter().chain([&other]).all(|channel| check_channel(channel).is_ok()));
+            let pairs: Vec<_> = channels.iter().map(|channel| ("channel", channel.as_str())).collect();
+            let query = Query::parse(Some(&encoded(&pairs)), MOST).ok().unwrap();
+            prop_assert!(channels.iter().all(|channel| passes(&query, channel)));
+            prop_assert_eq!(passes(&query, &other), channels.is_empty() || channels.contains(&other));
+        }
+
+        #[test]
+        fn the_last_resume_point_of_a_query_counts(points in prop::collection::vec("[0-9]{1,3}-[0-9]{1,3}|[a-z\r\n]{0,9}", 0..4)) {
+            let pairs: Vec<_> = points.iter().zip(LAST_EVENT_ID_QUERY.iter().cycle()).map(|(point, name)| (*name, point.as_str())).collect();
+            let query = Query::parse(Some(&encoded(&pairs)), MOST).ok().unwrap();
+            prop_assert_eq!(query.resume, points.iter().rev().find_map(|point| ResumePoint::parse(point)));
+        }
+    }
 }

@@ -92,6 +92,8 @@ impl Reader {
         match value.kind {
             ValueKind::Table(table) => {
                 for (key, value) in table {
+                    // As TOML writes it: a fault must name something.
+                    let key = if key.is_empty() { "\"\"".to_owned() } else { key };
                     let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
                     self.flatten(&key, value, source);
                 }

@@ -1,6 +1,7 @@
 //! What the documents say, compared with what the program says of itself.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::node::Node;
@@ -40,9 +41,17 @@ async fn the_table_of_metrics_is_the_programs_own() {
 
 #[test]
 fn documents_name_no_file_that_is_not_there() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut checked = 0;
-    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/performance.md", "docs/limits.md"] {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/performance.md",
+        "docs/limits.md",
+        "docs/threat-model.md",
+    ] {
         let text = std::fs::read_to_string(root.join(document)).unwrap();
         let folder = root.join(document).parent().unwrap().to_owned();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -54,4 +63,26 @@ fn documents_name_no_file_that_is_not_there() {
         }
     }
     assert!(checked > 3, "{checked} links");
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    for folder in ["tests", "tests/broker", "tests/broker/attacks"] {
+        for file in std::fs::read_dir(root.join(folder)).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let page = std::fs::read_to_string(root.join("docs/threat-model.md")).unwrap();
+    let words = page.split('`').skip(1).step_by(2).filter_map(|word| word.rsplit("::").next());
+    // Names of tests are sentences.
+    let tests: Vec<_> = words.filter(|word| word.matches('_').count() >= 3).collect();
+    assert!(tests.len() > 30, "{tests:?}");
+    for test in tests {
+        assert!(sources.contains(&format!("fn {test}(")), "docs/threat-model.md names {test}, which is nowhere");
+    }
 }

@@ -415,7 +415,7 @@ async fn a_node_may_open_as_many_files_as_the_system_allows_it() {
     setrlimit(Resource::Nofile, Rlimit { current: Some(512), maximum }).unwrap();
     let node = Node::embedded().await;
     setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
-    let (soft, hard) = node.open_files();
+    let (soft, hard) = node.limit_on_open_files();
     assert_eq!(soft, hard);
     assert!(hard > 512, "this test needs a hard limit on open files above 512 (ulimit -Hn)");
     let limit = node.metric("pipecast_connections_limit").await;

@@ -4,8 +4,10 @@
 #![allow(clippy::large_futures, reason = "a test has few of them")]
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 
+mod attacks;
 mod bench;
 mod cli;
+mod compression;
 mod contract;
 mod docs;
 mod fanout;

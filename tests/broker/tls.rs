@@ -39,7 +39,7 @@ impl Certificates {
 }
 
 async fn open(client: &Client, node: &Node, query: &str) -> Stream {
-    Stream::open(client, &format!("{}/pipelines/p/sse{query}", node.url), None).await
+    Stream::open_by(client, &format!("{}/pipelines/p/sse{query}", node.url), None).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

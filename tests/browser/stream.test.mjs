@@ -71,6 +71,31 @@ describe('a stream in Chromium', { concurrency: true, timeout: 60_000 }, () => {
     for (const message of logged) assert.match(message.text(), /^New event from cron test event stream: /);
   });
 
+  test('a compressed stream brings each event before the next is published, and is continued after its end', async (t) => {
+    const settings = { 'stream.compression': 'true', 'stream.max_age': '3s' };
+    const compressing = await PipecastNode.start({ settings });
+    t.after(() => compressing.kill());
+    const pipeline = new Pipeline(compressing);
+    await pipeline.publishNumbers('names', 0, 5);
+    const page = await openPage(t);
+    const codings = [];
+    page.on('response', (answer) => codings.push(answer.headers()['content-encoding']));
+    const listener = await Listener.open(page, pipeline.streamUrl());
+    await listener.holds(5);
+    for (let n = 5; n < 20; n += 1) {
+      await pipeline.publishNumbers('names', n, n + 1);
+      await listener.holds(n + 1);
+    }
+    await pipeline.publish('names', large);
+    const text = (await listener.holds(21))[20].data;
+    assert.deepEqual(JSON.parse(text), large);
+    await until('the browser has come again', () => codings.length >= 2);
+    await pipeline.publishNumbers('names', 20, 25);
+    const events = await listener.holds(26);
+    assert.deepEqual(numbersIn(events.filter(({ data }) => data !== text)), range(0, 25));
+    assert.deepEqual(new Set(codings), new Set(['gzip']));
+  });
+
   test('the stream itself, opened as a page, shows its events as text', async (t) => {
     const pipeline = new Pipeline(node);
     await pipeline.publish('names', { name: 'Ada' });

@@ -241,6 +241,42 @@ class SseclientPy(Contract, unittest.TestCase):
     follow = staticmethod(follow_with_sseclient)
 
 
+class Compressed(unittest.TestCase):
+    """Both ask for gzip by themselves, and get it where the node gives it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.node = Node(stream__compression="true", stream__max_age="2s")
+        cls.addClassCleanup(cls.node.kill)
+
+    def check_each_event_arrives_before_the_next(self, follow):
+        pipeline, inbox, proxy = Pipeline(self.node), Inbox(), Proxy(self.node)
+        self.addCleanup(proxy.stop)
+        pipeline.publish_numbers("names", 0, 5)
+        reader = threading.Thread(target=follow, args=(pipeline.stream_url(proxy.url), inbox), daemon=True)
+        reader.start()
+        for n in range(5, 25):
+            pipeline.publish_numbers("names", n, n + 1)
+            inbox.holds(n + 1)
+        # Over the end of a stream too.
+        until("the client has come again", lambda: len(proxy.connections) >= 2)
+        pipeline.publish("names", LARGE | {"n": 25})
+        inbox.holds(26)
+        self.assertEqual(inbox.numbers(), list(range(26)))
+        self.assertRegex(proxy.connections[0].answer, rb"(?i)\r\ncontent-encoding: gzip\r\n")
+        inbox.is_closed.set()
+        proxy.refuse()
+        proxy.cut()
+        reader.join(DEADLINE_SECONDS)
+        self.assertFalse(reader.is_alive(), "the client does not end")
+
+    def test_httpx_sse(self):
+        self.check_each_event_arrives_before_the_next(follow_with_httpx_sse)
+
+    def test_sseclient_py(self):
+        self.check_each_event_arrives_before_the_next(follow_with_sseclient)
+
+
 if __name__ == "__main__":
     # Whichever way this process is ended, it takes its nodes along.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

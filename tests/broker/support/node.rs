@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
@@ -124,6 +125,28 @@ impl Node {
         self.url.rsplit(':').next().unwrap().parse().unwrap()
     }
 
+    /// Where its public listener is.
+    pub fn address(&self) -> SocketAddr {
+        self.url.split_once("://").unwrap().1.parse().unwrap()
+    }
+
+    /// Where its admin listener is.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.split_once("://").unwrap().1.parse().unwrap()
+    }
+
+    /// Bytes of its own that it has in memory; what it maps from files, such as the program, is not among them.
+    pub fn own_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        anonymous.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    /// How many files and sockets it has open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
     /// The id of the thread of this name.
     pub fn thread(&self, name: &str) -> String {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
@@ -136,7 +159,7 @@ impl Node {
     }
 
     /// The soft and the hard limit on its open files.
-    pub fn open_files(&self) -> (u64, u64) {
+    pub fn limit_on_open_files(&self) -> (u64, u64) {
         let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
         let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
         let mut numbers = line.split_whitespace().map_while(|word| word.parse().ok());
@@ -208,7 +231,7 @@ impl Node {
     }
 
     pub async fn open_with(&self, pipeline: &str, query: &str, last_event_id: Option<&str>) -> Stream {
-        Stream::open(&self.http, &format!("{}/pipelines/{pipeline}/sse{query}", self.url), last_event_id).await
+        Stream::open_by(&self.http, &format!("{}/pipelines/{pipeline}/sse{query}", self.url), last_event_id).await
     }
 
     pub async fn history(&self, pipeline: &str, query: &str) -> Value {

@@ -1,5 +1,6 @@
 //! Bytes over a socket, for what no client library would send or show.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -19,13 +20,19 @@ pub struct Raw {
 
 impl Raw {
     pub async fn connect(node: &Node) -> Self {
-        let address: SocketAddr = node.url.strip_prefix("http://").unwrap().parse().unwrap();
-        Self { socket: TcpStream::connect(address).await.unwrap(), received: Vec::new() }
+        Self::connect_to(node.address()).await
+    }
+
+    pub async fn connect_to(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).await.unwrap();
+        // Small requests one after the other, without waiting for the kernel to gather them.
+        socket.set_nodelay(true).unwrap();
+        Self { socket, received: Vec::new() }
     }
 
     /// One that takes little before it is read: a receive buffer of so many bytes.
     pub fn connect_narrow(node: &Node, receive_buffer: usize) -> Self {
-        let address: SocketAddr = node.url.strip_prefix("http://").unwrap().parse().unwrap();
+        let address = node.address();
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(receive_buffer).unwrap();
         socket.connect(&address.into()).unwrap();
@@ -43,6 +50,11 @@ impl Raw {
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.socket.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// Sends as far as the node takes it; whether that was all.
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        timeout(PATIENCE, self.socket.write_all(bytes.as_ref())).await.is_ok_and(|sent| sent.is_ok())
     }
 
     pub async fn get(&mut self, path: &str) {
@@ -89,6 +101,18 @@ impl Raw {
     /// Ends our side of the connection.
     pub async fn finish(&mut self) {
         self.socket.shutdown().await.unwrap();
+    }
+
+    /// What has arrived already, without waiting; whether the node has ended the connection.
+    pub fn has_ended(&mut self) -> bool {
+        let mut buffer = [0; 16 << 10];
+        loop {
+            match self.socket.try_read(&mut buffer) {
+                Ok(length @ 1..) => self.received.extend_from_slice(&buffer[..length]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                _ => return true,
+            }
+        }
     }
 
     pub fn text(&self) -> String {

@@ -17,8 +17,9 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub async fn open(client: &reqwest::Client, url: &str, last_event_id: Option<&str>) -> Self {
-        let mut request = client.get(url);
+    /// By a client of the caller's, such as one that trusts a certificate.
+    pub async fn open_by(http: &reqwest::Client, url: &str, last_event_id: Option<&str>) -> Self {
+        let mut request = http.get(url);
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
         }

@@ -1,0 +1,100 @@
+// Streams as gzip, read by clients that know nothing of Pipecast, straight and through proxies as they come.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+
+import { EventSource } from 'eventsource';
+
+import { opensLikeABrowser } from './browser_style.mjs';
+import { until } from './harness/deadline.mjs';
+import { HttpProxy } from './harness/http_proxy.mjs';
+import { PipecastNode } from './harness/node.mjs';
+import { large } from './harness/payloads.mjs';
+import { Pipeline, numbersIn, range } from './harness/pipeline.mjs';
+import { start } from './harness/processes.mjs';
+
+/** curl, which decompresses and shows at once what it has; resolves to its exit code by `child.ending`. */
+function curl(url) {
+  const child = start('curl', ['--silent', '--show-error', '--no-buffer', '--compressed', url]);
+  child.text = '';
+  child.stdout.setEncoding('utf8').on('data', (part) => (child.text += part));
+  return child;
+}
+
+describe('compressed streams', { concurrency: true, timeout: 60_000 }, () => {
+  let node;
+  let endingNode;
+  const ways = { 'straight from a node': undefined, 'through nginx': 'nginx', 'through HAProxy': 'haproxy' };
+
+  before(async () => {
+    const settings = { 'stream.compression': 'true', 'stream.keepalive': '1s' };
+    [node, endingNode] = await Promise.all([
+      PipecastNode.start({ settings }),
+      PipecastNode.start({ settings: { ...settings, 'stream.max_age': '1s' } }),
+    ]);
+  });
+  after(() => Promise.all([node.kill(), endingNode.kill()]));
+
+  for (const [way, program] of Object.entries(ways)) {
+    describe(way, { concurrency: true }, () => {
+      // The address at which a node is reached for the time of the test.
+      async function reach(t, target) {
+        if (!program) return target.publicUrl;
+        const proxy = await HttpProxy.start(program, target);
+        t.after(() => proxy.stop());
+        return proxy.url;
+      }
+
+      test('the answer is gzip, and says so', async (t) => {
+        const url = new Pipeline(node).streamUrl('', await reach(t, node));
+        const abort = new AbortController();
+        t.after(() => abort.abort());
+        const answer = await fetch(url, { signal: abort.signal });
+        assert.equal(answer.headers.get('content-encoding'), 'gzip');
+        assert.match(answer.headers.get('vary'), /accept-encoding/i);
+        const plain = await fetch(url, { signal: abort.signal, headers: { 'Accept-Encoding': 'identity' } });
+        assert.equal(plain.headers.get('content-encoding'), null);
+      });
+
+      test('each event arrives before the next is published', async (t) => {
+        const base = await reach(t, node);
+        const pipeline = new Pipeline(node);
+        await pipeline.publishNumbers('names', 0, 5);
+        const inbox = opensLikeABrowser(EventSource)(pipeline.streamUrl('', base), ['names']);
+        t.after(() => inbox.close());
+        const reader = curl(pipeline.streamUrl('', base));
+        t.after(() => reader.kill());
+        for (let n = 5; n < 25; n += 1) {
+          await pipeline.publishNumbers('names', n, n + 1);
+          await inbox.holds(n + 1);
+          await until(`curl shows event ${n}`, () => reader.text.includes(`{"n":${n},`), () => reader.text);
+        }
+        assert.deepEqual(numbersIn(inbox.events), range(0, 25));
+        await pipeline.publish('names', large);
+        await inbox.holds(26);
+        assert.deepEqual(JSON.parse(inbox.events[25].data), large);
+      });
+
+      test('keepalives arrive by themselves', async (t) => {
+        const reader = curl(new Pipeline(node).streamUrl('', await reach(t, node)));
+        t.after(() => reader.kill());
+        await until('two keepalives', () => reader.text.includes(':keepalive\n\n:keepalive\n\n'), () => reader.text);
+      });
+
+      test('a stream that the node ends is whole to curl, and continued by EventSource', async (t) => {
+        const base = await reach(t, endingNode);
+        const pipeline = new Pipeline(endingNode);
+        await pipeline.publishNumbers('names', 0, 5);
+        const inbox = opensLikeABrowser(EventSource)(pipeline.streamUrl('', base), ['names']);
+        t.after(() => inbox.close());
+        const reader = curl(pipeline.streamUrl('', base));
+        await reader.exited;
+        assert.equal(reader.ending, 'exit 0');
+        assert.match(reader.text, /\n\nretry: \d+\n$/);
+        await pipeline.publishNumbers('names', 5, 10);
+        await inbox.holds(10);
+        assert.deepEqual(numbersIn(inbox.events), range(0, 10));
+      });
+    });
+  }
+});
