@@ -15,6 +15,7 @@ import { Proxy } from '../interop/harness/proxy.mjs';
 import { launchChromium } from './chromium.mjs';
 import { collectComplaints } from './engines.mjs';
 import { hostileEvents } from './hostile.mjs';
+import { Origin } from './origin.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -158,6 +159,24 @@ describe('the inspector', { timeout: 120_000 }, () => {
     const frame = `id: ${first}\nevent: it's\ndata: 1\n`;
     await until('the event is there', () => output.text.includes(frame), () => output.text);
     assert.doesNotMatch(output.text, /Artagnan/);
+  });
+
+  test('its code for browsers runs on a page of another origin', async (t) => {
+    const pipeline = new Pipeline(node);
+    const page = await open(t, pipeline);
+    await page.getByRole('textbox', { name: 'Channel' }).fill('it\'s "quoted"');
+    const code = await page.locator('#code pre').first().textContent();
+    const origin = await Origin.start();
+    t.after(() => origin.stop());
+    const site = await chromium.newPage();
+    t.after(() => site.close());
+    const logged = [];
+    site.on('console', (message) => logged.push(message.text()));
+    await site.goto(origin.url);
+    await site.evaluate(code);
+    const id = await pipeline.publish('it\'s "quoted"', 'heard');
+    await until('it is logged', () => logged.length);
+    assert.deepEqual(logged, [`${id} heard`]);
   });
 
   test('downloads what passes the filter as NDJSON with every digit', async (t) => {
