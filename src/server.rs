@@ -9,6 +9,7 @@ mod cors;
 mod error;
 mod history;
 mod http2;
+mod page;
 mod proxy_header;
 mod publish;
 mod router;

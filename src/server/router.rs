@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -10,6 +9,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::access::Credential;
 use super::body::Body;
 use super::error::RequestError;
+use super::page::page;
 use super::{cors, history, publish, subscribe};
 use crate::auth::{PublishGrant, ReadGrant, Refused};
 use crate::limits::Publisher;
@@ -18,12 +18,6 @@ use crate::node::Node;
 use crate::pipeline::{InvalidPipelineId, PipelineId};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-const PAGE: &str = include_str!("page.html");
-
-/// Nothing but the page itself: what it shows comes from anyone who may publish.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 enum Route {
     Landing,
@@ -130,19 +124,6 @@ fn credential<'a>(node: &Node, request: &'a Request<Incoming>) -> Credential<'a>
 fn wants_page(request: &Request<Incoming>) -> bool {
     let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     accepted.is_some_and(|accepted| accepted.contains("text/html"))
-}
-
-fn page() -> Response<Body> {
-    let mut response = Response::new(Body::Full(Bytes::from_static(PAGE.as_bytes())));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // The same address answers programs with JSON.
-    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-    response
 }
 
 /// An answer of JSON.

@@ -8,7 +8,7 @@ import { chromium } from 'playwright-core';
 /** Starts a Chromium of its own, without a window. */
 export function launchChromium() {
   return chromium.launch({
-    executablePath: installedChromium(),
+    executablePath: installed('chromium', 'chromium'),
     args: [
       '--no-sandbox',
       '--disable-gpu',
@@ -21,9 +21,10 @@ export function launchChromium() {
   });
 }
 
-function installedChromium() {
+/** Where `program` is; `packages` of Debian bring it. */
+export function installed(program, packages) {
   for (const folder of (process.env.PATH ?? '').split(delimiter)) {
-    const path = join(folder, 'chromium');
+    const path = join(folder, program);
     try {
       accessSync(path, constants.X_OK);
       return path;
@@ -31,5 +32,5 @@ function installedChromium() {
       // Not in this folder.
     }
   }
-  throw new Error('chromium is not installed: apt-get install chromium');
+  throw new Error(`${program} is not installed: apt-get install ${packages}`);
 }

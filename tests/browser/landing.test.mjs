@@ -1,6 +1,7 @@
 // The landing page.
 
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { until } from '../interop/harness/deadline.mjs';
@@ -11,7 +12,7 @@ import { launchChromium } from './chromium.mjs';
 test('the landing page shows the live stream and publishes', { timeout: 60_000 }, async (t) => {
   const [chromium, node] = await Promise.all([launchChromium(), PipecastNode.start()]);
   t.after(() => Promise.all([chromium.close(), node.kill()]));
-  const page = await chromium.newPage({ viewport: { width: 1280, height: 800 }, deviceScaleFactor: 2 });
+  const page = await chromium.newPage({ viewport: { width: 1280, height: 800 }, deviceScaleFactor: 1.5 });
   const complaints = [];
   page.on('console', (message) => {
     if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
@@ -38,8 +39,36 @@ test('the landing page shows the live stream and publishes', { timeout: 60_000 }
   const items = await log.getByRole('listitem').allInnerTexts();
   assert.equal(items.length, 3);
   assert.deepEqual(complaints, []);
-  if (process.env.SCREENSHOT) {
-    await page.mouse.move(0, 0);
-    await page.screenshot({ path: process.env.SCREENSHOT, animations: 'disabled' });
-  }
+  if (process.env.SCREENSHOTS) await takePictures(page, pipeline);
 });
+
+// For the README: some seconds of what a small shop might send.
+async function takePictures(page, pipeline) {
+  const customers = ['Luke', 'Leia', 'Han', 'Obi Wan'];
+  for (let n = 0; n < 60; n += 1) {
+    const customer = customers[n % customers.length];
+    await pipeline.publish('names', { name: customer });
+    if (n % 2) await pipeline.publish('orders', { order: 1000 + n, customer, total: 12.5 * (1 + (n % 7)), items: ['tea', 'biscuits'] });
+    if (n % 5 === 0) await pipeline.publish('cron_test', { run: n / 5, ok: true });
+    await new Promise((resolve) => setTimeout(resolve, 60 + 40 * Math.sin(n / 4)));
+  }
+  await page.goto(`${pipeline.node.publicUrl}/pipelines/${pipeline.id}`);
+  for (let n = 0; n < 40; n += 1) {
+    const customer = customers[n % customers.length];
+    for (let k = 0; k < 1 + 2 * Math.abs(Math.sin(n / 5)); k += 1) await pipeline.publish('names', { name: customers[k] });
+    if (n % 2) await pipeline.publish('orders', { order: 1060 + n, customer, total: 12.5 * (1 + (n % 7)), items: ['tea', 'biscuits'] });
+    if (n % 5 === 0) await pipeline.publish('cron_test', { run: 12 + n / 5, ok: true });
+    await new Promise((resolve) => setTimeout(resolve, 350));
+  }
+  await page.locator('#events summary', { hasText: 'orders' }).nth(1).click();
+  await page.locator('#code summary').first().click();
+  for (const colorScheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    for (const [name, width, height] of [['', 1280, 800], ['-phone', 390, 844]]) {
+      await page.setViewportSize({ width, height });
+      await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 1100))); // the chart is drawn each second
+      await page.mouse.move(0, 0);
+      await page.screenshot({ path: join(process.env.SCREENSHOTS, `inspector-${colorScheme}${name}.png`), animations: 'disabled' });
+    }
+  }
+}

@@ -1,0 +1,107 @@
+// Code to paste, with this pipeline's address filled in. A token is never in it: it names where to put one.
+
+const GAP = "pipecast.gap";
+
+const shellQuoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+/** `curl` for this stream: its channels, from this resume point. */
+function curlStream(url, { channels = [], resume = "", hasToken = false } = {}) {
+  const query = channels.map((name) => `channel=${encodeURIComponent(name)}`).join("&");
+  const headers = [...(hasToken ? ['"Authorization: Bearer $PIPECAST_TOKEN"'] : []), ...(resume ? [shellQuoted(`Last-Event-ID: ${resume}`)] : [])];
+  return ["curl -N", ...headers.map((header) => `-H ${header}`), shellQuoted(`${url}/sse${query && `?${query}`}`)].join(" ");
+}
+
+/** `curl` that publishes this event. */
+function curlPublish(url, body, hasToken = false) {
+  const token = hasToken ? '-H "Authorization: Bearer $PIPECAST_TOKEN" ' : "";
+  return `curl -X POST ${url}/events ${token}\\\n  -H 'Content-Type: application/json' -d ${shellQuoted(body)}`;
+}
+
+/** Title and text of each piece; `body` is the JSON of the event in the form. */
+function pieces(url, channel, body, hasToken) {
+  const [name, stream] = [JSON.stringify(channel), `${url}/sse`];
+  const query = hasToken ? '?token=" + encodeURIComponent(token)' : '"';
+  const bearer = (open, close) => (hasToken ? open + close : "");
+  return [
+    ["Browser", `const source = new EventSource("${stream}${query});
+source.addEventListener(${name}, (event) => {
+  console.log(event.lastEventId, JSON.parse(event.data));
+});
+source.addEventListener("${GAP}", (event) => {
+  console.warn("events were missed", event.data);
+});`],
+    ["Node.js", `// npm install eventsource
+import { EventSource } from "eventsource";
+
+const source = new EventSource("${stream}${query});
+source.addEventListener(${name}, (event) => {
+  console.log(event.lastEventId, JSON.parse(event.data));
+});
+
+// Publish
+await fetch("${url}/events", {
+  method: "POST",
+  headers: { "Content-Type": "application/json"${bearer(", Authorization: `Bearer ${token}`", "")} },
+  body: JSON.stringify(${body}),
+});`],
+    ["Python", `# pip install httpx httpx-sse
+import json, httpx
+from httpx_sse import connect_sse
+
+headers = {${bearer('"Authorization": f"Bearer {token}"', "")}}
+with httpx.Client(timeout=30, headers=headers) as client:
+    # Publish
+    client.post("${url}/events", content=${JSON.stringify(body)},
+                headers={"Content-Type": "application/json"})
+    with connect_sse(client, "GET", "${stream}") as source:
+        for event in source.iter_sse():
+            if event.data:
+                print(event.id, event.event, json.loads(event.data))`],
+    ["curl", `${curlStream(url, { hasToken })}\n\n${curlPublish(url, body, hasToken)}`],
+  ];
+}
+
+async function copy(button, text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Without TLS there is no clipboard, except on localhost.
+    const field = element("textarea", "unseen", text);
+    document.body.append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+    button.focus();
+  }
+  const label = (button.label ??= button.textContent);
+  button.textContent = "Copied";
+  clearTimeout(button.timer);
+  button.timer = setTimeout(() => (button.textContent = label), 1500);
+}
+
+function copyButton(label, text) {
+  const button = element("button", "small", label);
+  button.type = "button";
+  button.addEventListener("click", () => copy(button, text()));
+  return button;
+}
+
+/** Fills the section; pieces stay unfolded when their text changes. */
+function showCode(texts) {
+  const section = byId("code");
+  for (const [index, [title, text]] of texts.entries()) {
+    if (!section.children[index]) {
+      const details = element("details");
+      details.name = "code"; // one at a time
+      const pre = element("pre");
+      pre.tabIndex = 0;
+      pre.setAttribute("role", "region");
+      pre.setAttribute("aria-label", `Code: ${title}`);
+      const copied = element("div", "copied");
+      copied.append(pre, copyButton("Copy", () => pre.textContent));
+      details.append(element("summary", "", title), copied);
+      section.append(details);
+    }
+    section.children[index].querySelector("pre").textContent = text;
+  }
+}

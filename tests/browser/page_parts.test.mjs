@@ -1,0 +1,65 @@
+// What the inspector's script parses and counts, without a page.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+
+import { hostile, numbers, texts } from '../interop/harness/payloads.mjs';
+
+const source = ['json', 'stream', 'events'].map((name) => readFileSync(new URL(`../../src/server/page/${name}.js`, import.meta.url), 'utf8'));
+const { pretty, visible, Blocks, isAfter, Events } = new Function(`${source.join('')}; return { pretty, visible, Blocks, isAfter, Events }`)();
+
+test('a stream cut into any pieces gives the same blocks', () => {
+  for (const end of ['\n', '\r\n', '\r']) {
+    const text = ['retry: 1200', 'id: 1-1', 'event: names', 'data: {"a":1}', '', ':keepalive', '', 'id: 1-2', '', 'data:x', 'data', 'data: y', '', 'data: cut'].join(end);
+    for (let cut = 0; cut <= text.length; cut += 1) {
+      for (const second of [cut, Math.min(cut + 1, text.length)]) {
+        const blocks = new Blocks();
+        const taken = [];
+        let retry = 0;
+        const pieces = [text.slice(0, cut), text.slice(cut, second), text.slice(second)];
+        for (const piece of pieces) blocks.feed(piece, (block) => taken.push(block), (ms) => (retry = ms));
+        assert.equal(retry, 1200);
+        assert.deepEqual(taken, [
+          { id: '1-1', channel: 'names', data: '{"a":1}' },
+          { id: undefined, channel: 'message', data: null },
+          { id: '1-2', channel: 'message', data: null },
+          { id: undefined, channel: 'message', data: 'x\n\ny' },
+        ]);
+      }
+    }
+  }
+});
+
+test('an indented payload is the same JSON, with every digit', () => {
+  for (const payload of [...Object.values(texts), ...Object.values(hostile), { a: [], b: {}, c: [[1, { d: null }]], 'x,:"{}[]\\': '\\' }, [], {}, '']) {
+    const json = JSON.stringify(payload);
+    assert.deepEqual(JSON.parse(visible(pretty(json))), payload);
+  }
+  assert.equal(pretty('{"a":[1,2],"b":{}}'), '{\n  "a": [\n    1,\n    2\n  ],\n  "b": {}\n}');
+  for (const json of numbers) assert.equal(pretty(json).replaceAll(/\s/g, ''), json.replaceAll(/\s/g, ''));
+});
+
+test('deep nesting does not make a payload thousands of times as long', () => {
+  const deep = `${'['.repeat(120)}${'1,'.repeat(100_000)}1${']'.repeat(120)}`;
+  assert.equal(pretty(deep), deep);
+});
+
+test('ids are ordered by time, then by number', () => {
+  assert.ok(isAfter('10-1', '9-2'));
+  assert.ok(isAfter('10-10', '10-9'));
+  assert.ok(!isAfter('10-9', '10-9'));
+});
+
+test('of too many events the oldest are let go, and the filter still holds', () => {
+  const events = new Events();
+  events.filter(new Set(['even']), '');
+  for (let n = 0; n < 50_000; n += 1) events.add({ kind: 'event', id: `1-${n}`, channel: n % 2 ? 'odd' : 'even', data: String(n) });
+  assert.ok(events.all.length <= 20_000 && events.all.length >= 19_000);
+  assert.equal(events.all.at(-1).data, '49999');
+  assert.deepEqual(events.passing, events.all.filter(({ channel }) => channel === 'even'));
+  assert.equal(events.channels.get('even').count, 25_000);
+
+  for (let n = 0; n < 100; n += 1) events.add({ kind: 'event', id: `2-${n}`, channel: 'even', data: 'x'.repeat(1_000_000) });
+  assert.ok(events.all.reduce((sum, { data }) => sum + data.length, 0) <= 64_000_000);
+});
