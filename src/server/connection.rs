@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -38,9 +38,6 @@ use crate::limits::SocketPlace;
 use crate::metrics::Refusal;
 use crate::node::Node;
 use crate::subscription::Subscription;
-
-/// Room for the first bytes of a connection: a request's head, mostly.
-const FIRST_READ: usize = 2 << 10;
 
 /// A stream to be taken over: its head, and what it is to carry.
 struct Taken {
@@ -99,7 +96,7 @@ pub(super) async fn serve<S: Service>(
         Ok::<_, io::Error>(match &protocols.tls {
             Some(tls) => {
                 let socket = Deadline::new(socket, Bytes::new(), write_timeout, state.clone());
-                let stream = tls.acceptor().accept(socket).await?;
+                let stream = Box::pin(tls.acceptor().accept(socket)).await?;
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::H2);
                 (Opened::Tls(Box::new(stream)), is_http2)
             }
@@ -123,14 +120,16 @@ pub(super) async fn serve<S: Service>(
         Err(_) => return tracing::debug!("connection said nothing in time"),
     };
     let Protocols { http1, http2, .. } = &*protocols;
-    // In boxes, but for the way that nearly all connections take: each would be as large as the largest.
+    // In boxes: a storm of connections waits for its first bytes in this function, with room for what comes after.
     match (opened, http2.as_ref().filter(|_| is_http2)) {
-        (Opened::Plain(socket), None) => serve_http1(socket, http1, node, service, state, visitor, draining).await,
+        (Opened::Plain(socket), None) => {
+            Box::pin(serve_http1(socket, http1, node, service, state, visitor, draining)).await;
+        }
         (Opened::Plain(socket), Some(http2)) => {
             Box::pin(serve_http2(socket, http2, node, service, state, visitor, draining)).await;
         }
         (Opened::Tls(stream), None) => {
-            Box::pin(serve_http1(stream, http1, node, service, state, visitor, draining)).await
+            Box::pin(serve_http1(stream, http1, node, service, state, visitor, draining)).await;
         }
         (Opened::Tls(stream), Some(http2)) => {
             Box::pin(serve_http2(stream, http2, node, service, state, visitor, draining)).await;
@@ -166,19 +165,17 @@ enum Opened {
 /// HTTP/1.1 begins as its preface does.
 async fn first_bytes(socket: &mut TcpStream) -> io::Result<(Bytes, bool)> {
     const ENOUGH: usize = 4;
-    let mut bytes = BytesMut::with_capacity(FIRST_READ);
-    loop {
-        if socket.read_buf(&mut bytes).await? == 0 {
+    // Few: a connection that waits costs no buffer.
+    let mut bytes = [0; PREFACE.len()];
+    let mut length = 0;
+    while length < ENOUGH && bytes[..length] == PREFACE[..length] {
+        let read = socket.read(&mut bytes[length..]).await?;
+        if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let length = bytes.len().min(PREFACE.len());
-        if bytes[..length] != PREFACE[..length] {
-            return Ok((bytes.freeze(), false));
-        }
-        if length >= ENOUGH {
-            return Ok((bytes.freeze(), true));
-        }
+        length += read;
     }
+    Ok((Bytes::copy_from_slice(&bytes[..length]), bytes[..length] == PREFACE[..length]))
 }
 
 async fn serve_http2<T: Transport, S: Service>(
