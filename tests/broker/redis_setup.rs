@@ -26,9 +26,11 @@ fn refused(options: &Options) -> (Output, String) {
     (output, errors)
 }
 
-/// A free port, as far as one can know.
+/// A free port for a program that cannot be asked which one it got. Below those that the system gives out: a test
+/// beside this one could get it before the program has it.
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(|| rand::random_range(10_000..30_000)).find(is_free).unwrap()
 }
 
 #[tokio::test]
