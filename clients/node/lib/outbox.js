@@ -70,7 +70,7 @@ class Outbox {
       if (bytes > REQUEST_BYTES) break;
       lines.push(line);
     }
-    return { key: randomUUID(), events: this.#events.splice(0, lines.length), body: lines.join('') };
+    return { key: randomUUID(), events: this.#events.splice(0, lines.length), body: lines.join(''), isUncertain: false };
   }
 
   async #send(request) {
@@ -86,11 +86,11 @@ class Outbox {
       ids = await this.#broker.post(request.body, request.key);
     } catch (error) {
       const isRefused = error.status >= 300 && error.status < 500 && error.status !== 408 && error.status !== 429;
-      error.events = values();
-      error.isKept = !isRefused;
+      request.isUncertain ||= error.isUncertain;
+      Object.assign(error, { events: values(), isKept: !isRefused, isUncertain: request.isUncertain });
       if (isRefused) this.#begun = undefined;
       // What has certainly reached nobody may be sent at any time.
-      else if (!error.isUncertain) request.began = undefined;
+      else if (!request.isUncertain) request.began = undefined;
       throw error;
     }
     this.#begun = undefined;
