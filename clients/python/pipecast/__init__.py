@@ -335,8 +335,8 @@ class _Broker:
             return _Failure(PublishError(f"{url} gave an acknowledgement that cannot be read", is_uncertain=True))
         detail = _member(response, "detail")
         message = f"{status}: {detail or f'{url} answered what no Pipecast node does'}"
-        error = PublishError(message, status=status, detail=detail, is_uncertain=status >= 500)
-        return _Failure(error, _is_passing(status), _retry_after(response.headers.get("Retry-After", "")))
+        refusal = PublishError(message, status=status, detail=detail, is_uncertain=status >= 500)
+        return _Failure(refusal, _is_passing(status), _retry_after(response.headers.get("Retry-After", "")))
 
 
 @dataclass(frozen=True)

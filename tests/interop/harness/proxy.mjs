@@ -7,6 +7,7 @@ export class Proxy {
   #target;
   #cutText;
   #refusing = false;
+  #isSilent = false;
 
   /** Every connection that was carried, oldest first. */
   connections = [];
@@ -45,6 +46,16 @@ export class Proxy {
     this.#refusing = false;
   }
 
+  /** From here on the node gets what clients send, and they hear nothing of it. */
+  silence() {
+    this.#isSilent = true;
+  }
+
+  /** From here on answers are carried again; those that were swallowed stay so. */
+  speak() {
+    this.#isSilent = false;
+  }
+
   async stop() {
     this.reset();
     await new Promise((resolve) => this.#server.close(resolve));
@@ -59,6 +70,7 @@ export class Proxy {
     const connection = new Connection(client, upstream);
     this.connections.push(connection);
     upstream.on('data', (bytes) => {
+      if (this.#isSilent) return;
       const end = this.#cutText ? connection.endOf(this.#cutText, bytes) : -1;
       if (end === -1) {
         connection.forward(bytes);
