@@ -69,6 +69,9 @@ class Broker {
   async #try(url, body, key) {
     let answer;
     let text;
+    // Not AbortSignal.timeout: its timer neither keeps the process alive nor is it safe from the garbage collector.
+    const abort = new AbortController();
+    const timer = setTimeout(() => abort.abort(new DOMException('too late', 'TimeoutError')), this.#timeout);
     try {
       answer = await fetch(url, {
         method: 'POST',
@@ -76,11 +79,13 @@ class Broker {
         body,
         // fetch would follow with GET, and take the history for an acknowledgement.
         redirect: 'manual',
-        signal: AbortSignal.timeout(this.#timeout),
+        signal: abort.signal,
       });
       text = await answer.text();
     } catch (error) {
       return unanswered(url, error, this.#timeout);
+    } finally {
+      clearTimeout(timer);
     }
     const { status } = answer;
     if (status === 202) {
