@@ -58,6 +58,8 @@ export class Proxy {
 
   async stop() {
     this.reset();
+    // Those that were cut too: half of one may still be open.
+    for (const connection of this.connections) connection.destroy();
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
@@ -101,8 +103,8 @@ class Connection {
     });
     upstream.on('end', () => client.end());
     for (const side of [client, upstream]) {
-      side.on('error', () => this.#destroy());
-      side.on('close', () => this.#destroy());
+      side.on('error', () => this.destroy());
+      side.on('close', () => this.destroy());
     }
   }
 
@@ -150,7 +152,7 @@ class Connection {
     this.#client.resetAndDestroy();
   }
 
-  #destroy() {
+  destroy() {
     this.isOpen = false;
     this.#client.destroy();
     this.#upstream.destroy();
