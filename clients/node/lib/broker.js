@@ -69,7 +69,7 @@ class Broker {
   async #try(url, body, key) {
     let answer;
     let text;
-    // Not AbortSignal.timeout: its timer neither keeps the process alive nor is it safe from the garbage collector.
+    // Not AbortSignal.timeout: its timer does not keep the process alive.
     const abort = new AbortController();
     const timer = setTimeout(() => abort.abort(new DOMException('too late', 'TimeoutError')), this.#timeout);
     try {

@@ -149,7 +149,9 @@ class Connection {
     if (!this.isOpen) return;
     this.isOpen = false;
     this.#upstream.destroy();
-    this.#client.resetAndDestroy();
+    // Node 20 never lets go of a socket that is reset while its end is on the way.
+    if (this.#client.writableEnded) this.#client.destroy();
+    else this.#client.resetAndDestroy();
   }
 
   destroy() {
