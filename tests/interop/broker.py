@@ -150,7 +150,7 @@ class Proxy:
         for data in connection.answer_parts():
             end = -1
             if self._cut_text:
-                end = (connection.answer + data).find(self._cut_text, len(connection.answer) - len(self._cut_text))
+                end = (connection.answer + data).find(self._cut_text, max(0, len(connection.answer) - len(self._cut_text)))
             if end == -1:
                 connection.forward(data)
                 continue

@@ -7,6 +7,7 @@ export class Proxy {
   #target;
   #cutText;
   #refusing = false;
+  #isSilent = false;
 
   /** Every connection that was carried, oldest first. */
   connections = [];
@@ -45,8 +46,20 @@ export class Proxy {
     this.#refusing = false;
   }
 
+  /** From here on the node gets what clients send, and they hear nothing of it. */
+  silence() {
+    this.#isSilent = true;
+  }
+
+  /** From here on answers are carried again; those that were swallowed stay so. */
+  speak() {
+    this.#isSilent = false;
+  }
+
   async stop() {
     this.reset();
+    // Those that were cut too: half of one may still be open.
+    for (const connection of this.connections) connection.destroy();
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
@@ -59,6 +72,7 @@ export class Proxy {
     const connection = new Connection(client, upstream);
     this.connections.push(connection);
     upstream.on('data', (bytes) => {
+      if (this.#isSilent) return;
       const end = this.#cutText ? connection.endOf(this.#cutText, bytes) : -1;
       if (end === -1) {
         connection.forward(bytes);
@@ -89,8 +103,8 @@ class Connection {
     });
     upstream.on('end', () => client.end());
     for (const side of [client, upstream]) {
-      side.on('error', () => this.#destroy());
-      side.on('close', () => this.#destroy());
+      side.on('error', () => this.destroy());
+      side.on('close', () => this.destroy());
     }
   }
 
@@ -135,10 +149,12 @@ class Connection {
     if (!this.isOpen) return;
     this.isOpen = false;
     this.#upstream.destroy();
-    this.#client.resetAndDestroy();
+    // Node 20 never lets go of a socket that is reset while its end is on the way.
+    if (this.#client.writableEnded) this.#client.destroy();
+    else this.#client.resetAndDestroy();
   }
 
-  #destroy() {
+  destroy() {
     this.isOpen = false;
     this.#client.destroy();
     this.#upstream.destroy();

@@ -1,0 +1,99 @@
+'use strict';
+// An event as it was when it was handed over, checked at that moment: a request is stored as a whole or not at all, so that
+// one event that the node refuses would take its neighbours along.
+
+// The node's limits, by its defaults.
+const EVENT_BYTES = 256 * 1024;
+const CHANNEL_BYTES = 255;
+const DEPTH = 128;
+
+class Event {
+  /** Throws when `channel` or `payload` is missing, or cannot be sent as it is. */
+  constructor(event) {
+    if (event === null || typeof event !== 'object') {
+      throw new TypeError('an event is an object such as { channel: "names", payload: { name: "Luke" } }');
+    }
+    const unknown = Object.keys(event).find((key) => key !== 'channel' && key !== 'payload');
+    if (unknown !== undefined) throw new TypeError(`an event has a channel and a payload; ${JSON.stringify(unknown)} is neither`);
+    checkChannel(event.channel);
+    this.channel = event.channel;
+    this.json = toJson(event.payload);
+    const bytes = Buffer.byteLength(this.channel) + Buffer.byteLength(this.json);
+    if (bytes > EVENT_BYTES) {
+      throw new RangeError(`the event has ${bytes} bytes, more than ${EVENT_BYTES}; send a reference to the data instead`);
+    }
+  }
+
+  /** The event as a line of NDJSON, its end included. */
+  get line() {
+    return `{"channel":${JSON.stringify(this.channel)},"payload":${this.json}}\n`;
+  }
+
+  /** The event as it was handed over. */
+  get value() {
+    return { channel: this.channel, payload: JSON.parse(this.json) };
+  }
+}
+
+function checkChannel(channel) {
+  if (channel === undefined || channel === null) {
+    throw new TypeError('channel is missing: it names the event, as in { channel: "names", payload: ... }');
+  }
+  if (typeof channel !== 'string') throw new TypeError(`channel must be a string, not ${typeof channel}`);
+  if (channel === '') throw new RangeError('channel is empty; give it a name of 1-255 bytes');
+  if (Buffer.byteLength(channel) > CHANNEL_BYTES) throw new RangeError(`channel is longer than ${CHANNEL_BYTES} bytes`);
+  if (/[\r\n\0]/.test(channel)) throw new RangeError('channel contains a line break or NUL, which no event name can carry');
+  if (/\p{Surrogate}/u.test(channel)) throw new RangeError('channel contains half a character');
+  if (channel.startsWith('pipecast.')) {
+    throw new RangeError('channel begins with "pipecast.", which is kept for the broker\'s own events');
+  }
+}
+
+// JSON.stringify, but what it would silently drop or turn into null is an error that names the place. One thing is left as
+// everybody knows it: a property whose value is undefined is left out.
+function toJson(payload) {
+  if (payload === undefined) {
+    throw new TypeError('payload is missing: any JSON value, as in { channel: "names", payload: { name: "Luke" } }');
+  }
+  const places = new Map();
+  function check(key, value) {
+    const holder = places.get(this);
+    const place = holder === undefined ? 'payload' : placeOf(holder.place, key, this);
+    const problem = problemOf(value, Array.isArray(this));
+    if (problem) throw new TypeError(`${place} is ${problem}`);
+    if (value !== null && typeof value === 'object') {
+      const depth = (holder?.depth ?? 0) + 1;
+      if (holder?.parents.has(value)) throw new TypeError(`${place} is circular: it contains itself`);
+      if (depth > DEPTH) throw new RangeError(`payload is nested deeper than ${DEPTH} levels; flatten it or send it as a string`);
+      places.set(value, { place, depth, parents: new Set(holder?.parents).add(value) });
+    }
+    return value;
+  }
+  const json = JSON.stringify(payload, check);
+  if (json === undefined) throw new TypeError('payload has a toJSON that gives nothing');
+  return json;
+}
+
+function placeOf(place, key, holder) {
+  if (Array.isArray(holder)) return `${place}[${key}]`;
+  return /^[A-Za-z_$][\w$]*$/.test(key) ? `${place}.${key}` : `${place}[${JSON.stringify(key)}]`;
+}
+
+function problemOf(value, isInArray) {
+  switch (typeof value) {
+    case 'function':
+      return 'a function, which JSON cannot carry';
+    case 'symbol':
+      return 'a symbol, which JSON cannot carry';
+    case 'bigint':
+      return 'a BigInt, which JSON cannot carry; send it as a string';
+    case 'number':
+      return Number.isFinite(value) ? undefined : `${value}, which JSON cannot carry; send null or a string`;
+    case 'undefined':
+      return isInArray ? 'undefined, which JSON cannot carry; send null' : undefined;
+    default:
+      return undefined;
+  }
+}
+
+exports.Event = Event;

@@ -1,0 +1,31 @@
+'use strict';
+
+/** Why events were not acknowledged. */
+class PublishError extends Error {
+  name = 'PublishError';
+
+  /** The node's status; `undefined` when there was no answer. */
+  status;
+
+  /** The node's `detail`, which says what to do. */
+  detail;
+
+  /** Whether the store may have the events nevertheless. */
+  isUncertain;
+
+  /** The events of the request that failed. */
+  events = [];
+
+  /** Whether these events are still collected: the next `flush` sends them, with the same key, so never twice. */
+  isKept = false;
+
+  /** What the same `flush` had sent before: `{id, channel, payload}`. */
+  sent = [];
+
+  constructor(message, { status, detail, isUncertain = false, cause } = {}) {
+    super(message, cause && { cause });
+    Object.assign(this, { status, detail, isUncertain });
+  }
+}
+
+exports.PublishError = PublishError;

@@ -1,0 +1,261 @@
+// Nodes that die, answer late or never, or send away: each event arrives once, in order, or the publisher is told.
+
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { after, before, describe, test } from 'node:test';
+
+import { createSend, Publisher } from '../../clients/node/index.mjs';
+import { until } from '../interop/harness/deadline.mjs';
+import { PipecastNode } from '../interop/harness/node.mjs';
+import { Pipeline, range } from '../interop/harness/pipeline.mjs';
+import { Proxy } from '../interop/harness/proxy.mjs';
+import { RedisServer } from '../interop/harness/redis.mjs';
+import { history, requests, script } from './package_under_test.mjs';
+
+// Nobody listens there; fetch itself refuses the lowest ports.
+const REFUSED = 'http://127.0.0.1:1025';
+
+/** Reads a whole stream: all that arrives on it, as `{event, data}`. */
+async function watch(t, url) {
+  const abort = new AbortController();
+  t.after(() => abort.abort());
+  const answer = await fetch(url, { signal: abort.signal });
+  const arrived = [];
+  (async () => {
+    let text = '';
+    for await (const part of answer.body.pipeThrough(new TextDecoderStream())) {
+      const blocks = (text + part).split('\n\n');
+      text = blocks.pop();
+      for (const block of blocks) {
+        const event = /^event: (.*)$/m.exec(block)?.[1];
+        if (event) arrived.push({ event, data: JSON.parse(/^data: (.*)$/m.exec(block)[1]) });
+      }
+    }
+  })().catch(() => {});
+  return arrived;
+}
+
+/** A web server that answers each request with the next of `answers`, and the last one for ever. */
+async function serve(t, ...answers) {
+  const server = createServer((request, response) => {
+    request.resume().on('end', () => {
+      served.keys.push(request.headers['idempotency-key']);
+      const [status, headers = {}, body = ''] = answers.length > 1 ? answers.shift() : answers[0];
+      response.writeHead(status, headers).end(body);
+    });
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const served = { keys: [], url: `http://127.0.0.1:${server.address().port}` };
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return served;
+}
+
+const accepted = [202, { 'Content-Type': 'application/json' }, '{"ids":["1-1"]}'];
+
+describe('two nodes on one Redis', { timeout: 60_000 }, () => {
+  let redis;
+  let survivor;
+
+  before(async () => {
+    redis = await RedisServer.start();
+    survivor = await PipecastNode.start({ redis });
+  });
+  after(() => Promise.all([survivor.kill(), redis.stop()]));
+
+  test('a node killed in the middle of a flush costs nothing and doubles nothing', async (t) => {
+    const total = 20_000;
+    const victim = await PipecastNode.start({ redis });
+    t.after(() => victim.kill());
+    const proxy = await Proxy.start(victim);
+    t.after(() => proxy.stop());
+    const pipeline = new Pipeline(survivor);
+    const arrived = await watch(t, pipeline.streamUrl());
+    const send = createSend({ url: [proxy.url, survivor.publicUrl], pipeline: pipeline.id });
+    for (const n of range(0, total)) send.sse({ channel: 'names', payload: { n } });
+
+    const flushing = send.flush();
+    await until('the flush is under way', () => arrived.length >= 3000, () => `${arrived.length} arrived`);
+    await victim.kill();
+    const before = arrived.length;
+    const sent = await flushing;
+    assert.ok(before < total, 'the node was killed before the end');
+    assert.ok(requests(proxy) > 0);
+    await until('all have arrived', () => arrived.length >= total, () => `${arrived.length} arrived`);
+
+    assert.deepEqual(arrived.filter(({ event }) => event !== 'names'), []);
+    assert.deepEqual(arrived.map(({ data }) => data.n), range(0, total));
+    assert.deepEqual(sent.map(({ payload }) => payload.n), range(0, total));
+    const seqs = sent.map(({ id }) => Number(id.split('-')[1]));
+    assert.deepEqual(seqs, range(seqs[0], seqs[0] + total), 'each event was stored once');
+  });
+
+  test('a node killed after it stored a request, before it answered, doubles nothing', async (t) => {
+    const victim = await PipecastNode.start({ redis });
+    t.after(() => victim.kill());
+    const proxy = await Proxy.start(victim);
+    t.after(() => proxy.stop());
+    proxy.silence();
+    const pipeline = new Pipeline(survivor);
+    const send = createSend({ url: [proxy.url, survivor.publicUrl], pipeline: pipeline.id });
+    for (const n of range(0, 5)) send.sse({ channel: 'names', payload: n });
+    const flushing = send.flush();
+    await until('the request is stored', async () => (await history(pipeline)).length === 5);
+    await victim.kill();
+    assert.deepEqual(await flushing, await history(pipeline));
+  });
+
+  test('an answer that never comes is not waited for: another node is asked', async (t) => {
+    const proxy = await Proxy.start(survivor);
+    t.after(() => proxy.stop());
+    proxy.silence();
+    const pipeline = new Pipeline(survivor);
+    const options = { url: [proxy.url, survivor.publicUrl], pipeline: pipeline.id, timeout: 500 };
+    const id = await new Publisher(options).publish('names', 1);
+    assert.equal(requests(proxy), 1);
+    assert.deepEqual(await history(pipeline), [{ id, channel: 'names', payload: 1 }]);
+  });
+
+  test('a list of addresses may stand in one text, and the first may be away', async () => {
+    const pipeline = new Pipeline(survivor);
+    const publisher = new Publisher({ url: `${REFUSED}, ${survivor.publicUrl}/`, pipeline: pipeline.id });
+    await publisher.publish('names', 1);
+    assert.equal((await history(pipeline)).length, 1);
+  });
+
+  test('events that a node cannot store, its Redis being away, stay collected and are complained about', async (t) => {
+    const own = await RedisServer.start();
+    t.after(() => own.stop());
+    const node = await PipecastNode.start({ redis: own, settings: { 'redis.timeout': '300ms' } });
+    t.after(() => node.kill());
+    await own.stop();
+    const { code, stdout, stderr } = await script(`
+      const send = createSend({ url: '${node.publicUrl}', pipeline: 'p', retryFor: 300 });
+      send.sse({ channel: 'names', payload: 1 });
+      const error = await send.flush().catch((error) => error);
+      const { status, isKept, isUncertain, events } = error;
+      console.log(JSON.stringify([status, isKept, isUncertain, events, send.unsent]));
+    `);
+    assert.deepEqual(JSON.parse(stdout), [503, true, true, [{ channel: 'names', payload: 1 }], 1]);
+    assert.match(stderr, /^pipecast: 1 event for pipeline p not sent$/m);
+    assert.equal(code, 1);
+  });
+});
+
+describe('one node', { timeout: 60_000 }, () => {
+  test('killed and restarted while events are sent: they arrive', async (t) => {
+    const node = await PipecastNode.start();
+    t.after(() => node.kill());
+    const pipeline = new Pipeline(node);
+    const send = createSend({ url: node.publicUrl, pipeline: pipeline.id });
+    await node.kill();
+    for (const n of range(0, 10)) send.sse({ channel: 'names', payload: n });
+    const flushing = send.flush();
+    await node.restart();
+    assert.deepEqual(await flushing, await history(pipeline));
+  });
+
+  test('that answers late has the events once, and the next flush repeats what is not acknowledged', async (t) => {
+    const node = await PipecastNode.start();
+    t.after(() => node.kill());
+    const proxy = await Proxy.start(node);
+    t.after(() => proxy.stop());
+    proxy.silence();
+    const pipeline = new Pipeline(node);
+    const send = createSend({ url: proxy.url, pipeline: pipeline.id, timeout: 300, retryFor: 300 });
+    for (const n of range(0, 3)) send.sse({ channel: 'names', payload: n });
+    await assert.rejects(send.flush(), (error) => {
+      assert.match(error.message, /did not answer within 300 ms/);
+      assert.deepEqual([error.isKept, error.isUncertain, error.status], [true, true, undefined]);
+      return true;
+    });
+    assert.equal(send.unsent, 3);
+    send.sse({ channel: 'names', payload: 3 });
+    proxy.speak();
+    const sent = await send.flush();
+    assert.deepEqual(sent.map(({ payload }) => payload), range(0, 4));
+    assert.deepEqual(await history(pipeline), sent);
+  });
+
+  test('whose connection breaks is asked again', async (t) => {
+    const node = await PipecastNode.start();
+    t.after(() => node.kill());
+    const proxy = await Proxy.start(node);
+    t.after(() => proxy.stop());
+    const pipeline = new Pipeline(node);
+    proxy.cutAfter('HTTP/1.1 202');
+    const id = await new Publisher({ url: proxy.url, pipeline: pipeline.id }).publish('names', 1);
+    assert.equal(requests(proxy), 2);
+    assert.deepEqual(await history(pipeline), [{ id, channel: 'names', payload: 1 }]);
+  });
+
+  test('that limits rates is asked again when it says', async (t) => {
+    const node = await PipecastNode.start({ settings: { 'limits.publish_rate': '1/s' } });
+    t.after(() => node.kill());
+    const proxy = await Proxy.start(node);
+    t.after(() => proxy.stop());
+    const pipeline = new Pipeline(node);
+    const publisher = new Publisher({ url: proxy.url, pipeline: pipeline.id });
+    for (const n of range(0, 3)) await publisher.publish('names', n);
+    assert.deepEqual((await history(pipeline)).map(({ payload }) => payload), range(0, 3));
+    const refusals = proxy.connections.map(({ answer }) => answer).join('').match(/^HTTP\/1.1 429/gm) ?? [];
+    assert.ok(refusals.length > 0, 'it was sent away');
+    assert.ok(refusals.length <= 4, `it came back early: ${refusals.length} times`);
+  });
+});
+
+describe('answers', { timeout: 60_000 }, () => {
+  const publish = (url, options = {}) => new Publisher({ url, pipeline: 'p', ...options }).publish('names', 1);
+
+  for (const status of [408, 429, 500, 502, 503, 504]) {
+    test(`after ${status} the request is repeated with its key`, async (t) => {
+      const served = await serve(t, [status], accepted);
+      assert.equal(await publish(served.url), '1-1');
+      assert.equal(served.keys.length, 2);
+      assert.equal(served.keys[0], served.keys[1]);
+      assert.match(served.keys[0], /^[\x21-\x7e]{1,255}$/);
+    });
+  }
+
+  for (const status of [200, 301, 307, 400, 401, 403, 404, 413, 415]) {
+    test(`${status} is an error at once`, async (t) => {
+      const headers = { Location: '/elsewhere', 'Content-Type': 'application/problem+json' };
+      const served = await serve(t, [status, headers, '{"detail":"do something else"}'], accepted);
+      await assert.rejects(publish(served.url), (error) => {
+        assert.equal(error.message, `${status}: do something else`);
+        assert.equal(error.status, status);
+        assert.equal(error.isKept, false);
+        return true;
+      });
+      assert.equal(served.keys.length, 1);
+    });
+  }
+
+  test('nobody is asked earlier than Retry-After says', async (t) => {
+    const served = await serve(t, [503, { 'Retry-After': '1' }], accepted);
+    const began = Date.now();
+    await publish(served.url);
+    assert.ok(Date.now() - began >= 1000, `${Date.now() - began} ms`);
+    const dated = await serve(t, [429, { 'Retry-After': new Date(Date.now() + 2500).toUTCString() }], accepted);
+    const begun = Date.now();
+    await publish(dated.url);
+    assert.ok(Date.now() - begun >= 1000, `${Date.now() - begun} ms`);
+  });
+
+  test('a Retry-After beyond the time for retries is an error at once', async (t) => {
+    const served = await serve(t, [429, { 'Retry-After': '3600' }, '{"detail":"slowly"}'], accepted);
+    await assert.rejects(publish(served.url), /429: slowly/);
+    assert.equal(served.keys.length, 1);
+  });
+
+  test('nobody at the address is told after the time for retries, as certainly not sent', async () => {
+    await assert.rejects(publish(REFUSED, { retryFor: 500 }), (error) => {
+      assert.match(error.message, /^http:\/\/127\.0\.0\.1:1025\/pipelines\/p\/events cannot be reached: connect ECONNREFUSED/);
+      assert.equal(error.isUncertain, false);
+      assert.deepEqual(error.events, [{ channel: 'names', payload: 1 }]);
+      return true;
+    });
+  });
+});

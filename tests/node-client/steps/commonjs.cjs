@@ -1,0 +1,5 @@
+module.exports = defineComponent({
+  run({ $ }) {
+    $.send.sse({ channel: 'names', payload: 'commonjs' });
+  },
+});
