@@ -126,11 +126,16 @@ def growth_chart(results, path):
 
     figure, all_axes = pyplot.subplots(1, len(CURVES), figsize=(11, 3.2))
     for axes, (curve, label) in zip(all_axes, CURVES.items()):
+        highest = 0
         for side in ("floor", "pipecast", "nchan"):
-            points = [(int(point), median(sides[side], "server", "us_per_unit")) for point, sides in results.get(curve, {}).items()]
+            points = [(int(point), median(sides[side], "server", "us_per_unit")) for point, sides in results.get(curve, {}).items() if side in sides]
+            if not points:
+                continue
             axes.plot(*zip(*points), marker="o", markersize=3, label=side, color=COLOURS[side])
+            highest = max([highest, *(cost for _, cost in points if side != "nchan")])
         axes.set_xscale("log")
-        axes.set_ylim(bottom=0)
+        # Where others cost several times as much, the rest is to be seen all the same.
+        axes.set_ylim(0, highest * 1.8)
         axes.set_xlabel(label)
         axes.spines[["top", "right"]].set_visible(False)
     all_axes[0].set_ylabel("CPU a delivery, us")

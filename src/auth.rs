@@ -17,6 +17,7 @@ mod revocations;
 mod right;
 mod sources;
 mod token;
+mod verified;
 mod verifier;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ use jwks_url::JwksUrl;
 use key::Keys;
 use pass::{Holder, Passes};
 use revocations::Revocations;
+use token::Signed;
+use verified::{KeySets, VerifiedTokens};
 use verifier::Verifier;
 
 pub use claims::Claims;
@@ -93,6 +96,7 @@ pub struct Auth {
     verifiers: RwLock<Arc<Vec<Verifier>>>,
     revocations: RwLock<Arc<Revocations>>,
     jwks_url: Option<JwksUrl>,
+    verified: VerifiedTokens,
     passes: Passes,
     /// Taken by the loop that follows them.
     files: Mutex<Option<Files>>,
@@ -130,6 +134,7 @@ impl Auth {
             verifiers: RwLock::new(Arc::new(options.load_verifiers()?)),
             revocations: RwLock::new(Arc::new(options.load_revocations()?)),
             jwks_url: options.jwks_url.clone().map(JwksUrl::new).transpose()?,
+            verified: VerifiedTokens::default(),
             passes: Passes::default(),
             files: Mutex::new(Some(files)),
             options,
@@ -224,6 +229,18 @@ impl Auth {
     }
 
     async fn verify(&self, token: &str, right: Right) -> Result<Proof, TokenFault> {
+        let signed = match self.verified.find(token, &self.key_sets()) {
+            Some(signed) => signed,
+            None => self.verify_signature(token).await?,
+        };
+        let Signed { claims, key_id } = &*signed;
+        claims.check(&self.expected, right, now())?;
+        let holder =
+            Holder::Token { jti: claims.jti.as_deref().map(Into::into), key_id: key_id.as_deref().map(Into::into) };
+        Ok(Proof { holder, rights: claims.pipecast.clone(), ends_at: claims.exp.map(|Moment(exp)| exp) })
+    }
+
+    async fn verify_signature(&self, token: &str) -> Result<Arc<Signed>, TokenFault> {
         let header = token::header(token)?;
         let mut verified = self.verify_now(token, &header);
         // Only a name that is not known can be a new key; anything else would be asked for in vain.
@@ -236,15 +253,19 @@ impl Auth {
         {
             verified = self.verify_now(token, &header);
         }
-        let token::Signed { claims, key_id } = verified?;
-        claims.check(&self.expected, right, now())?;
-        let holder = Holder::Token { jti: claims.jti.map(Into::into), key_id: key_id.map(Into::into) };
-        Ok(Proof { holder, rights: claims.pipecast, ends_at: claims.exp.map(|Moment(exp)| exp) })
+        verified
     }
 
-    fn verify_now(&self, token: &str, header: &jsonwebtoken::Header) -> Result<token::Signed, TokenFault> {
-        let (ours, fetched) = (self.verifiers.read().clone(), self.jwks_url.as_ref().and_then(JwksUrl::keys));
-        token::verify(token, header, &[&ours, fetched.as_deref().unwrap_or_default()])
+    fn verify_now(&self, token: &str, header: &jsonwebtoken::Header) -> Result<Arc<Signed>, TokenFault> {
+        let keys = self.key_sets();
+        let fetched = keys.fetched.as_deref().unwrap_or_default();
+        let signed = Arc::new(token::verify(token, header, &[&keys.ours, fetched])?);
+        self.verified.remember(token, keys, signed.clone());
+        Ok(signed)
+    }
+
+    fn key_sets(&self) -> KeySets {
+        KeySets { ours: self.verifiers.read().clone(), fetched: self.jwks_url.as_ref().and_then(JwksUrl::keys) }
     }
 
     fn lacks_first_keys(&self) -> bool {

@@ -92,6 +92,9 @@ impl Keys {
 
     /// The key with this secret. Takes as long for any text of one length, whichever keys there are.
     pub fn find(&self, presented: &str) -> Option<&Arc<StaticKey>> {
+        if self.0.is_empty() {
+            return None;
+        }
         let digest = fingerprint(presented);
         // All of them are looked at: where the search ends would tell which key it was.
         self.0.iter().fold(None, |found, key| if bool::from(key.digest.ct_eq(&digest)) { Some(key) } else { found })

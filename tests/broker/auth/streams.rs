@@ -194,12 +194,15 @@ async fn a_key_set_is_read_again_and_cuts_no_stream() {
     std::fs::write(&file, key_set(&[&old])).unwrap();
     let options = guarded(crate::support::node::Options::default()).set("AUTH__JWKS_FILE", &file.display().to_string());
     let node = options.start().await;
-    let mut stream = node.open("p", &format!("?token={}", old.token(&claims(all())))).await;
+    // One token throughout: what is known of it must not outlive its key.
+    let token = old.token(&claims(all()));
+    let mut stream = node.open("p", &format!("?token={token}")).await;
+    assert_eq!(status(&node, "/events", &token).await, 200);
     assert_eq!(status(&node, "/events", &new.token(&claims(all()))).await, 401);
     std::fs::write(&file, key_set(&[&new])).unwrap();
     eventually("the new key counts", || async { status(&node, "/events", &new.token(&claims(all()))).await == 200 })
         .await;
-    assert_eq!(status(&node, "/events", &old.token(&claims(all()))).await, 401);
+    assert_eq!(status(&node, "/events", &token).await, 401);
     publish(&node, "p", "a", json!(1), &new.token(&claims(all()))).await;
     assert_eq!(stream.numbers(1).await, [1]);
     std::fs::write(&file, "{\"keys\":").unwrap();
