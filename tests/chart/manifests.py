@@ -1,7 +1,10 @@
 """What the chart renders is valid and means what it should, by Helm 3 and Helm 4."""
 
 import base64
+import os
+import pathlib
 import re
+import subprocess
 import tempfile
 import unittest
 
@@ -246,6 +249,61 @@ class Manifests(unittest.TestCase):
     def test_streams_end_after_an_hour(self):
         for objects in self.each(["bundled-redis"]):
             self.assertIn('max_age = "1h"', one(objects, "ConfigMap")["data"]["pipecast.toml"])
+
+    def test_the_program_takes_every_configuration(self):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPECAST_")}
+        key = "a-key-of-enough-characters-for-anything"
+        with tempfile.TemporaryDirectory() as folder:
+            for objects in self.each():
+                config = one(objects, "ConfigMap", "events" if has_more(objects) else None)["data"]["pipecast.toml"]
+                for path in re.findall(r'"/etc/pipecast/([^"]+)"', config):
+                    file = pathlib.Path(folder, path)
+                    file.parent.mkdir(exist_ok=True)
+                    file.write_text(f'[[keys]]\nname = "a"\nkey = "{key}"\n' if path.endswith(".toml") else key)
+                file = pathlib.Path(folder, "pipecast.toml")
+                file.write_text(config.replace("/etc/pipecast", folder))
+                answer = subprocess.run([os.environ["PIPECAST_BIN"], "config", "--config", file], env=environment, capture_output=True, text=True)
+                self.assertEqual(answer.returncode, 0, answer.stderr)
+
+    def test_numbers_stay_whole_and_lists_stay_lists(self):
+        for objects in self.each(["everything-on"]):
+            config = one(objects, "ConfigMap", "events")["data"]["pipecast.toml"]
+            for line in ("connections = 5000", 'cors_origins = ["https://a.example.com", "https://b.example.com"]', "compression = true", 'keepalive = "10s"'):
+                self.assertIn(line, config.splitlines())
+
+    def test_monitors_scrape_metrics_of_the_admin_port(self):
+        endpoint = {"port": "admin", "path": "/metrics", "interval": "15s", "scrapeTimeout": "5s"}
+        for objects in self.each(["everything-on"]):
+            [found] = one(objects, "ServiceMonitor")["spec"]["endpoints"]
+            self.assertEqual({key: found[key] for key in found if not key.endswith("elabelings")}, endpoint)
+            [port] = one(objects, "Service", "-admin")["spec"]["ports"]
+            self.assertEqual((port["name"], port["targetPort"]), ("admin", "admin"))
+        for objects in self.each(["pod-monitor"]):
+            self.assertEqual(one(objects, "PodMonitor")["spec"]["podMetricsEndpoints"], [endpoint])
+
+    def test_rules_ask_for_metrics_that_there_are(self):
+        readme = (CHART.parent.parent / "README.md").read_text()
+        for objects in self.each(["everything-on"]):
+            text = yaml.safe_dump(one(objects, "PrometheusRule"))
+            for metric in re.findall(r"\bpipecast_\w+", text):
+                self.assertRegex(readme, rf"\| `{metric}[`{{]")
+
+    def test_the_notes_say_what_comes_next_and_what_is_open(self):
+        for name, (there, absent) in {
+            "bundled-redis": (["get secret pipecast ", "to try things out", 'Bearer $KEY"'], ["is open to everyone"]),
+            "open": (["publishing and reading is open to everyone"], ["get secret"]),
+            "ingress-nginx": (["https://events.example.com/"], []),
+            "embedded": (["in the memory of the one node"], ["to try things out. Give"]),
+        }.items():
+            # Helm 3 asks a cluster even here.
+            status, output, errors = helm("Helm 4", "install", "pipecast", CHART, "--dry-run=client", "--values", VALUE_FILES[name])
+            self.assertEqual(status, 0, errors)
+            notes = output.split("NOTES:")[1]
+            self.assertIn("helm -n default test pipecast", notes)
+            for text in there:
+                self.assertIn(text, notes)
+            for text in absent:
+                self.assertNotIn(text, notes)
 
     def test_the_chart_can_be_packaged(self):
         for version in HELMS:
