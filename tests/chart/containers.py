@@ -172,6 +172,17 @@ class Containers(unittest.TestCase):
         token = subprocess.run([BINARY, "token", "--pipeline", "p_aBcDeF", "--subscribe", "--ttl", "5m"], env=environment, capture_output=True, text=True, check=True).stdout.split()[-1]
         self.assertEqual(payloads(token), ["Han", "Obi Wan"])
 
+    def test_an_operators_own_secrets_are_used(self):
+        self.start_redis("--requirepass", "from-a-secret")
+        keys = b'[[keys]]\nname = "mine"\nkey = "a-key-of-the-operator"\npublish = ["*"]\nsubscribe = ["*"]\n'
+        secrets = {"my-access": {"pipecast.keys": keys}, "my-redis": {"url": b"redis://:from-a-secret@127.0.0.1:6379/1"}}
+        objects = render(HELM, "existing-secret", 'redis.external={"existingSecret":"my-redis","existingSecretUrlKey":"url"}')
+        self.assertNotIn("Secret", [each["kind"] for each in objects])
+        cluster = Cluster(objects, secrets)
+        self.start_node(cluster, objects)
+        publish("a-key-of-the-operator", "Luke")
+        self.assertEqual(payloads("a-key-of-the-operator"), ["Luke"])
+
     def test_all_settings_of_a_full_file_are_taken(self):
         objects = render(HELM, "everything-on", "tls.enabled=false")
         cluster = Cluster(objects)
