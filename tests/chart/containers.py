@@ -1,0 +1,228 @@
+"""What the chart renders is started as it stands, on a real Redis, and does what an operator expects."""
+
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import threading
+import unittest
+import urllib.error
+import urllib.request
+
+from chart import one, render
+from pod import Cluster, Container, until
+
+BINARY = os.environ["PIPECAST_BIN"]
+HELM = "Helm 4"
+PUBLIC = "http://127.0.0.1:8080"
+# Shorter than by default, by the settings that are for it.
+SHORT_DRAIN = ('settings.drain={"lead":"1s","window":"2s","deadline":"8s"}',)
+
+
+def broker(objects):
+    return one(objects, "Deployment")["spec"]["template"]
+
+
+def request(path, key=None, data=None, url=PUBLIC):
+    """A status and an answer."""
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    body = None if data is None else json.dumps(data).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url + path, data=body, headers=headers), timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def publish(key, payload, pipeline="p_aBcDeF"):
+    status, answer = request(f"/pipelines/{pipeline}/events", key, {"channel": "names", "payload": payload})
+    assert status == 202, f"{status} {answer}"
+    return json.loads(answer)["id"]
+
+
+def payloads(key, pipeline="p_aBcDeF"):
+    status, answer = request(f"/pipelines/{pipeline}/events", key)
+    assert status == 200, f"{status} {answer}"
+    return [event["payload"] for event in json.loads(answer)["events"]]
+
+
+class Stream:
+    """A reader as a browser is one, which keeps what it gets."""
+
+    def __init__(self, key, pipeline="p_aBcDeF"):
+        self.text = ""
+        self.has_ended = False
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._answer = urllib.request.urlopen(urllib.request.Request(f"{PUBLIC}/pipelines/{pipeline}/sse", headers=headers), timeout=60)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        while line := self._answer.readline():
+            self.text += line.decode()
+        self.has_ended = True
+
+
+class Containers(unittest.TestCase):
+    def start(self, cluster, template, program=()):
+        container = Container(cluster, template, program)
+        self.addCleanup(container.kill)
+        container.await_ready()
+        return container
+
+    def start_node(self, cluster, objects):
+        return self.start(cluster, broker(objects), [BINARY])
+
+    def start_redis(self, *arguments):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        process = subprocess.Popen(
+            ["redis-server", "--bind", "127.0.0.1", "--dir", folder.name, "--save", "", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        for line in process.stdout:
+            if "Ready to accept connections" in line:
+                break
+        else:
+            self.fail("redis-server does not start")
+        return process
+
+    def test_the_defaults_with_their_redis_publish_and_read(self):
+        objects = render(HELM, "bundled-redis", *SHORT_DRAIN)
+        cluster = Cluster(objects)
+        redis = self.start(cluster, one(objects, "StatefulSet")["spec"]["template"])
+        self.assertEqual(redis.status("livenessProbe"), 0)
+        node = self.start_node(cluster, objects)
+        key = cluster.secrets["pipecast"]["publish-key"].decode()
+        publish(key, "Luke")
+        self.assertEqual(payloads(key), ["Luke"])
+        # Nobody gets in without.
+        self.assertEqual(request("/pipelines/p_aBcDeF/events", None, {"channel": "names", "payload": 1})[0], 401)
+        self.assertEqual(request("/pipelines/p_aBcDeF/events")[0], 401)
+        self.assert_restricted(node, 65532)
+        self.assert_restricted(redis, 999)
+
+    def assert_restricted(self, container, user):
+        status = pathlib.Path(f"/proc/{container.pid}/status").read_text()
+        about = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        self.assertEqual(about["Uid"].split(), [str(user)] * 4)
+        self.assertEqual([about["CapEff"], about["CapBnd"], about["NoNewPrivs"]], ["0" * 16, "0" * 16, "1"])
+        # Not even root could.
+        with self.assertRaises(OSError):
+            (container.root / "written").write_text("")
+
+    def test_a_rollout_fails_readiness_ends_streams_and_exits_in_time(self):
+        objects = render(HELM, "embedded", *SHORT_DRAIN)
+        cluster = Cluster(objects)
+        node = self.start_node(cluster, objects)
+        key = cluster.secrets["pipecast"]["publish-key"].decode()
+        stream = Stream(key)
+        publish(key, "Luke")
+        until("the event arrives", lambda: '"Luke"' in stream.text, 10)
+        node.terminate()
+        until("readiness fails", lambda: node.status("readinessProbe") == 503 or node.has_ended, 5)
+        self.assertFalse(node.has_ended, "it ends without a lead")
+        self.assertEqual(node.status("livenessProbe"), 200)
+        self.assertEqual(node.await_end(node.spec["terminationGracePeriodSeconds"]), 0)
+        until("the stream ends", lambda: stream.has_ended, 5)
+        self.assertGreaterEqual(stream.text.count("retry:"), 2)
+
+    def test_readiness_follows_redis_and_liveness_does_not(self):
+        redis = self.start_redis("--user", "pipe-cast", "on", ">p@ss/word:s3cr3t", "~*", "&*", "+@all")
+        reach = ('redis.external={"host":"127.0.0.1","port":6379,"database":3,"username":"pipe-cast","password":"p@ss/word:s3cr3t"}',)
+        objects = render(HELM, "external-host", *reach, 'settings.redis.probe_interval="200ms"')
+        cluster = Cluster(objects)
+        node = self.start_node(cluster, objects)
+        publish(cluster.secrets["pipecast"]["publish-key"].decode(), "Luke")
+        redis.kill()
+        until("readiness fails", lambda: node.status("readinessProbe") == 503, 20, lambda: node.output)
+        self.assertEqual(node.status("livenessProbe"), 200)
+
+    def test_redis_by_tls_with_an_authority_and_a_certificate_of_ones_own(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        make_certificates(pathlib.Path(folder.name))
+        file = {name: f"{folder.name}/{name}" for name in ("ca.crt", "tls.crt", "tls.key")}
+        self.start_redis(
+            "--port", "0", "--tls-port", "6379", "--tls-cert-file", file["tls.crt"], "--tls-key-file", file["tls.key"], "--tls-ca-cert-file", file["ca.crt"], "--requirepass", "secret"
+        )  # fmt: skip
+        held = {name: pathlib.Path(path).read_bytes() for name, path in file.items()}
+        secrets = {"my-redis": {"redis-password": b"secret"}, "my-ca": {"root.pem": held["ca.crt"]}, "my-client": {"tls.crt": held["tls.crt"], "tls.key": held["tls.key"]}}
+        objects = render(HELM, "external-tls")
+        cluster = Cluster(objects, secrets, ["redis.example.com"])
+        self.start_node(cluster, objects)
+        key = cluster.secrets["pipecast"]["publish-key"].decode()
+        publish(key, "Leia")
+        self.assertEqual(payloads(key), ["Leia"])
+
+    def test_given_keys_and_tokens_open_what_they_should(self):
+        self.start_redis("--requirepass", "s3cr3t")
+        objects = render(HELM, "tokens", 'redis.bundled.password="s3cr3t"')
+        cluster = Cluster(objects)
+        self.start_node(cluster, objects)
+        publish("s3cr3t-publish-key", "Han")
+        self.assertEqual(payloads("s3cr3t-of-the-reader"), ["Han"])
+        self.assertEqual(request("/pipelines/p_aBcDeF/events", "s3cr3t-publish-key")[0], 403)
+        self.assertEqual(request("/pipelines/p_other/events", "s3cr3t-of-the-reader")[0], 403)
+        publish("s3cr3t-of-the-backend", "Obi Wan")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPECAST_")}
+        environment |= {"PIPECAST_AUTH__JWT_SECRET": "s3cr3t-s3cr3t-s3cr3t-s3cr3t-s3cr3t", "PIPECAST_AUTH__ISSUER": "https://issuer.example.com", "PIPECAST_AUTH__AUDIENCE": "pipecast"}
+        token = subprocess.run([BINARY, "token", "--pipeline", "p_aBcDeF", "--subscribe", "--ttl", "5m"], env=environment, capture_output=True, text=True, check=True).stdout.split()[-1]
+        self.assertEqual(payloads(token), ["Han", "Obi Wan"])
+
+    def test_an_operators_own_secrets_are_used(self):
+        self.start_redis("--requirepass", "from-a-secret")
+        keys = b'[[keys]]\nname = "mine"\nkey = "a-key-of-the-operator"\npublish = ["*"]\nsubscribe = ["*"]\n'
+        secrets = {"my-access": {"pipecast.keys": keys}, "my-redis": {"url": b"redis://:from-a-secret@127.0.0.1:6379/1"}}
+        objects = render(HELM, "existing-secret", 'redis.external={"existingSecret":"my-redis","existingSecretUrlKey":"url"}')
+        self.assertNotIn("Secret", [each["kind"] for each in objects])
+        cluster = Cluster(objects, secrets)
+        self.start_node(cluster, objects)
+        publish("a-key-of-the-operator", "Luke")
+        self.assertEqual(payloads("a-key-of-the-operator"), ["Luke"])
+
+    def test_all_settings_of_a_full_file_are_taken(self):
+        objects = render(HELM, "everything-on", "tls.enabled=false")
+        cluster = Cluster(objects)
+        self.start(cluster, one(objects, "StatefulSet")["spec"]["template"])
+        node = self.start_node(cluster, objects)
+        self.assertEqual(node.environment["PIPECAST_HISTORY__TTL"], "48h")
+        publish(cluster.secrets["events"]["publish-key"].decode(), "Luke")
+
+    def test_helm_test_publishes_and_reads(self):
+        for name, sets in {"embedded": (), "open": ("redis.bundled.enabled=false", "replicaCount=1")}.items():
+            with self.subTest(name):
+                objects = render(HELM, name, "service.port=8080", *sets)
+                cluster = Cluster(objects)
+                node = self.start_node(cluster, objects)
+                status, output = self.run_helm_test(cluster, objects)
+                self.assertEqual(status, 0, output)
+                self.assertIn("read it", output)
+                # Without the node it fails.
+                node.kill()
+                self.assertNotEqual(self.run_helm_test(cluster, objects)[0], 0)
+
+    def run_helm_test(self, cluster, objects):
+        pod = one(objects, "Pod")
+        container = Container(cluster, {"spec": pod["spec"] | {"securityContext": pod["spec"]["securityContext"] | {"fsGroup": 65532}}})
+        try:
+            return container.await_end(30), container.output
+        finally:
+            container.kill()
+
+
+def make_certificates(folder):
+    def openssl(*words):
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=Authority of a test")
+    openssl("req", *key, "-keyout", "tls.key", "-out", "tls.csr", "-subj", "/CN=redis.example.com")
+    (folder / "extensions").write_text("subjectAltName=DNS:redis.example.com\n")
+    openssl("x509", "-req", "-in", "tls.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "extensions", "-out", "tls.crt")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,329 @@
+"""What the chart renders is valid and means what it should, by Helm 3 and Helm 4."""
+
+import base64
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import unittest
+
+import kubernetes_validate
+import yaml
+
+from chart import CHART, CUSTOM_GROUPS, HELMS, VALUE_FILES, faults_of_custom_kinds, has, helm, one, pod_templates, render, render_text
+
+# What needs no new secret at each rendering.
+SETTLED = ["tokens", "open", "everything-off"]
+KUBERNETES = ["1.27", "1.34"]
+
+
+class Manifests(unittest.TestCase):
+    def setUp(self):
+        self.case = ""
+
+    def _formatMessage(self, message, standard):
+        return f"{self.case}: {super()._formatMessage(message, standard)}"
+
+    def each(self, values=None):
+        """Objects by both versions of Helm, of all value files or these; failures name the case."""
+        for version in HELMS:
+            for name in values or VALUE_FILES:
+                self.case = f"{version}, {name}"
+                yield render(version, name)
+
+    def broker(self, objects):
+        return one([each for each in objects if each["kind"] == "Deployment"], "Deployment")["spec"]["template"]["spec"]
+
+    def container(self, objects):
+        return self.broker(objects)["containers"][0]
+
+    def test_lint_has_nothing_to_say(self):
+        for version in HELMS:
+            for name, path in VALUE_FILES.items():
+                with self.subTest(f"{version}, {name}"):
+                    status, output, errors = helm(version, "lint", "--strict", CHART, "--values", path)
+                    self.assertEqual(status, 0, output + errors)
+
+    def test_the_schemas_of_kubernetes_accept_all_objects(self):
+        for objects in self.each():
+            for object in objects:
+                if object["apiVersion"].split("/")[0] in CUSTOM_GROUPS:
+                    continue
+                for kubernetes in KUBERNETES:
+                    try:
+                        kubernetes_validate.validate(object, kubernetes, strict=True)
+                    except kubernetes_validate.ValidationError as error:
+                        self.fail(f"{object['kind']} {object['metadata']['name']}, {kubernetes}: {error.message}")
+
+    def test_the_schemas_of_custom_kinds_accept_theirs(self):
+        found = []
+        for objects in self.each():
+            found += [object for object in objects if object["apiVersion"].split("/")[0] in CUSTOM_GROUPS]
+        self.assertEqual({object["kind"] for object in found}, {"HTTPRoute", "PodMonitor", "PrometheusRule", "ServiceMonitor"})
+        self.assertEqual(faults_of_custom_kinds(found), "")
+
+    def test_the_schemas_refuse_what_is_wrong(self):
+        objects = render("Helm 3", "everything-on")
+        deployment = one(objects, "Deployment")
+        deployment["spec"]["template"]["spec"]["terminationGrace"] = 1
+        with self.assertRaises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(deployment, KUBERNETES[0], strict=True)
+        monitor = one(objects, "ServiceMonitor")
+        monitor["spec"]["endpoints"] = "all"
+        self.assertIn("endpoints", faults_of_custom_kinds([monitor]))
+
+    def test_both_versions_of_helm_render_the_same(self):
+        for name in SETTLED:
+            with self.subTest(name):
+                sets = ['redis.bundled.password="s3cr3t"'] if name == "tokens" or name == "open" else []
+                self.assertEqual(render("Helm 3", name, *sets), render("Helm 4", name, *sets))
+
+    def test_no_two_objects_have_one_name(self):
+        for objects in self.each():
+            names = [(each["kind"], each["metadata"]["name"]) for each in objects]
+            self.assertEqual(len(names), len(set(names)), names)
+
+    def test_a_pod_has_more_time_to_end_than_its_drain_takes(self):
+        for objects in self.each():
+            config = one(objects, "ConfigMap", None if not has_more(objects) else "events")["data"]["pipecast.toml"]
+            lead, deadline = (seconds(re.search(rf'^{key} = "(.*)"', config, re.MULTILINE)[1]) for key in ("lead", "deadline"))
+            self.assertGreater(self.broker(objects)["terminationGracePeriodSeconds"], lead + deadline)
+
+    def test_probes_ask_the_admin_port(self):
+        for objects in self.each():
+            container = self.container(objects)
+            ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+            self.assertEqual(ports, {"public": 8080, "admin": 8081})
+            for probe, path in (("livenessProbe", "/livez"), ("readinessProbe", "/readyz"), ("startupProbe", "/livez")):
+                self.assertEqual(container[probe]["httpGet"], {"path": path, "port": "admin"})
+
+    def test_no_secret_is_outside_of_a_secret(self):
+        for objects in self.each():
+            secrets = [each for each in objects if each["kind"] == "Secret"]
+            held = [value for secret in secrets for value in decoded(secret).values()]
+            rest = yaml.safe_dump([each for each in objects if each["kind"] != "Secret"], width=10**6)
+            for value in held:
+                self.assertNotIn(value.strip(), rest)
+            # Those of the value files are marked.
+            self.assertNotIn("s3cr3t", rest)
+
+    def test_selectors_find_their_pods_and_no_others(self):
+        for objects in self.each():
+            labels = {name: template["metadata"]["labels"] for name, template in pod_templates(objects)}
+            redis = {name for name in labels if name.endswith("-redis")}
+            broker = {name for name in labels if not name.endswith(("-redis", "-test"))}
+            for each in objects:
+                kind, spec = each["kind"], each.get("spec", {})
+                selector = {"Service": lambda: spec["selector"], "NetworkPolicy": lambda: spec["podSelector"]["matchLabels"]}.get(
+                    kind, lambda: spec["selector"]["matchLabels"]
+                )
+                if kind in ("Service", "NetworkPolicy", "Deployment", "StatefulSet", "PodDisruptionBudget", "PodMonitor"):
+                    found = {name for name, has in labels.items() if selector().items() <= has.items()}
+                    self.assertEqual(found, redis if each["metadata"]["name"].endswith("-redis") else broker, kind)
+                elif kind == "ServiceMonitor":
+                    services = [one["metadata"]["name"] for one in objects if one["kind"] == "Service" and selector().items() <= one["metadata"]["labels"].items()]
+                    self.assertEqual(services, [next(iter(broker)) + "-admin"])
+
+    def test_ways_in_lead_to_the_public_port_alone(self):
+        for objects in self.each():
+            container_ports = {port["name"]: port["containerPort"] for port in self.container(objects)["ports"]}
+            services = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "Service"}
+            for each in objects:
+                if each["kind"] == "Ingress":
+                    for rule in each["spec"]["rules"]:
+                        backend = rule["http"]["paths"][0]["backend"]["service"]
+                        [port] = [port for port in services[backend["name"]]["ports"] if port["name"] == backend["port"]["name"]]
+                        self.assertEqual(container_ports[port["targetPort"]], 8080)
+                elif each["kind"] == "HTTPRoute":
+                    [rule] = each["spec"]["rules"]
+                    [backend] = rule["backendRefs"]
+                    self.assertEqual(rule["timeouts"], {"request": "0s", "backendRequest": "0s"})
+                    [port] = services[backend["name"]]["ports"]
+                    self.assertEqual((port["port"], container_ports[port["targetPort"]]), (backend["port"], 8080))
+            for name, service in services.items():
+                targets = {port["targetPort"] for port in service["ports"]}
+                self.assertEqual(targets, {"admin"} if name.endswith("-admin") else {"redis"} if name.endswith("-redis") else {"public"})
+                if name.endswith("-admin"):
+                    self.assertEqual(service["type"], "ClusterIP")
+
+    def test_pods_are_restricted(self):
+        for objects in self.each([name for name in VALUE_FILES if name != "everything-off"]):
+            for name, template in pod_templates(objects):
+                spec = template["spec"]
+                self.assertIs(spec["automountServiceAccountToken"], False, name)
+                self.assertIs(spec["enableServiceLinks"], False, name)
+                self.assertIs(spec["securityContext"]["runAsNonRoot"], True, name)
+                self.assertGreater(spec["securityContext"]["runAsUser"], 0, name)
+                self.assertEqual(spec["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"}, name)
+                context = spec["containers"][0]["securityContext"]
+                self.assertEqual(
+                    context, {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}, name
+                )
+
+    def test_a_rollout_never_has_fewer_nodes(self):
+        for objects in self.each():
+            spec = one(objects, "Deployment")["spec"]
+            self.assertEqual(spec["strategy"], {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})
+            self.assertGreater(spec["minReadySeconds"], 0)
+            self.assertEqual("replicas" in spec, not has(objects, "HorizontalPodAutoscaler"))
+
+    def test_mounts_have_volumes_and_volumes_have_mounts(self):
+        for objects in self.each():
+            for name, template in pod_templates(objects):
+                mounts = {mount["name"] for mount in template["spec"]["containers"][0].get("volumeMounts", [])}
+                volumes = {volume["name"] for volume in template["spec"].get("volumes", [])}
+                claims = {"data"} if name.endswith("-redis") and not volumes else set()
+                self.assertEqual(mounts, volumes | claims, name)
+
+    def test_nobody_gets_an_open_broker_without_asking(self):
+        for objects in self.each(["bundled-redis", "embedded", "external-url"]):
+            config = one(objects, "ConfigMap")["data"]["pipecast.toml"]
+            self.assertIn('publish = "token"', config)
+            self.assertIn('subscribe = "token"', config)
+            self.assertGreaterEqual(len(decoded(one(objects, "Secret"))["publish-key"]), 32)
+        first, second = (decoded(one(objects, "Secret"))["publish-key"] for objects in self.each(["bundled-redis"]))
+        self.assertNotEqual(first, second)
+
+    def test_a_generated_secret_restarts_nothing(self):
+        for version in HELMS:
+            first, second = (one(render(version, "bundled-redis", f"replicaCount={count}"), "Deployment") for count in (2, 3))
+            self.assertEqual(first["spec"]["template"], second["spec"]["template"])
+
+    def test_what_is_changed_restarts_pods(self):
+        for version in HELMS:
+            before = one(render(version, "tokens"), "Deployment")["spec"]["template"]["metadata"]["annotations"]
+            config = one(render(version, "tokens", 'settings.log.filter="debug"'), "Deployment")["spec"]["template"]["metadata"]["annotations"]
+            secret = one(render(version, "tokens", 'auth.publishKey="another-key-of-some-length"'), "Deployment")["spec"]["template"]["metadata"]["annotations"]
+            self.assertEqual([before["checksum/config"] != config["checksum/config"], before["checksum/secret"] != config["checksum/secret"]], [True, False])
+            self.assertEqual([before["checksum/config"] != secret["checksum/config"], before["checksum/secret"] != secret["checksum/secret"]], [False, True])
+
+    def test_redis_is_reached_as_given(self):
+        cases = {
+            "external-url": "redis://pipecast:s3cr3t-in-a-url@redis.example.com:6390/2",
+            "external-host": "redis://pipe%20cast:p%40ss%2Fword%3A%20s3cr3t@redis.example.com:6390/3",
+        }
+        for name, url in cases.items():
+            for objects in self.each([name]):
+                self.assertEqual(decoded(one(objects, "Secret"))["redis-url"], url)
+        for name, url in {
+            "external-existing-secret": "redis://pipecast:$(REDIS_PASSWORD)@redis.example.com:6379/0",
+            "external-tls": "rediss://:$(REDIS_PASSWORD)@redis.example.com:6379/0",
+            "bundled-redis": "redis://:$(REDIS_PASSWORD)@pipecast-redis:6379/0",
+        }.items():
+            for objects in self.each([name]):
+                environment = self.container(objects)["env"]
+                # Kubernetes puts in only variables that stand before.
+                self.assertEqual([variable["name"] for variable in environment], ["REDIS_PASSWORD", "PIPECAST_REDIS__URL"])
+                self.assertEqual(environment[1]["value"], url)
+        for objects in self.each(["embedded", "everything-off"]):
+            self.assertNotIn("env", self.container(objects))
+            self.assertFalse(has(objects, "StatefulSet"))
+
+    def test_a_policy_lets_redis_through_at_its_port(self):
+        for name, ports in {"external-url": {53, 6390}, "jwks": {53, 6379, 443}, "everything-on": {53, 6379, 443}}.items():
+            for objects in self.each([name]):
+                rules = one([each for each in objects if not each["metadata"]["name"].endswith("-redis")], "NetworkPolicy")["spec"]["egress"]
+                self.assertEqual({port["port"] for rule in rules for port in rule["ports"]}, ports)
+
+    def test_each_ingress_controller_gets_what_streams_need(self):
+        needed = {
+            "nginx": {"nginx.ingress.kubernetes.io/proxy-buffering": "off", "nginx.ingress.kubernetes.io/proxy-read-timeout": "3600"},
+            "haproxy": {"haproxy.org/timeout-server": "3600s", "haproxy-ingress.github.io/timeout-server": "3600s"},
+            "traefik": {"traefik.ingress.kubernetes.io/router.entrypoints": "websecure"},
+            "alb": {"alb.ingress.kubernetes.io/healthcheck-path": "/readyz", "alb.ingress.kubernetes.io/healthcheck-port": "8081"},
+        }
+        for controller, annotations in needed.items():
+            for objects in self.each([f"ingress-{controller}"]):
+                ingress = one(objects, "Ingress")
+                self.assertLessEqual((annotations | {"example.com/mine": "yes"}).items(), ingress["metadata"]["annotations"].items())
+                self.assertEqual(ingress["spec"]["ingressClassName"], controller)
+
+    def test_the_number_of_nodes_goes_down_slowly(self):
+        for objects in self.each(["everything-on"]):
+            spec = one(objects, "HorizontalPodAutoscaler")["spec"]
+            self.assertEqual([metric["type"] for metric in spec["metrics"]], ["Resource", "Pods"])
+            self.assertEqual(spec["metrics"][1]["pods"]["target"]["averageValue"], "10000")
+            self.assertGreaterEqual(spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"], 300)
+
+    def test_streams_end_after_an_hour(self):
+        for objects in self.each(["bundled-redis"]):
+            self.assertIn('max_age = "1h"', one(objects, "ConfigMap")["data"]["pipecast.toml"])
+
+    def test_the_program_takes_every_configuration(self):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPECAST_")}
+        key = "a-key-of-enough-characters-for-anything"
+        with tempfile.TemporaryDirectory() as folder:
+            for objects in self.each():
+                config = one(objects, "ConfigMap", "events" if has_more(objects) else None)["data"]["pipecast.toml"]
+                for path in re.findall(r'"/etc/pipecast/([^"]+)"', config):
+                    file = pathlib.Path(folder, path)
+                    file.parent.mkdir(exist_ok=True)
+                    file.write_text(f'[[keys]]\nname = "a"\nkey = "{key}"\n' if path.endswith(".toml") else key)
+                file = pathlib.Path(folder, "pipecast.toml")
+                file.write_text(config.replace("/etc/pipecast", folder))
+                answer = subprocess.run([os.environ["PIPECAST_BIN"], "config", "--config", file], env=environment, capture_output=True, text=True)
+                self.assertEqual(answer.returncode, 0, answer.stderr)
+
+    def test_numbers_stay_whole_and_lists_stay_lists(self):
+        for objects in self.each(["everything-on"]):
+            config = one(objects, "ConfigMap", "events")["data"]["pipecast.toml"]
+            for line in ("connections = 5000", 'cors_origins = ["https://a.example.com", "https://b.example.com"]', "compression = true", 'keepalive = "10s"'):
+                self.assertIn(line, config.splitlines())
+
+    def test_monitors_scrape_metrics_of_the_admin_port(self):
+        endpoint = {"port": "admin", "path": "/metrics", "interval": "15s", "scrapeTimeout": "5s"}
+        for objects in self.each(["everything-on"]):
+            [found] = one(objects, "ServiceMonitor")["spec"]["endpoints"]
+            self.assertEqual({key: found[key] for key in found if not key.endswith("elabelings")}, endpoint)
+            [port] = one(objects, "Service", "-admin")["spec"]["ports"]
+            self.assertEqual((port["name"], port["targetPort"]), ("admin", "admin"))
+        for objects in self.each(["pod-monitor"]):
+            self.assertEqual(one(objects, "PodMonitor")["spec"]["podMetricsEndpoints"], [endpoint])
+
+    def test_rules_ask_for_metrics_that_there_are(self):
+        readme = (CHART.parent.parent / "README.md").read_text()
+        for objects in self.each(["everything-on"]):
+            text = yaml.safe_dump(one(objects, "PrometheusRule"))
+            for metric in re.findall(r"\bpipecast_\w+", text):
+                self.assertRegex(readme, rf"\| `{metric}[`{{]")
+
+    def test_the_notes_say_what_comes_next_and_what_is_open(self):
+        for name, (there, absent) in {
+            "bundled-redis": (["get secret pipecast ", "to try things out", 'Bearer $KEY"'], ["is open to everyone"]),
+            "open": (["publishing and reading is open to everyone"], ["get secret"]),
+            "ingress-nginx": (["https://events.example.com/"], []),
+            "embedded": (["in the memory of the one node"], ["to try things out. Give"]),
+        }.items():
+            # Helm 3 asks a cluster even here.
+            status, output, errors = helm("Helm 4", "install", "pipecast", CHART, "--dry-run=client", "--values", VALUE_FILES[name])
+            self.assertEqual(status, 0, errors)
+            notes = output.split("NOTES:")[1]
+            self.assertIn("helm -n default test pipecast", notes)
+            for text in there:
+                self.assertIn(text, notes)
+            for text in absent:
+                self.assertNotIn(text, notes)
+
+    def test_the_chart_can_be_packaged(self):
+        for version in HELMS:
+            with tempfile.TemporaryDirectory() as folder:
+                status, output, errors = helm(version, "package", CHART, "--destination", folder)
+                self.assertEqual(status, 0, output + errors)
+
+
+def has_more(objects):
+    return sum(each["kind"] == "ConfigMap" for each in objects) > 1
+
+
+def seconds(duration):
+    number, unit = re.fullmatch(r"(\d+)(s|m)", duration).groups()
+    return int(number) * {"s": 1, "m": 60}[unit]
+
+
+def decoded(secret):
+    return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,208 @@
+"""A rendered pod's container, started as a kubelet and a container runtime would, in mounts and with users of its own.
+
+Needs root and a mount namespace that nobody else uses; its network is that of the tests.
+"""
+
+import atexit
+import base64
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+# What stands for the images: this machine's folders, which belong to root, whom no container runs as.
+SYSTEM = ["usr", "proc", "dev"]
+
+
+def until(what, condition, seconds, describe=lambda: ""):
+    """Gives the first true value of `condition`, or fails when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}; {describe()}")
+        time.sleep(0.02)
+    return value
+
+
+class Cluster:
+    """The ConfigMaps and Secrets of a rendering and those that an operator had before; names of Services lead to this machine."""
+
+    def __init__(self, objects, secrets=(), names=()):
+        self.config_maps = {each["metadata"]["name"]: {key: text.encode() for key, text in each["data"].items()} for each in objects if each["kind"] == "ConfigMap"}
+        self.secrets = {
+            each["metadata"]["name"]: {key: base64.b64decode(text) for key, text in each["data"].items()} for each in objects if each["kind"] == "Secret"
+        }
+        self.secrets |= dict(secrets)
+        services = [each["metadata"]["name"] for each in objects if each["kind"] == "Service"]
+        self.hosts = "".join(f"127.0.0.1 {name}\n" for name in ["localhost", *services, *names])
+
+    def environment(self, container):
+        """Its variables; `$(NAME)` stands for one that comes before."""
+        result = {}
+        for variable in container.get("env", []):
+            if "valueFrom" in variable:
+                reference = variable["valueFrom"]["secretKeyRef"]
+                value = self.secrets[reference["name"]][reference["key"]].decode()
+            else:
+                value = expand(variable.get("value", ""), result)
+            result[variable["name"]] = value
+        return result
+
+    def files(self, volume):
+        """Names and contents of what a volume brings, and their mode; none for a volume that begins empty."""
+        if "configMap" in volume:
+            return self.config_maps[volume["configMap"]["name"]], 0o644
+        if "secret" not in volume:
+            return None, 0o777
+        about = volume["secret"]
+        held = self.secrets[about["secretName"]]
+        if "items" in about:
+            held = {item["path"]: held[item["key"]] for item in about["items"]}
+        return held, about.get("defaultMode", 0o644)
+
+
+def expand(text, environment):
+    return re.sub(r"\$\((\w+)\)", lambda found: environment.get(found[1], found[0]), text)
+
+
+class Container:
+    """The first container of a pod template, its image replaced by this machine's programs."""
+
+    def __init__(self, cluster, template, program=()):
+        spec = template["spec"]
+        self.spec = spec
+        self._container = spec["containers"][0]
+        self.environment = cluster.environment(self._container)
+        self.root = pathlib.Path(tempfile.mkdtemp())
+        self._output = tempfile.TemporaryFile("w+")
+        user = {**spec["securityContext"], **self._container["securityContext"]}
+        self._make_root(cluster, program, user)
+        words = [*program, *self._container.get("command", []), *self._container.get("args", [])]
+        self._command = ["/usr/sbin/chroot", str(self.root), *as_user(user)]
+        self._process = subprocess.Popen(
+            [*self._command, *(expand(word, self.environment) for word in words)],
+            env={"PATH": "/usr/bin:/bin", "HOSTNAME": "pod", **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+        )
+        atexit.register(self.kill)
+
+    def _make_root(self, cluster, program, user):
+        root = self.root
+        mount("-t", "tmpfs", "tmpfs", root)
+        for name in SYSTEM:
+            (root / name).mkdir()
+            mount("--rbind", f"/{name}", root / name)
+        for name in ("bin", "lib", "lib64"):
+            (root / name).symlink_to(f"usr/{name}")
+        (root / "etc").mkdir()
+        (root / "etc/hosts").write_text(cluster.hosts)
+        (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")
+        for path in program:
+            target = root / path.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+            mount("--bind", path, target)
+        # A claim of a StatefulSet is a volume that begins empty.
+        volumes = {volume["name"]: volume for volume in self.spec.get("volumes", [])}
+        for volume_mount in self._container.get("volumeMounts", []):
+            files, mode = cluster.files(volumes.get(volume_mount["name"], {}))
+            folder = root / volume_mount["mountPath"].lstrip("/")
+            folder.mkdir(parents=True)
+            if files is None:
+                mount("-t", "tmpfs", "tmpfs", folder)
+                os.chown(folder, 0, self.spec["securityContext"]["fsGroup"])
+                folder.chmod(0o770)
+                continue
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+                os.chown(folder / name, 0, self.spec["securityContext"]["fsGroup"])
+                (folder / name).chmod(mode)
+        if user["readOnlyRootFilesystem"]:
+            mount("-o", "remount,ro", root)
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @property
+    def output(self):
+        # The child writes where this file's position stands, so it must stay where it is.
+        return os.pread(self._output.fileno(), 1 << 20, 0).decode(errors="replace")
+
+    @property
+    def has_ended(self):
+        return self._process.poll() is not None
+
+    @property
+    def exit_code(self):
+        return self._process.poll()
+
+    def status(self, probe, host="127.0.0.1"):
+        """What a probe gets: a status, or the exit code of a command; none if there is no answer."""
+        about = self._container[probe]
+        timeout = about.get("timeoutSeconds", 1)
+        if "exec" in about:
+            environment = {"PATH": "/usr/bin:/bin", **self.environment}
+            return subprocess.run([*self._command, *about["exec"]["command"]], env=environment, capture_output=True, timeout=timeout).returncode
+        [port] = [port["containerPort"] for port in self._container["ports"] if port["name"] == about["httpGet"]["port"]]
+        request = urllib.request.Request(f"http://{host}:{port}{about['httpGet']['path']}", headers={"User-Agent": "kube-probe/1.34", "Accept": "*/*", "Connection": "close"})
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return None
+
+    def passes(self, probe):
+        return self.status(probe) in ({0} if "exec" in self._container[probe] else range(200, 400))
+
+    def await_ready(self):
+        """As long as the probes allow: first the one of the start, then readiness."""
+        for probe in ("startupProbe", "readinessProbe"):
+            about = self._container["startupProbe"]
+            seconds = about["periodSeconds"] * about["failureThreshold"]
+            until(f"{probe} passes", lambda: self.has_ended or self.passes(probe), seconds, lambda: self.output)
+            if self.has_ended:
+                raise AssertionError(f"it ended: {self.output}")
+
+    def terminate(self):
+        """Begins the end of the pod, as a rollout does."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def await_end(self, seconds):
+        until("it ends", lambda: self.has_ended, seconds, lambda: self.output)
+        return self.exit_code
+
+    def kill(self):
+        """Ends it at once; what is over already stays so."""
+        atexit.unregister(self.kill)
+        if not self.root.exists():
+            return
+        if not self.has_ended:
+            self._process.kill()
+            self._process.wait()
+        self._output.close()
+        subprocess.run(["umount", "--recursive", "--lazy", self.root], check=True)
+        self.root.rmdir()
+
+
+def as_user(user):
+    """The program that gives up all rights but those of the container's user."""
+    words = ["/usr/bin/setpriv", f"--reuid={user['runAsUser']}", f"--regid={user['runAsGroup']}", f"--groups={user['fsGroup']}"]
+    if user["capabilities"] == {"drop": ["ALL"]}:
+        words += ["--bounding-set=-all", "--inh-caps=-all"]
+    if user["allowPrivilegeEscalation"] is False:
+        words += ["--no-new-privs"]
+    return words
+
+
+def mount(*words):
+    subprocess.run(["mount", *map(str, words)], check=True)

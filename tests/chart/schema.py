@@ -1,0 +1,93 @@
+"""Values that make no sense are refused with a message that names them."""
+
+import json
+import os
+import re
+import subprocess
+import unittest
+
+from chart import CHART, HELMS, helm
+
+# What is set, and what the message must hold.
+NONSENSE = {
+    'replicaCount="many"': "replicaCount",
+    "replicaCount=-1": "replicaCount",
+    "replicas=3": "replicas",
+    'image.pullPolicy="Sometimes"': "pullPolicy",
+    'image.digest="latest"': "digest",
+    'auth.publish=""': "publish",
+    'auth.publish="everyone"': "publish",
+    'auth.publishKey="short"': "publishKey",
+    'auth.jwtSecret="too-short-for-a-secret"': "jwtSecret",
+    'auth.keys=[{"name":"backend"}]': "key",
+    'redis.external.url="http://redis:6379"': "url",
+    'redis.external.host="redis://redis"': "host",
+    "redis.external.port=70000": "port",
+    'redis.bundled.password="a@b"': "password",
+    'settings.stream.max_agee="1h"': "max_agee",
+    'settings.stream.keepalive="often"': "keepalive",
+    'settings.server.listen="0.0.0.0:80"': "listen",
+    'settings.drain.lead="soon"': "lead",
+    'settings.log.format="xml"': "format",
+    "settings.history.limit=1.5": "limit",
+    'service.type="Public"': "type",
+    'ingress.controller="apache"': "controller",
+    'listenAddress="127.0.0.1"': "listenAddress",
+}
+# What only several values together make wrong, and the value that the message names.
+CONFLICTS = {
+    ("redis.bundled.enabled=false",): "redis.external.url",
+    ("redis.bundled.enabled=false", "replicaCount=1", "autoscaling.enabled=true"): "autoscaling.enabled=false",
+    ('redis.external.url="redis://a"', 'redis.external.host="b"'): "not both",
+    ('redis.external.existingSecret="a"',): "redis.external.existingSecretUrlKey",
+    ("auth.generate=false",): "auth.existingSecret",
+    ("tls.enabled=true",): "tls.existingSecret",
+    ("terminationGracePeriodSeconds=35",): "above the 35 s",
+    ('settings.drain.deadline="2m"', "terminationGracePeriodSeconds=120"): "above the 125 s",
+    ("serviceMonitor.enabled=true", "podMonitor.enabled=true"): "twice",
+    ("autoscaling.enabled=true", "autoscaling.targetCPUUtilizationPercentage=null"): "autoscaling.targetConnections",
+    ("autoscaling.enabled=true", "autoscaling.minReplicas=20"): "autoscaling.maxReplicas",
+    ("httpRoute.enabled=true",): "httpRoute.parentRefs",
+}
+
+
+class Schema(unittest.TestCase):
+    def refusal(self, version, sets):
+        arguments = ["template", "pipecast", CHART]
+        for each in sets:
+            arguments += ["--set-json", each]
+        status, _, errors = helm(version, *arguments)
+        self.assertNotEqual(status, 0, f"{sets} is taken")
+        return errors
+
+    def test_nonsense_is_refused_by_name(self):
+        for version in HELMS:
+            for nonsense, name in NONSENSE.items():
+                with self.subTest(f"{version}, {nonsense}"):
+                    errors = self.refusal(version, [nonsense])
+                    self.assertIn("values don't meet the specifications of the schema", errors)
+                    self.assertIn(name, errors)
+
+    def test_what_does_not_go_together_is_refused_with_a_way_out(self):
+        for version in HELMS:
+            for conflict, way_out in CONFLICTS.items():
+                with self.subTest(f"{version}, {conflict}"):
+                    self.assertIn(way_out, self.refusal(version, conflict))
+
+    def test_the_schema_knows_every_setting_but_those_of_the_chart(self):
+        table = subprocess.run([os.environ["PIPECAST_BIN"], "config", "--markdown"], capture_output=True, text=True, check=True).stdout
+        settings = set(re.findall(r"^\| `(\w+\.\w+)`", table, re.MULTILINE))
+        sections = json.loads((CHART / "values.schema.json").read_text())["properties"]["settings"]["properties"]
+        known = {f"{section}.{key}" for section, about in sections.items() for key in about["properties"]}
+        own = {f"server.{key}" for key in ("listen", "admin_listen", "tls_cert", "tls_key")}
+        own |= {f"auth.{key}" for key in ("publish", "subscribe", "keys", "keys_file", "jwt_secret", "jwt_secret_file", "jwks_url", "issuer", "audience")}
+        own |= {f"redis.{key}" for key in ("url", "tls_ca", "tls_cert", "tls_key", "prefix")}
+        self.assertEqual(settings - own, known)
+
+    def test_the_readme_says_what_the_values_file_says(self):
+        check = subprocess.run([CHART.parent.parent / "scripts" / "chart-readme", "--check"], capture_output=True, text=True)
+        self.assertEqual(check.returncode, 0, check.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
