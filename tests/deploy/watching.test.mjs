@@ -155,7 +155,7 @@ describe('a running Prometheus', { timeout: 90_000, concurrency: 1 }, () => {
         count += 1;
       }
     }
-    assert.ok(count > 80, `${count} names`);
+    assert.ok(count > 60, `${count} names`);
   });
 
   test('has something to show on every panel', async () => {
