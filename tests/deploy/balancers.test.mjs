@@ -232,4 +232,32 @@ describe('load balancers', { concurrency: true, timeout: 100_000 }, () => {
       }
     });
   }
+
+  for (const name of Object.keys(balancers)) {
+    test(`while Redis is away new streams behind ${name} are open and wait`, async (t) => {
+      const own = await RedisServer.start();
+      t.after(() => own.stop());
+      const ports = { nodePort: await freePort(), adminPort: await freePort() };
+      const nodes = await Promise.all(['127.0.0.11', '127.0.0.12'].map((host) => PipecastNode.start({
+        redis: own,
+        settings: { 'redis.probe_interval': '200ms', 'stream.keepalive': '1s' },
+        listen: `${host}:${ports.nodePort}`,
+        adminListen: `${host}:${ports.adminPort}`,
+      })));
+      t.after(() => Promise.all(nodes.map((node) => node.kill())));
+      const balancer = await Balancer.start(name, ports);
+      t.after(() => balancer.stop());
+      const pipeline = new Pipeline({ publicUrl: balancer.url });
+      await own.stop();
+      const isReady = async (node) => (await fetch(`${node.adminUrl}/readyz`)).ok;
+      await until('no node is ready', async () => !(await isReady(nodes[0])) && !(await isReady(nodes[1])));
+      // For longer than the checks need to find it out: eight seconds of new streams.
+      const end = Date.now() + 8000;
+      while (Date.now() < end) {
+        const retry = await retryOfNewStream(pipeline.streamUrl());
+        assert.ok(retry < 5000);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    });
+  }
 });
