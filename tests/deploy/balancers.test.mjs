@@ -58,7 +58,7 @@ function publishBatchFrom(localAddress, pipeline, claim) {
   });
 }
 
-/** The `retry:` of a new stream, which is closed again. */
+/** The `retry:` of a new stream, which is closed again. Fails when it does not open. */
 function retryOfNewStream(url) {
   return new Promise((resolve, reject) => {
     const stream = get(url, { agent: false }, (answer) => {
@@ -66,7 +66,7 @@ function retryOfNewStream(url) {
       answer.setEncoding('utf8').on('data', (part) => {
         text += part;
         const retry = /^retry: (\d+)\n/.exec(text);
-        if (retry) {
+        if (retry && answer.statusCode === 200) {
           stream.destroy();
           resolve(Number(retry[1]));
         }
