@@ -50,6 +50,7 @@ fn documents_name_no_file_that_is_not_there() {
         "SECURITY.md",
         "docs/performance.md",
         "docs/limits.md",
+        "docs/runbook.md",
         "docs/threat-model.md",
     ] {
         let text = std::fs::read_to_string(root.join(document)).unwrap();

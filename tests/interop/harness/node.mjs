@@ -11,13 +11,18 @@ export class PipecastNode {
    * Starts a node and waits until it is ready.
    *
    * `redis` is a `RedisServer` (without one the node keeps its events in memory), `settings` maps names as in
-   * `stream.keepalive` to values.
+   * `stream.keepalive` to values. `listen` and `adminListen` are for those who have to know the ports beforehand.
    */
-  static async start({ redis, settings = {} } = {}) {
+  static async start({ redis, settings = {}, listen = '127.0.0.1:0', adminListen = '127.0.0.1:0' } = {}) {
     const node = new PipecastNode();
-    node.#options = { redis, settings };
-    await node.#launch('127.0.0.1:0');
+    node.#options = { redis, settings, adminListen };
+    await node.#launch(listen);
     return node;
+  }
+
+  /** Asks the node to stop, and does not wait for it. */
+  drain() {
+    this.#child.kill('SIGTERM');
   }
 
   /** Ends the node without a chance to say goodbye. */
@@ -33,7 +38,7 @@ export class PipecastNode {
   async #launch(listen) {
     const binary = process.env.PIPECAST_BIN;
     if (!binary) throw new Error('PIPECAST_BIN is not set: give the path of the pipecast binary');
-    const args = ['serve', '--listen', listen, '--admin-listen', '127.0.0.1:0'];
+    const args = ['serve', '--listen', listen, '--admin-listen', this.#options.adminListen];
     if (this.#options.redis) args.push('--redis', this.#options.redis.url);
 
     this.#child = start(binary, args, { env: environment(this.#options.settings) });

@@ -1,0 +1,42 @@
+// The unit for systemd, as far as it can be judged without running it.
+
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { run } from './run_program.mjs';
+
+let folder;
+let file;
+let text;
+
+before(async () => {
+  const shipped = await readFile(new URL('../../deploy/pipecast.service', import.meta.url), 'utf8');
+  text = shipped.replaceAll(/^#.*\n/gm, '');
+  folder = await mkdtemp(join(tmpdir(), 'pipecast-service-'));
+  file = join(folder, 'pipecast.service');
+  // The program is looked for.
+  await writeFile(file, shipped.replace('ExecStart=/usr/bin/pipecast', `ExecStart=${process.env.PIPECAST_BIN}`));
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+test('systemd finds nothing wrong with the unit', async () => {
+  const { code, output } = await run('systemd-analyze', ['verify', '--man=no', file]);
+  assert.equal(code, 0, output);
+  assert.doesNotMatch(output, /pipecast\.service/);
+});
+
+test('systemd finds it well locked up', async () => {
+  const { code, output } = await run('systemd-analyze', ['security', '--no-pager', '--offline=true', '--threshold=20', file]);
+  assert.equal(code, 0, output);
+  assert.match(output, /Overall exposure level for pipecast\.service/);
+});
+
+test('systemd waits for longer than the node may take to stop', async () => {
+  const { output } = await run(process.env.PIPECAST_BIN, ['config', '--markdown'], { env: {} });
+  const deadline = Number(/`drain\.deadline` \| `(\d+)s`/.exec(output)[1]);
+  const patience = Number(/^TimeoutStopSec=(\d+)s$/m.exec(text)[1]);
+  assert.ok(patience >= deadline + 5, `${patience} s for a deadline of ${deadline} s`);
+});

@@ -1,0 +1,190 @@
+// Prometheus with the shipped configuration and rules on real nodes, and what the dashboard asks it for.
+
+import assert from 'node:assert/strict';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { after, before, describe, test } from 'node:test';
+
+import { until } from '../interop/harness/deadline.mjs';
+import { PipecastNode } from '../interop/harness/node.mjs';
+import { Pipeline } from '../interop/harness/pipeline.mjs';
+import { kill, recordOutput, start } from '../interop/harness/processes.mjs';
+import { RedisServer } from '../interop/harness/redis.mjs';
+import { alerts, dashboard, folder, named, panels, queries, rules, ruleTests, rulesText, runbook, shown } from './expressions.mjs';
+import { freePort } from './ports.mjs';
+import { Reader } from './reader.mjs';
+import { run } from './run_program.mjs';
+
+const shipped = (file) => fileURLToPath(new URL(`prometheus/${file}`, folder));
+
+async function promtool(...args) {
+  const { code, output } = await run('promtool', args);
+  assert.equal(code, 0, output);
+  assert.doesNotMatch(output, /lint error|FAILED/i);
+  return output;
+}
+
+describe('rules', () => {
+  test('the scrape configuration is one', () => promtool('check', 'config', shipped('prometheus.yml')));
+
+  test('the rules are rules', async () => {
+    assert.match(await promtool('check', 'rules', shipped('pipecast.rules.yml')), new RegExp(`${rules.length} rules found`));
+  });
+
+  test('each alert fires when it should, and only then', () => promtool('test', 'rules', shipped('pipecast.test.yml')));
+
+  test('each alert has a case in which it fires', () => {
+    assert.ok(alerts.length >= 14);
+    for (const { name } of alerts) assert.ok(ruleTests.includes(`{alertname="${name}"}`), name);
+  });
+
+  test('each alert names its section of the runbook, and each section an alert', () => {
+    const sections = [...runbook.matchAll(/^## (\w+)$/gm)].map(([, section]) => section);
+    assert.deepEqual(sections.toSorted(), alerts.map(({ name }) => name).toSorted());
+    for (const { name } of alerts) assert.ok(rulesText.includes(`runbook: docs/runbook.md#${name.toLowerCase()}\n`), name);
+    for (const [, anchor] of runbook.matchAll(/\]\(#(\w+)\)/g)) assert.ok(sections.some((name) => name.toLowerCase() === anchor), anchor);
+  });
+});
+
+describe('the dashboard', () => {
+  test('lets choose the data source, and every panel takes that one', () => {
+    const [variable] = dashboard.templating.list.filter(({ type }) => type === 'datasource');
+    assert.deepEqual([variable.name, variable.query], ['datasource', 'prometheus']);
+    for (const panel of panels) {
+      for (const { datasource } of [panel, ...panel.targets]) assert.equal(datasource.uid, '${datasource}', panel.title);
+    }
+  });
+
+  test('has panels that say what they show, in places of their own', () => {
+    const cells = new Set();
+    for (const { id, title, description, gridPos: { x, y, w, h } } of dashboard.panels) {
+      assert.equal(dashboard.panels.filter((panel) => panel.id === id).length, 1, title);
+      assert.ok(x + w <= 24, title);
+      for (let row = y; row < y + h; row += 1) {
+        for (let column = x; column < x + w; column += 1) {
+          assert.ok(!cells.has(`${row} ${column}`), `${title} overlaps another panel`);
+          cells.add(`${row} ${column}`);
+        }
+      }
+      if (description !== undefined) assert.ok(description.endsWith('.'), title);
+    }
+    for (const panel of panels) assert.ok(panel.description, panel.title);
+  });
+});
+
+describe('a running Prometheus', { timeout: 90_000, concurrency: 1 }, () => {
+  let redis;
+  let nodes;
+  let port;
+  let server;
+  let files;
+  const readers = [];
+
+  before(async () => {
+    redis = await RedisServer.start();
+    const adminPort = await freePort();
+    nodes = await Promise.all(['127.0.0.11', '127.0.0.12'].map((host) => PipecastNode.start({
+      redis,
+      settings: { 'redis.probe_interval': '500ms' },
+      listen: `${host}:0`,
+      adminListen: `${host}:${adminPort}`,
+    })));
+    const pipelines = nodes.map((node) => new Pipeline(node, 'p_watched'));
+    for (const pipeline of pipelines) readers.push(new Reader(pipeline.streamUrl()));
+    port = await freePort();
+    files = await mkdtemp(join(tmpdir(), 'pipecast-prometheus-'));
+    await cp(new URL('prometheus/', folder), files, { recursive: true });
+    // In seconds, what in the files are quarters of minutes: nobody wants to wait for that.
+    await change('prometheus.yml', (text) => text.replaceAll('8081', adminPort).replaceAll('interval: 15s', 'interval: 1s'));
+    await change('pipecast.rules.yml', (text) => text.replaceAll('for: 30s', 'for: 2s'));
+    server = start('prometheus', [
+      `--config.file=${join(files, 'prometheus.yml')}`,
+      `--storage.tsdb.path=${join(files, 'data')}`,
+      `--web.listen-address=127.0.0.1:${port}`,
+    ]);
+    const output = recordOutput(server);
+    await until('Prometheus has six scrapes of both nodes', async () => {
+      if (server.ending) throw new Error(`prometheus ended (${server.ending}):\n${output.text}`);
+      await pipelines[0].publish('names', 1);
+      const found = await ask('count_over_time(up{job="pipecast"}[1m]) >= 6 and up == 1').catch(() => []);
+      return found.length === 2;
+    }, () => output.text.slice(-2000));
+  });
+  after(async () => {
+    for (const reader of readers) reader.close();
+    if (server) await kill(server);
+    await Promise.all(nodes.map((node) => node.kill()));
+    await redis.stop();
+    await rm(files, { recursive: true, force: true });
+  });
+
+  async function change(file, edit) {
+    await writeFile(join(files, file), edit(await readFile(join(files, file), 'utf8')));
+  }
+
+  async function call(path) {
+    const answer = await (await fetch(`http://127.0.0.1:${port}/api/v1/${path}`)).json();
+    assert.equal(answer.status, 'success', `${path}: ${answer.error}`);
+    return answer.data;
+  }
+
+  const ask = async (query) => (await call(`query?query=${encodeURIComponent(query)}`)).result;
+
+  test('has every metric, label and value of a label that rules and dashboard name', async () => {
+    const series = new Map();
+    const add = (name, labels) => {
+      if (!series.has(name)) series.set(name, []);
+      series.get(name).push({ job: 'pipecast', instance: nodes[0].adminUrl, ...labels });
+    };
+    for (const line of (await (await fetch(`${nodes[0].adminUrl}/metrics`)).text()).split('\n')) {
+      const [, name, labels] = /^(\w+)(?:\{(.*)\})? /.exec(line) ?? [];
+      if (name) add(name, Object.fromEntries([...(labels ?? '').matchAll(/(\w+)="([^"]*)"/g)].map(([, label, value]) => [label, value])));
+    }
+    add('up', {});
+    for (const { name } of rules.filter((rule) => !rule.isAlert)) add(name, {});
+    let count = 0;
+    for (const { name: where, expr } of [...rules, ...queries]) {
+      for (const { name, labels, values } of named(expr)) {
+        assert.ok(series.has(name), `${where} names ${name}, which no node has`);
+        for (const label of labels) assert.ok(series.get(name).some((one) => label in one), `${where}: ${name} has no ${label}`);
+        for (const [label, value] of values) {
+          assert.ok(series.get(name).some((one) => one[label] === value), `${where}: no ${name} has ${label}="${value}"`);
+        }
+        count += 1;
+      }
+    }
+    assert.ok(count > 60, `${count} names`);
+  });
+
+  test('has something to show on every panel', async () => {
+    let empty = [];
+    await until('every panel has data', async () => {
+      empty = [];
+      for (const { name, expr } of shown) {
+        const plain = expr.replaceAll('$__rate_interval', '30s').replaceAll('$job', 'pipecast').replaceAll('$instance', '.*');
+        const result = await ask(plain);
+        if (!result.some(({ value }) => Number.isFinite(Number(value[1])))) empty.push(`${name}: ${plain}`);
+      }
+      return empty.length === 0;
+    }, () => empty.join('\n'));
+  });
+
+  test('can evaluate every rule', async () => {
+    const { groups } = await call('rules');
+    const found = groups.flatMap((group) => group.rules);
+    assert.equal(found.length, rules.length);
+    for (const rule of found) assert.equal(rule.health, 'ok', `${rule.name}: ${rule.lastError}`);
+  });
+
+  test('fires an alert for each node when Redis is stopped, and none before', async () => {
+    const firing = async () => (await call('alerts')).alerts.filter(({ state }) => state === 'firing');
+    assert.deepEqual(await firing(), []);
+    await redis.stop();
+    await until('both nodes are without their store', async () => {
+      const away = (await firing()).filter(({ labels }) => labels.alertname === 'PipecastStoreAway');
+      return new Set(away.map(({ labels }) => labels.instance)).size === 2;
+    });
+  });
+});
