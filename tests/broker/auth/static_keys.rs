@@ -73,3 +73,19 @@ async fn a_key_limited_to_channels_reads_no_others() {
     assert_eq!(node.open("p", &format!("?token={READER}")).await.numbers(1).await, [2]);
     assert_eq!(ask(&node, &Method::GET, "p", "/sse?channel=secret", Some(READER)).await.status(), 403);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_key_has_a_rate_of_its_own_however_many_share_an_address() {
+    let other = "another-0123456789abcdef";
+    let keys = format!(
+        r#"[{{name="writer", key="{WRITER}", publish=["*"]}}, {{name="another", key="{other}", publish=["*"]}}]"#
+    );
+    let node = options().set("AUTH__KEYS", &keys).set("LIMITS__PUBLISH_RATE", "2/h").start().await;
+    let status = async |pipeline: &str, key: &str| {
+        let headers = [("Authorization", &*format!("Bearer {key}"))];
+        node.post_with(pipeline, json!({"channel": "a", "payload": 1}), &headers).await.status().as_u16()
+    };
+    assert_eq!((status("p", WRITER).await, status("p", WRITER).await), (202, 202));
+    assert_eq!((status("p", WRITER).await, status("q", WRITER).await), (429, 429));
+    assert_eq!((status("p", other).await, status("p", other).await, status("p", other).await), (202, 202, 429));
+}
