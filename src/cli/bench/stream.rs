@@ -26,7 +26,8 @@ const IN_PROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
 /// One stream, from its connecting on.
 pub(super) struct Stream {
-    number: usize,
+    /// Which of the servers, before it is brought into their number.
+    server: usize,
     pub(super) pipeline: usize,
     /// None when it is over.
     socket: Option<TcpStream>,
@@ -69,12 +70,13 @@ impl Stream {
         shared: &Shared,
         registry: &Registry,
     ) -> io::Result<Self> {
-        let mut socket = begin_to_connect(number, shared.target.stream_address(number))?;
+        let (server, pipeline) = place(number, shared.ledger.pipelines());
+        let mut socket = begin_to_connect(number, shared.target.stream_address(server))?;
         // Edges: once for all, however the connection goes on.
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
-            number,
-            pipeline: number % shared.ledger.pipelines(),
+            server,
+            pipeline,
             socket: Some(socket),
             state: State::Connecting,
             answer: Answer::default(),
@@ -152,7 +154,7 @@ impl Stream {
         if !event.is_writable() {
             return Ok(false);
         }
-        let request = shared.target.stream_request(self.number, self.pipeline);
+        let request = shared.target.stream_request(self.server, self.pipeline);
         // A new connection's buffer holds any request.
         socket.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
         self.state = State::Asked;
@@ -205,5 +207,26 @@ fn begin_to_connect(number: usize, server: SocketAddr) -> io::Result<TcpStream> 
     match socket.connect(&server.into()) {
         Err(error) if error.raw_os_error() != Some(IN_PROGRESS) => Err(error),
         _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
+/// Which server and which pipeline a stream has: all pairs of them equally often, whatever the two numbers have in common.
+fn place(number: usize, pipelines: usize) -> (usize, usize) {
+    let pipeline = number % pipelines;
+    (number / pipelines + pipeline, pipeline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pipeline_has_its_readers_on_every_server() {
+        for (servers, pipelines) in [(2, 10), (4, 10), (8, 1), (3, 3), (4, 6)] {
+            let pairs = (0..servers * pipelines).map(|number| place(number, pipelines));
+            let pairs: std::collections::HashSet<_> =
+                pairs.map(|(server, pipeline)| (server % servers, pipeline)).collect();
+            assert_eq!(pairs.len(), servers * pipelines, "{servers} servers, {pipelines} pipelines");
+        }
     }
 }

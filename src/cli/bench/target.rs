@@ -185,14 +185,14 @@ impl Target {
         })
     }
 
-    /// Where the stream with this number connects to.
-    pub(super) fn stream_address(&self, stream: usize) -> SocketAddr {
-        self.streams[stream % self.streams.len()].address
+    /// Where streams of this server, counted around, connect to.
+    pub(super) fn stream_address(&self, server: usize) -> SocketAddr {
+        self.streams[server % self.streams.len()].address
     }
 
-    /// The request of the stream with this number.
-    pub(super) fn stream_request(&self, stream: usize, pipeline: usize) -> String {
-        let Route { host, path, .. } = &self.streams[stream % self.streams.len()];
+    /// The request of a stream of this server, counted around.
+    pub(super) fn stream_request(&self, server: usize, pipeline: usize) -> String {
+        let Route { host, path, .. } = &self.streams[server % self.streams.len()];
         let (path, headers) = (self.with_pipeline(path, pipeline), &self.stream_headers);
         format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n{headers}\r\n")
     }
