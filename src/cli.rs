@@ -5,6 +5,8 @@
 mod bench;
 mod client;
 mod config;
+mod figures;
+mod plan;
 mod publish;
 mod serve;
 mod tail;
@@ -38,7 +40,8 @@ pub type Environment = HashMap<String, String>;
     pipecast publish p_aBcDeF --channel names '{\"name\":\"Luke\"}'\n  \
     pipecast tail p_aBcDeF\n  \
     pipecast token --pipeline p_aBcDeF --subscribe --ttl 10m\n  \
-    pipecast bench fanout --readers 1000"
+    pipecast bench fanout --readers 1000\n  \
+    pipecast plan --streams 1e6 --rate 200"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -53,6 +56,7 @@ enum Command {
     #[cfg(target_os = "linux")]
     Bench(bench::BenchArgs),
     Token(token::TokenArgs),
+    Plan(plan::PlanArgs),
     Config(ConfigArgs),
 }
 
@@ -182,6 +186,7 @@ pub async fn run(environment: Environment) -> ExitCode {
         Command::Config(args) => config::config(args.settings.sources(environment), args.markdown),
         Command::Publish(args) => publish::publish(args).await,
         Command::Tail(args) => tail::tail(args).await,
+        Command::Plan(args) => plan::plan(&args),
         Command::Token(args) => Box::pin(token::token(args, environment)).await,
         #[cfg(target_os = "linux")]
         Command::Bench(args) => bench::bench(args).await,

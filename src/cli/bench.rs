@@ -8,7 +8,6 @@ mod answer;
 mod args;
 mod clock;
 mod engine;
-mod figures;
 mod idle;
 mod latencies;
 mod ledger;
@@ -36,7 +35,6 @@ use humantime::format_duration;
 pub(super) use args::BenchArgs;
 use args::{CommonArgs, FanoutArgs, LoadArgs, Mode, PublishArgs, SaturateArgs};
 use engine::{Engine, Layout};
-use figures::count;
 use load::LoadPlan;
 use process::{ProcessError, Processes};
 use report::Report;
@@ -45,6 +43,7 @@ use stamp::{STAMP_BYTES, Stamper};
 use storm::StormPlan;
 use target::{Target, TargetError};
 
+use super::figures::count;
 use super::{Failure, Outcome, complain, say};
 
 /// Files that are open beside connections: standard streams, epoll, timers, the runtime's own.

@@ -40,6 +40,54 @@ async fn the_table_of_metrics_is_the_programs_own() {
 }
 
 #[test]
+fn the_plans_in_the_page_on_capacity_are_what_the_program_says() {
+    let page = include_str!("../../docs/capacity.md");
+    let plans: Vec<_> = page
+        .split("```\n$ pipecast plan ")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("\n```")?.0.split_once('\n'))
+        .collect();
+    assert!(plans.len() >= 4, "{plans:?}");
+    for (arguments, plan) in plans {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pipecast"));
+        let output = command.arg("plan").args(arguments.split(' ')).env_clear().output().unwrap();
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap().trim_end(),
+            plan,
+            "bench/capacity --page writes it anew: {arguments}"
+        );
+    }
+}
+
+#[test]
+fn the_costs_in_the_page_on_capacity_are_those_that_are_built_in() {
+    fn leaves(name: &str, value: &serde_json::Value, found: &mut Vec<(String, f64)>) {
+        match value {
+            serde_json::Value::Object(parts) => {
+                let dot = if name.is_empty() { "" } else { "." };
+                parts.iter().for_each(|(part, value)| leaves(&format!("{name}{dot}{part}"), value, found));
+            }
+            value => found.extend(value.as_f64().map(|number| (name.to_owned(), number))),
+        }
+    }
+    let page = include_str!("../../docs/capacity.md");
+    let mut costs = Vec::new();
+    leaves("", &serde_json::from_str(include_str!("../../src/cli/plan/costs.json")).unwrap(), &mut costs);
+    costs.retain(|(name, _)| !name.starts_with("check.") && !name.starts_with("measured."));
+    assert!(costs.len() > 20, "{costs:?}");
+    for (name, cost) in costs {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let shown =
+            row.and_then(|row| row.trim_end_matches(" |").rsplit("| ").next()).map(|text| text.replace(',', ""));
+        assert_eq!(
+            shown.and_then(|text| text.parse().ok()),
+            Some(cost),
+            "bench/capacity --page writes it anew: {name}"
+        );
+    }
+}
+
+#[test]
 fn documents_name_no_file_that_is_not_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut checked = 0;
@@ -49,6 +97,7 @@ fn documents_name_no_file_that_is_not_there() {
         "CONTRIBUTING.md",
         "SECURITY.md",
         "docs/performance.md",
+        "docs/capacity.md",
         "docs/limits.md",
         "docs/runbook.md",
         "docs/threat-model.md",

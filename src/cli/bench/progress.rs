@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::super::figures::count;
 use super::clock::Nanos;
-use super::figures::count;
 
 /// A line on standard error, if that is a terminal.
 pub(super) struct Progress {

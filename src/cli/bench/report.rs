@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::figures::{bytes, count, percent, rate, time};
+use super::super::figures::{bytes, count, percent, rate, time};
 use super::latencies::Quantiles;
 use super::meter::Load;
 use super::process::{Kernel, Memory};

@@ -1,0 +1,169 @@
+"""Servers to measure, and `pipecast bench`, which measures them: what bench/run and bench/capacity share."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+SERVER_CPU, LOAD_CPU = "0", "1"
+
+NGINX = """
+load_module {module};
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+daemon off;
+events {{ worker_connections 19990; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+  nchan_shared_memory_size 512M;
+  keepalive_requests 100000000;
+  {upstream}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location ~ ^/sub/([^/]+)$ {{
+      nchan_subscriber eventsource; nchan_channel_id $1; nchan_message_buffer_length 100;
+      nchan_eventsource_ping_interval {keepalive}; nchan_eventsource_ping_comment keepalive; nchan_eventsource_ping_event ""; {redis}
+    }}
+    location ~ ^/pub/([^/]+)$ {{ nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length 100; {redis} }}
+  }}
+}}
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(port):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    sys.exit(f"nothing listens on port {port}")
+
+
+class Server:
+    """One side, started for one measurement and ended after it."""
+
+    def __init__(self, side, redis=None, keepalive="15s", threads=None, settings=None):
+        self.side, self.port, self.admin = side, free_port(), free_port()
+        self.folder = tempfile.TemporaryDirectory()
+        self.preset = "nchan" if side == "nchan" else "pipecast"
+        starts = {"pipecast": self.pipecast, "hyper": self.pipecast, "nchan": self.nchan, "floor": self.floor}
+        command = starts[side](redis, keepalive)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPECAST_")}
+        environment["PIPECAST_STREAM__KEEPALIVE"] = keepalive
+        # One core, one thread of each kind, as nginx has one worker.
+        environment["PIPECAST_FANOUT__THREADS"] = "0" if side == "hyper" else "1"
+        environment["TOKIO_WORKER_THREADS"] = "1"
+        environment.update(settings or {})
+        if threads:
+            # On all CPUs, as it would run anywhere.
+            environment["PIPECAST_FANOUT__THREADS"] = threads
+            del environment["TOKIO_WORKER_THREADS"]
+        else:
+            command = ["taskset", "-c", SERVER_CPU, *command]
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(self.port)
+
+    def pipecast(self, redis, _keepalive):
+        command = [TARGET / "pipecast", "serve", "--listen", f"127.0.0.1:{self.port}", "--admin-listen", f"127.0.0.1:{self.admin}"]
+        return [*command, "--redis", redis] if redis else command
+
+    def floor(self, _redis, _keepalive):
+        return [TARGET / "examples/floor", f"127.0.0.1:{self.port}"]
+
+    def nchan(self, redis, keepalive):
+        module = "/usr/lib/nginx/modules/ngx_nchan_module.so"
+        upstream = f"upstream redis {{ nchan_redis_server {redis}; }}" if redis else ""
+        text = NGINX.format(
+            module=module, folder=self.folder.name, port=self.port, upstream=upstream, keepalive=keepalive,
+            redis="nchan_redis_pass redis;" if redis else "",
+        )
+        config = pathlib.Path(self.folder.name, "nginx.conf")
+        config.write_text(text)
+        return ["nginx", "-c", config, "-p", self.folder.name]
+
+    def pss(self):
+        text = pathlib.Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
+
+    def metric(self, name):
+        """The value of a metric without labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics") as answer:
+            return next(int(line.split()[1]) for line in answer.read().decode().splitlines() if line.startswith(f"{name} "))
+
+    def pids(self):
+        children = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True).stdout.split()
+        return [str(self.process.pid), *children]
+
+    def stop(self):
+        self.process.send_signal(signal.SIGKILL if self.side != "nchan" else signal.SIGTERM)
+        self.process.wait()
+        self.folder.cleanup()
+
+
+def bench(servers, words, pids=None, pinned=True, token=None):
+    mode, *options = words
+    command = ["taskset", "-c", LOAD_CPU] if pinned else []
+    command += [TARGET / "pipecast", "bench", mode, "--json", "--preset", servers[0].preset, *options]
+    for server in servers:
+        command += ["--url", f"http://127.0.0.1:{server.port}"]
+    for pid in pids or [pid for server in servers for pid in server.pids()]:
+        command += ["--pid", pid]
+    environment = {**os.environ, "PIPECAST_TOKEN": token} if token else None
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+class Redis:
+    def __init__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.port = str(free_port())
+        # On the load's CPU: the server's is the server's alone.
+        command = ["taskset", "-c", LOAD_CPU, "redis-server", "--port", self.port, "--bind", "127.0.0.1", "--save", "", "--dir", self.folder.name]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait_for(int(self.port))
+        self.url = f"redis://127.0.0.1:{self.port}"
+
+    def benchmark(self, batch, clients=8, pipelined=4, requests=15_000):
+        """What redis-benchmark gets out of Redis for the same script, with Redis alone on the server's CPU."""
+        subprocess.run(["taskset", "-p", "-c", SERVER_CPU, str(self.process.pid)], check=True, stdout=subprocess.DEVNULL)
+        script = (ROOT / "src/store/append.lua").read_text()
+        digest = self.cli("script", "load", script).strip()
+        event = 'event: bench\ndata: {"filler":"' + "x" * 115 + '"}\n\n'
+        call = ["EVALSHA", digest, "1", "pipecast:{p}:events", "100", "86400000", "pipecast:{p}", "PUBLISH", "list", "600000", *[event] * batch]
+        load = ["-n", str(requests), "-c", str(clients), "-P", str(pipelined)]
+        command = ["taskset", "-c", LOAD_CPU, "redis-benchmark", "-p", self.port, "--csv", *load, *call]
+        report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        # The last line: the command, which has line breaks of its own, then numbers in quotes.
+        rate = float(report.rstrip().rsplit('\n"', 1)[1].split('"')[1])
+        return {"published": {"requests_per_second": rate, "events_per_second": rate * batch}}
+
+    def cli(self, *words):
+        return subprocess.run(["redis-cli", "-p", self.port, *words], capture_output=True, text=True, check=True).stdout
+
+    def used_memory(self):
+        return next(int(line.split(":")[1]) for line in self.cli("info", "memory").splitlines() if line.startswith("used_memory:"))
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.folder.cleanup()

@@ -1,0 +1,116 @@
+//! A plan, as a table for people or as one JSON object.
+
+use std::fmt::Write;
+
+use super::super::figures::{bits, bytes, count, percent, rate, time};
+use super::load::Load;
+use super::size::{Machines, Plan};
+
+/// As one JSON object on a line.
+pub(super) fn json(plan: &Plan) -> String {
+    // Numbers: nothing that could fail.
+    serde_json::to_string(plan).unwrap_or_default() + "\n"
+}
+
+/// As a table.
+pub(super) fn table(load: &Load, machines: &Machines, plan: &Plan) -> String {
+    let mut text = format!(
+        "{} on {}, {} events/s of {}: {} deliveries/s\n\n",
+        of(load.streams, "stream"),
+        of(load.pipelines, "pipeline"),
+        if load.rate < 100.0 { load.rate.to_string() } else { rate(load.rate) },
+        bytes(load.payload),
+        rate(plan.deliveries_per_second)
+    );
+    for (label, value) in rows(machines, plan) {
+        // A string takes everything.
+        let _ = writeln!(text, "  {label:<14}{value}");
+    }
+    if plan.redis.primaries > 1.0 {
+        let _ = write!(
+            text,
+            "\n  More than one primary is a Redis Cluster, which this version does not speak yet. Until it does: {} installations, each\n  \
+             with a Redis and a share of the pipelines of its own.\n",
+            whole(plan.redis.primaries)
+        );
+    }
+    text
+}
+
+fn rows(machines: &Machines, plan: &Plan) -> Vec<(&'static str, String)> {
+    let (needed, node, redis, cores) = (&plan.nodes_needed, &plan.node, &plan.redis, plan.cores);
+    let (nodes, spare) = (whole(plan.nodes), whole(plan.spare_nodes));
+    let of_machine = format!(
+        "{} cores, {}, {}, of which {} are used",
+        machines.cores,
+        bytes(machines.memory),
+        bits(machines.bandwidth),
+        percent(machines.fill)
+    );
+    vec![
+        ("nodes", format!("{nodes}, of which {spare} may be away; each has {of_machine}")),
+        ("  by CPU", {
+            let parts = [
+                ("delivering", cores.delivering),
+                ("publishing", cores.publishing),
+                ("hearing", cores.hearing),
+                ("keepalives", cores.keepalives),
+            ];
+            let parts = parts.map(|(name, cores)| format!("{name} {}", small(cores)));
+            format!("{} for {} busy cores: {}", whole(needed.by_cpu), small(cores.sum()), parts.join(", "))
+        }),
+        ("  by memory", whole(needed.by_memory)),
+        ("  by network", whole(needed.by_bandwidth)),
+        ("  by streams", format!("{}, with {} a node at most", whole(needed.by_streams), whole(machines.streams))),
+        (
+            "a node",
+            format!(
+                "{} on {}, {} busy cores, {}, {}",
+                of(node.streams, "stream"),
+                of(node.pipelines, "pipeline"),
+                small(node.cores),
+                bytes(node.memory_bytes),
+                bits(node.bits_per_second)
+            ),
+        ),
+        (
+            "",
+            format!(
+                "an event is with the last of its readers there {} after the first",
+                time(node.last_reader_seconds * 1e6)
+            ),
+        ),
+        ("", format!("when it dies, its clients are back after {}", time(node.recovery_seconds * 1e6))),
+        (
+            "Redis",
+            format!(
+                "{}: {} busy cores, {} of histories, {}, {} connections",
+                if redis.primaries > 1.0 {
+                    format!("{} primaries", whole(redis.primaries))
+                } else {
+                    "1 primary".into()
+                },
+                small(redis.cores),
+                bytes(redis.memory_bytes),
+                bits(redis.bits_per_second),
+                whole(redis.connections)
+            ),
+        ),
+    ]
+}
+
+/// So many of something.
+fn of(number: f64, thing: &str) -> String {
+    format!("{} {thing}{}", whole(number), if whole(number) == "1" { "" } else { "s" })
+}
+
+/// A number without a fraction.
+fn whole(number: f64) -> String {
+    let text = format!("{number:.0}");
+    text.parse().map_or(text, count)
+}
+
+/// A number whose fraction matters as long as it is small.
+fn small(number: f64) -> String {
+    if number < 10.0 { format!("{number:.2}") } else { rate(number) }
+}
