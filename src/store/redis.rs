@@ -25,6 +25,8 @@ const OLDEST_VERSION: (u32, u32) = (7, 0);
 pub struct RedisOptions {
     /// `redis://`, `rediss://` or `redis+unix://`, with user, password and database.
     pub url: String,
+    /// The password, where the URL has none.
+    pub password: Option<String>,
     /// PEM file with the certificate authority of `rediss://`; the system's when absent.
     pub tls_ca: Option<Vec<u8>>,
     /// Client certificate and key, PEM, for servers that ask for one.
@@ -285,10 +287,18 @@ pub fn check_url(url: &str) -> Result<(), RedisSetupError> {
     url.into_connection_info().map(drop).map_err(|error| RedisSetupError::Url(error.to_string()))
 }
 
+/// Whether a URL that [`check_url`] has passed holds a password.
+pub fn has_password(url: &str) -> bool {
+    url.into_connection_info().is_ok_and(|info| info.redis_settings().password().is_some())
+}
+
 fn client(options: &RedisOptions) -> Result<Client, RedisSetupError> {
     let url_error = |error: RedisError| RedisSetupError::Url(error.to_string());
     let info: ConnectionInfo = options.url.as_str().into_connection_info().map_err(url_error)?;
-    let settings = info.redis_settings().clone();
+    let mut settings = info.redis_settings().clone();
+    if let Some(password) = &options.password {
+        settings = settings.set_password(password);
+    }
     // RESP3: announcements arrive as pushes on a connection that can still be asked things.
     let info = info.set_redis_settings(settings.set_protocol(redis::ProtocolVersion::RESP3));
     if options.url.starts_with("rediss://") {

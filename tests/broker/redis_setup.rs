@@ -51,6 +51,48 @@ async fn a_password_and_a_database_over_tcp() {
 }
 
 #[tokio::test]
+async fn a_password_in_a_file_may_be_any() {
+    let port = free_port().to_string();
+    let redis = Redis::start_with(&["--port", &port, "--bind", "127.0.0.1", "--save", ""]).await;
+    let password = "s3cret@:/%40?# \u{e4}+&";
+    redis.command(&["ACL", "SETUSER", "pipe@cast", "on", &format!(">{password}"), "~*", "&*", "+@all"]);
+    redis.command(&["CONFIG", "SET", "requirepass", password]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let with = |url: &str, content: &str| {
+        std::fs::write(file.path(), content).unwrap();
+        Options::default().redis(url).set("REDIS__PASSWORD_FILE", file.path().to_str().unwrap())
+    };
+    let (user, nobody) = (format!("redis://pipe%40cast@127.0.0.1:{port}"), format!("redis://127.0.0.1:{port}"));
+    for (database, (url, end)) in [(&user, ""), (&user, "\n"), (&nobody, "\r\n")].into_iter().enumerate() {
+        let node = with(&format!("{url}/{database}"), &format!("{password}{end}")).start().await;
+        assert_works(&node).await;
+        assert!(!node.log().contains("s3cret"));
+    }
+    // A blank at the end is part of a password, and so makes it another one.
+    for (url, content, code, problem) in [
+        (&user, format!("{password} \n"), 1, "check the user, the password"),
+        (&user, "\n".to_owned(), 1, "it is empty"),
+        (&format!("redis://:s3cret@127.0.0.1:{port}"), password.to_owned(), 2, "redis.url has another"),
+        (
+            &format!("redis+unix://{}?pass=s3cret", redis.socket().display()),
+            password.to_owned(),
+            2,
+            "redis.url has another",
+        ),
+        (
+            &String::new(),
+            password.to_owned(),
+            2,
+            "redis.password_file (environment variable PIPECAST_REDIS__PASSWORD_FILE): is of no use without redis.url",
+        ),
+    ] {
+        let (output, errors) = refused(&with(url, &content));
+        assert_eq!(output.status.code(), Some(code), "{errors}");
+        assert!(errors.contains(problem) && !errors.contains("s3cret"), "{errors}");
+    }
+}
+
+#[tokio::test]
 async fn a_user_with_the_rights_of_the_readme_and_no_others() {
     let readme = include_str!("../../README.md");
     let rights =
