@@ -243,6 +243,17 @@ class Manifests(unittest.TestCase):
             for objects in self.each([name]):
                 rules = one([each for each in objects if not each["metadata"]["name"].endswith("-redis")], "NetworkPolicy")["spec"]["egress"]
                 self.assertEqual({port["port"] for rule in rules for port in rule["ports"]}, ports)
+        for version in HELMS:
+            objects = render(version, "jwks", 'auth.jwksUrl="https://issuer.example.com:8443/jwks.json"', "redis.bundled.enabled=false", "replicaCount=1")
+            ports = [port["port"] for rule in one(objects, "NetworkPolicy")["spec"]["egress"] for port in rule["ports"]]
+            self.assertEqual(ports, [53, 53, 8443])
+
+    def test_a_policy_lets_the_pod_of_helm_test_in(self):
+        for objects in self.each(["everything-on"]):
+            rules = one([each for each in objects if not each["metadata"]["name"].endswith("-redis")], "NetworkPolicy")["spec"]["ingress"]
+            [public] = [rule["from"] for rule in rules if rule["ports"][0]["port"] == "public"]
+            self.assertEqual(public[0], {"podSelector": {}})
+            self.assertLessEqual(public[1]["podSelector"]["matchLabels"].items(), one(objects, "Pod")["metadata"]["labels"].items())
 
     def test_each_ingress_controller_gets_what_streams_need(self):
         needed = {
@@ -260,8 +271,8 @@ class Manifests(unittest.TestCase):
     def test_the_number_of_nodes_goes_down_slowly(self):
         for objects in self.each(["everything-on"]):
             spec = one(objects, "HorizontalPodAutoscaler")["spec"]
-            self.assertEqual([metric["type"] for metric in spec["metrics"]], ["Resource", "Pods"])
-            self.assertEqual(spec["metrics"][1]["pods"]["target"]["averageValue"], "10000")
+            self.assertEqual([metric["type"] for metric in spec["metrics"]], ["Resource", "Resource", "Pods"])
+            self.assertEqual(spec["metrics"][2]["pods"]["target"]["averageValue"], "10000")
             self.assertGreaterEqual(spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"], 300)
 
     def test_streams_end_after_an_hour(self):

@@ -31,6 +31,7 @@ NONSENSE = {
     'settings.log.format="xml"': "format",
     "settings.history.limit=1.5": "limit",
     'service.type="Public"': "type",
+    'service.ipFamilyPolicy="Both"': "ipFamilyPolicy",
     'ingress.controller="apache"': "controller",
     'listenAddress="127.0.0.1"': "listenAddress",
     'metricsJob="a\\"b"': "metricsJob",
