@@ -81,10 +81,8 @@ pub struct ServerSettings {
 
 /// Section `redis`.
 pub struct RedisSettings {
-    /// How Redis is reached; certificates and a password of their own are still files.
+    /// How Redis is reached; certificates are still files.
     pub options: RedisOptions,
-    /// `redis.password_file`.
-    pub password_file: Option<PathBuf>,
     /// `redis.tls_ca`.
     pub tls_ca: Option<PathBuf>,
     /// `redis.tls_cert` and `redis.tls_key`.
@@ -337,7 +335,7 @@ fn read_tls(r: &mut Reader) -> Option<TlsFiles> {
 fn read_redis(r: &mut Reader) -> Option<RedisSettings> {
     const SECOND: Duration = Duration::from_secs(1);
     let url = r.redis_url("redis.url", "`redis://`, `rediss://` or `redis+unix://`, with user, password and database (`redis://user:secret@host:6379/0`). Empty for the embedded store.");
-    let password_file = r.file("redis.password_file", "File with the password, as it is, where `redis.url` has none; line breaks at its end do not count. Read at the start.");
+    let password_file = r.file("redis.password_file", "File with the password, as it is, where `redis.url` has none; line breaks at its end do not count. Read for each new connection.");
     let tls_ca =
         r.file("redis.tls_ca", "PEM file with the certificate authority for `rediss://`; the system's if empty.");
     let tls_cert = r.file("redis.tls_cert", "PEM file with the client certificate, for servers that ask for one.");
@@ -364,7 +362,7 @@ fn read_redis(r: &mut Reader) -> Option<RedisSettings> {
     }
     let options = RedisOptions {
         url: url?,
-        password: None,
+        password_file,
         tls_ca: None,
         tls_client: None,
         prefix: prefix?,
@@ -372,38 +370,25 @@ fn read_redis(r: &mut Reader) -> Option<RedisSettings> {
         timeout,
         probe_interval,
     };
-    Some(RedisSettings { options, password_file, tls_ca, tls_client })
+    Some(RedisSettings { options, tls_ca, tls_client })
 }
 
 impl RedisSettings {
-    /// Reads the files.
+    /// Reads the certificate files.
     ///
     /// # Errors
-    /// With the path of the file that cannot be used.
+    /// With the path of the file that cannot be read.
     pub fn load_files(&self) -> Result<RedisOptions, std::io::Error> {
         let read = |path: &Path| {
             std::fs::read(path)
                 .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))
         };
         let mut options = self.options.clone();
-        options.password = self.password_file.as_deref().map(read_password).transpose()?;
         options.tls_ca = self.tls_ca.as_deref().map(read).transpose()?;
         options.tls_client = match &self.tls_client {
             Some((cert, key)) => Some((read(cert)?, read(key)?)),
             None => None,
         };
         Ok(options)
-    }
-}
-
-/// Line breaks at the end are an editor's. Blanks are left: they may be part of the password.
-fn read_password(path: &Path) -> Result<String, std::io::Error> {
-    let wrong = |kind, problem: &dyn std::fmt::Display| {
-        std::io::Error::new(kind, format!("redis.password_file {}: {problem}", path.display()))
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.kind(), &error))?;
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(wrong(std::io::ErrorKind::InvalidData, &"it is empty; write the password into it")),
-        password => Ok(password.to_owned()),
     }
 }

@@ -92,6 +92,29 @@ async fn a_password_in_a_file_may_be_any() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_changed_in_its_file_is_used_without_a_restart() {
+    let redis = Redis::start().await;
+    redis.command(&["ACL", "SETUSER", "pipecast", "on", ">old", "~*", "&*", "+@all"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "old").unwrap();
+    let options = Options::default()
+        .redis(&format!("redis+unix://{}?user=pipecast", redis.socket().display()))
+        .set("REDIS__PASSWORD_FILE", file.path().to_str().unwrap())
+        .set("REDIS__PROBE_INTERVAL", "200ms");
+    let node = options.start().await;
+    let mut stream = node.open("p", "").await;
+    node.publish("p", "a", json!(1)).await;
+    assert_eq!(stream.numbers(1).await, [1]);
+    redis.command(&["ACL", "SETUSER", "pipecast", ">new", "<old"]);
+    redis.command(&["CLIENT", "KILL", "USER", "pipecast"]);
+    crate::support::eventually("it is not let in any more", || async { !node.is_ready().await }).await;
+    std::fs::write(file.path(), "new\n").unwrap();
+    crate::support::eventually("it is let in again", || async { node.is_ready().await }).await;
+    node.publish("p", "a", json!(2)).await;
+    assert_eq!(stream.numbers(1).await, [2]);
+}
+
 #[tokio::test]
 async fn a_user_with_the_rights_of_the_readme_and_no_others() {
     let readme = include_str!("../../README.md");
