@@ -21,7 +21,7 @@ use crate::log::LogLimits;
 use crate::proxies::TrustedProxies;
 use crate::server::TlsFiles;
 use crate::store::Retention;
-use crate::store::redis::RedisOptions;
+use crate::store::redis::{RedisOptions, has_password};
 use crate::telemetry::LogFormat;
 use reader::Reader;
 
@@ -335,6 +335,7 @@ fn read_tls(r: &mut Reader) -> Option<TlsFiles> {
 fn read_redis(r: &mut Reader) -> Option<RedisSettings> {
     const SECOND: Duration = Duration::from_secs(1);
     let url = r.redis_url("redis.url", "`redis://`, `rediss://` or `redis+unix://`, with user, password and database (`redis://user:secret@host:6379/0`). Empty for the embedded store.");
+    let password_file = r.file("redis.password_file", "File with the password, as it is, where `redis.url` has none; line breaks at its end do not count. Read for each new connection.");
     let tls_ca =
         r.file("redis.tls_ca", "PEM file with the certificate authority for `rediss://`; the system's if empty.");
     let tls_cert = r.file("redis.tls_cert", "PEM file with the client certificate, for servers that ask for one.");
@@ -350,8 +351,25 @@ fn read_redis(r: &mut Reader) -> Option<RedisSettings> {
     );
     let probe_interval = r.duration("redis.probe_interval", "5s", SECOND / 10..=SECOND * 60, "How often the listening connection must hear its own probe; after three times this without one the node is not ready.");
     let tls_client = r.pair(("redis.tls_cert", tls_cert), ("redis.tls_key", tls_key));
-    let options =
-        RedisOptions { url: url?, tls_ca: None, tls_client: None, prefix: prefix?, pool_size, timeout, probe_interval };
+    if password_file.is_some() {
+        match &url {
+            None => r.fault("redis.password_file", "is of no use without redis.url"),
+            Some(url) if has_password(url) => {
+                r.fault("redis.password_file", "is one password and redis.url has another: take one away")
+            }
+            Some(_) => {}
+        }
+    }
+    let options = RedisOptions {
+        url: url?,
+        password_file,
+        tls_ca: None,
+        tls_client: None,
+        prefix: prefix?,
+        pool_size,
+        timeout,
+        probe_interval,
+    };
     Some(RedisSettings { options, tls_ca, tls_client })
 }
 

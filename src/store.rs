@@ -4,6 +4,7 @@
 //! through [`Audience`] and knows nothing else of the node.
 
 mod appender;
+mod connector;
 pub mod keys;
 pub mod listener;
 pub mod memory;

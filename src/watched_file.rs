@@ -75,6 +75,8 @@ fn stamp(path: &PathBuf) -> Option<Stamp> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -94,6 +96,27 @@ mod tests {
         std::fs::write(&path, "three").unwrap();
         assert_eq!([files.look(), files.look(), files.look()], [false, true, false]);
         std::fs::remove_file(&path).unwrap();
+        assert_eq!([files.look(), files.look(), files.look()], [false, true, false]);
+    }
+    #[test]
+    fn a_mounted_secret_is_replaced_by_one_symbolic_link() {
+        // As the kubelet does it: the file leads through `..data` to a folder, and another folder takes its place.
+        let volume = tempfile::tempdir().unwrap();
+        let at = |name: &str| volume.path().join(name);
+        let write = |folder: &str, text: &str| {
+            std::fs::create_dir(at(folder)).unwrap();
+            std::fs::write(at(folder).join("tls.crt"), text).unwrap();
+        };
+        write("..first", "one");
+        symlink("..first", at("..data")).unwrap();
+        symlink("..data/tls.crt", at("tls.crt")).unwrap();
+        let mut files = WatchedFiles::new(vec![at("tls.crt")]);
+        assert_eq!([files.look(), files.look()], [false, false]);
+        write("..second", "two");
+        assert_eq!([files.look(), files.look()], [false, false]);
+        symlink("..second", at("..data_tmp")).unwrap();
+        std::fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        std::fs::remove_dir_all(at("..first")).unwrap();
         assert_eq!([files.look(), files.look(), files.look()], [false, true, false]);
     }
 }

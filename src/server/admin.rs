@@ -4,6 +4,7 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use url::form_urlencoded;
 
 use super::body::Body;
 use crate::drain::Phase;
@@ -20,12 +21,46 @@ pub(super) fn answer(node: &Node, request: &Request<Incoming>) -> Response<Body>
         "/metrics" => metrics(node),
         // Whether the process answers, and nothing else: a restart mends no store.
         "/livez" => text(StatusCode::OK, "alive\n"),
-        "/readyz" if node.drain.phase() > Phase::Serving => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        "/readyz" if !node.is_store_up() => {
-            text(StatusCode::SERVICE_UNAVAILABLE, "the store is away: no probe has come back for too long\n")
-        }
-        "/readyz" => text(StatusCode::OK, "ready\n"),
+        "/readyz" => match StoreCheck::parse(request.uri().query()) {
+            Ok(check) => readiness(node, check),
+            Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+        },
         _ => text(StatusCode::NOT_FOUND, "the paths here are /metrics, /livez and /readyz\n"),
+    }
+}
+
+/// Whether a store that is away makes a node unready.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum StoreCheck {
+    Included,
+    Excluded,
+}
+
+impl StoreCheck {
+    /// Reads `exclude=store`, in the words of Kubernetes' own API server. That one passes unknown names with a note; a probe
+    /// reads no notes, so here they are refused.
+    fn parse(query: Option<&str>) -> Result<Self, &'static str> {
+        let mut check = Self::Included;
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            match (&*name, &*value) {
+                ("exclude", "store") => check = Self::Excluded,
+                ("exclude", _) => {
+                    return Err("the only check that exclude= can leave out is `store`: /readyz?exclude=store\n");
+                }
+                _ => return Err("the only parameter that /readyz takes is exclude=store\n"),
+            }
+        }
+        Ok(check)
+    }
+}
+
+fn readiness(node: &Node, check: StoreCheck) -> Response<Body> {
+    if node.drain.phase() > Phase::Serving {
+        text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else if check == StoreCheck::Included && !node.is_store_up() {
+        text(StatusCode::SERVICE_UNAVAILABLE, "the store is away: no probe has come back for too long\n")
+    } else {
+        text(StatusCode::OK, "ready\n")
     }
 }
 

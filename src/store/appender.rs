@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, PushKind, RedisError, Script, ServerErrorKind};
+use redis::{AsyncConnectionConfig, Cmd, PushKind, RedisError, Script, ServerErrorKind};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use super::connector::Connector;
 use super::keys::Prefix;
 use super::redis::{Failure, RedisOptions, millis};
 use super::{IDEMPOTENCY_TTL, IdempotencyKey, Origin, Receipt, Retention};
@@ -56,7 +57,7 @@ pub(super) struct Appender {
 
 /// The appender, and its life, to be run by whoever stops it.
 pub(super) fn new(
-    client: &Client,
+    connector: &Connector,
     options: &RedisOptions,
     retention: Retention,
 ) -> (Appender, impl Future<Output = ()> + Send + use<>) {
@@ -64,7 +65,7 @@ pub(super) fn new(
     let queue = Arc::new(Mutex::new(queue));
     let script = Arc::new(Script::new(include_str!("append.lua")));
     let lane = || Lane {
-        client: client.clone(),
+        connector: connector.clone(),
         timeout: options.timeout,
         prefix: options.prefix.clone(),
         retention,
@@ -98,7 +99,7 @@ impl Appender {
 
 /// One connection and whoever sends on it.
 struct Lane {
-    client: Client,
+    connector: Connector,
     timeout: std::time::Duration,
     prefix: Prefix,
     retention: Retention,
@@ -194,7 +195,7 @@ impl Lane {
                 }
                 Ok::<_, std::convert::Infallible>(())
             });
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let connection = self.connector.connect(&config).await?;
         self.connection = Some((connection.clone(), is_closed));
         Ok(connection)
     }

@@ -10,16 +10,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use deadpool_redis::Pool;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, RedisError, Value};
+use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisError, Value};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::Audience;
+use super::connector::Connector;
 use super::keys::Prefix;
-use super::redis::{RedisOptions, RedisSetupError, check_version};
+use super::redis::{Pool, RedisOptions, RedisSetupError, check_version};
 use crate::announcement::Announcement;
 use crate::backoff::Backoff;
 use crate::pipeline::PipelineId;
@@ -73,7 +73,7 @@ impl ListenerHandle {
 }
 
 struct Listener {
-    client: Client,
+    connector: Connector,
     /// For sending probes, which the listening connection must only receive.
     pool: Pool,
     timeout: Duration,
@@ -104,7 +104,7 @@ enum Lost {
 
 /// The listener's handle and its life, to be run by whoever stops it.
 pub(super) fn new(
-    client: Client,
+    connector: Connector,
     pool: Pool,
     options: &RedisOptions,
     audience: Arc<dyn Audience>,
@@ -112,7 +112,7 @@ pub(super) fn new(
 ) -> (ListenerHandle, impl Future<Output = ()> + Send + use<>) {
     let (sender, orders) = mpsc::unbounded_channel();
     let listener = Listener {
-        client,
+        connector,
         pool,
         timeout: options.timeout,
         probe_interval: options.probe_interval,
@@ -209,7 +209,7 @@ impl Listener {
                 hears.hear(push);
                 Ok::<_, std::convert::Infallible>(())
             });
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        let connecting = self.connector.connect(&config);
         let mut connection = timeout(self.timeout, connecting).await.map_err(|_| Lost::TimedOut)??;
         // Again at every connection: behind one address there may be another server.
         check_version(&redis::cmd("HELLO").query_async(&mut connection).await?)?;
@@ -266,7 +266,7 @@ impl Listener {
             let mut connection = Box::pin(self.pool.get()).await.map_err(|_| Lost::TimedOut)?;
             let mut publish = redis::cmd("PUBLISH");
             publish.arg(&self.probe_channel).arg("");
-            Ok(publish.query_async::<()>(&mut connection).await?)
+            Ok(publish.query_async::<()>(&mut *connection).await?)
         };
         timeout(self.timeout, sent).await.map_err(|_| Lost::TimedOut)?
     }

@@ -1,14 +1,17 @@
 //! The store on Redis or Valkey: scripts and reads through a pool, announcements by [`super::listener`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use deadpool_redis::{Manager, Pool, PoolConfig, Runtime, Timeouts};
-use redis::{AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, FromRedisValue, IntoConnectionInfo};
-use redis::{RedisError, Script, TlsCertificates};
+use deadpool::Runtime;
+use deadpool::managed::{self, PoolConfig, PoolError, Timeouts};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, FromRedisValue, IntoConnectionInfo, RedisError, Script};
 
 use super::appender::{self, Appender};
+use super::connector::{Connector, PoolManager};
 use super::keys::Prefix;
 use super::listener::{self, Health, ListenerHandle};
 use super::{Audience, IdempotencyKey, Newest, Receipt, Retention, StoreError};
@@ -20,11 +23,16 @@ use crate::pipeline::PipelineId;
 /// The oldest server version that has what is used here (`SPUBLISH`, channel permissions).
 const OLDEST_VERSION: (u32, u32) = (7, 0);
 
+/// Connections for commands.
+pub(super) type Pool = managed::Pool<PoolManager>;
+
 /// How Redis is reached. Section `redis` of the settings.
 #[derive(Clone)]
 pub struct RedisOptions {
     /// `redis://`, `rediss://` or `redis+unix://`, with user, password and database.
     pub url: String,
+    /// File with the password, where the URL has none. Read for each connection.
+    pub password_file: Option<PathBuf>,
     /// PEM file with the certificate authority of `rediss://`; the system's when absent.
     pub tls_ca: Option<Vec<u8>>,
     /// Client certificate and key, PEM, for servers that ask for one.
@@ -57,12 +65,15 @@ pub enum RedisSetupError {
     /// The URL is not one.
     #[error("{0}; write redis://host:6379, rediss://host:6379 or redis+unix:///path/to/socket")]
     Url(String),
+    /// The file with the password cannot be used.
+    #[error("{0}")]
+    Password(String),
     /// The certificates cannot be used.
     #[error("redis TLS: {0}")]
     Tls(RedisError),
     /// The pool cannot be made.
     #[error("redis pool: {0}")]
-    Pool(#[from] deadpool_redis::BuildError),
+    Pool(#[from] managed::BuildError),
     /// The server refuses the credentials or a command.
     #[error("Redis refused the connection: {0}; check the user, the password and the rights (README: Redis rights)")]
     Refused(RedisError),
@@ -86,20 +97,19 @@ impl RedisStore {
         retention: Retention,
         audience: Arc<dyn Audience>,
     ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + use<>), RedisSetupError> {
-        let client = client(options)?;
+        let connector = Connector::new(options)?;
         // redis-rs' own default of half a second would turn a slow fork of Redis into errors.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(options.timeout))
             .set_response_timeout(Some(options.timeout));
-        let manager = Manager::new_with_config(client.get_connection_info().clone(), config)
-            .map_err(|error| RedisSetupError::Url(error.to_string()))?;
+        let manager = PoolManager { connector: connector.clone(), config };
         let mut pool = PoolConfig::new(options.pool_size);
         let each = Some(options.timeout);
         pool.timeouts = Timeouts { wait: each, create: each, recycle: each };
         let pool = Pool::builder(manager).config(pool).runtime(Runtime::Tokio1).build()?;
         let health = Arc::new(Health::default());
-        let (appender, appending) = appender::new(&client, options, retention);
-        let (listener, listening) = listener::new(client, pool.clone(), options, audience, health.clone());
+        let (appender, appending) = appender::new(&connector, options, retention);
+        let (listener, listening) = listener::new(connector, pool.clone(), options, audience, health.clone());
         let store = Self {
             pool,
             prefix: options.prefix.clone(),
@@ -182,14 +192,14 @@ impl RedisStore {
 
     async fn run<T>(
         &self,
-        command: impl AsyncFnOnce(&mut deadpool_redis::Connection) -> Result<T, RedisError>,
+        command: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
         self.command(command).await.map_err(Failure::into_error)
     }
 
     async fn command<T>(
         &self,
-        command: impl AsyncFnOnce(&mut deadpool_redis::Connection) -> Result<T, RedisError>,
+        command: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, Failure> {
         let work = async {
             // In a box: what makes a connection is several kilobytes of state, which every request that may
@@ -268,10 +278,10 @@ impl From<RedisError> for Failure {
     }
 }
 
-impl From<deadpool_redis::PoolError> for Failure {
-    fn from(error: deadpool_redis::PoolError) -> Self {
+impl From<PoolError<RedisError>> for Failure {
+    fn from(error: PoolError<RedisError>) -> Self {
         match error {
-            deadpool_redis::PoolError::Backend(error) => error.into(),
+            PoolError::Backend(error) => error.into(),
             other => Self::away(&other.to_string()),
         }
     }
@@ -285,20 +295,9 @@ pub fn check_url(url: &str) -> Result<(), RedisSetupError> {
     url.into_connection_info().map(drop).map_err(|error| RedisSetupError::Url(error.to_string()))
 }
 
-fn client(options: &RedisOptions) -> Result<Client, RedisSetupError> {
-    let url_error = |error: RedisError| RedisSetupError::Url(error.to_string());
-    let info: ConnectionInfo = options.url.as_str().into_connection_info().map_err(url_error)?;
-    let settings = info.redis_settings().clone();
-    // RESP3: announcements arrive as pushes on a connection that can still be asked things.
-    let info = info.set_redis_settings(settings.set_protocol(redis::ProtocolVersion::RESP3));
-    if options.url.starts_with("rediss://") {
-        let client_tls =
-            options.tls_client.clone().map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
-        let certificates = TlsCertificates { client_tls, root_cert: options.tls_ca.clone() };
-        Client::build_with_tls(info, certificates).map_err(RedisSetupError::Tls)
-    } else {
-        Client::open(info).map_err(url_error)
-    }
+/// Whether a URL that [`check_url`] has passed holds a password.
+pub fn has_password(url: &str) -> bool {
+    url.into_connection_info().is_ok_and(|info| info.redis_settings().password().is_some())
 }
 
 /// Reads `HELLO`'s answer. Valkey counts its versions on from Redis 7.2, so one bound serves both.

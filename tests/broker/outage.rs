@@ -197,3 +197,20 @@ async fn a_node_that_starts_before_its_redis_waits_for_it() {
     until_published(&node, 1).await;
     assert_eq!(stream.numbers(1).await, [1]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_asked_for_itself_alone_is_ready_without_its_redis_until_it_drains() {
+    const ALONE: &str = "/readyz?exclude=store";
+    let mut redis = Redis::start().await;
+    let node = watchful(&redis.url()).set("DRAIN__LEAD", "1m").set("DRAIN__DEADLINE", "1m").start().await;
+    assert_eq!(node.admin_status(ALONE).await, Some(StatusCode::OK));
+    redis.kill();
+    eventually("the node is not ready", || async { !node.is_ready().await }).await;
+    assert_eq!(node.admin_status(ALONE).await, Some(StatusCode::OK));
+    // And one that never had its Redis.
+    let other = watchful(&redis.url()).start_unready().await;
+    assert_eq!(other.admin_status("/readyz").await, Some(StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(other.admin_status(ALONE).await, Some(StatusCode::OK));
+    node.signal("TERM");
+    eventually("it drains", || async { node.admin_status(ALONE).await == Some(StatusCode::SERVICE_UNAVAILABLE) }).await;
+}

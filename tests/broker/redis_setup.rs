@@ -51,6 +51,71 @@ async fn a_password_and_a_database_over_tcp() {
 }
 
 #[tokio::test]
+async fn a_password_in_a_file_may_be_any() {
+    let port = free_port().to_string();
+    let redis = Redis::start_with(&["--port", &port, "--bind", "127.0.0.1", "--save", ""]).await;
+    let password = "s3cret@:/%40?# \u{e4}+&";
+    redis.command(&["ACL", "SETUSER", "pipe@cast", "on", &format!(">{password}"), "~*", "&*", "+@all"]);
+    redis.command(&["CONFIG", "SET", "requirepass", password]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let with = |url: &str, content: &str| {
+        std::fs::write(file.path(), content).unwrap();
+        Options::default().redis(url).set("REDIS__PASSWORD_FILE", file.path().to_str().unwrap())
+    };
+    let (user, nobody) = (format!("redis://pipe%40cast@127.0.0.1:{port}"), format!("redis://127.0.0.1:{port}"));
+    for (database, (url, end)) in [(&user, ""), (&user, "\n"), (&nobody, "\r\n")].into_iter().enumerate() {
+        let node = with(&format!("{url}/{database}"), &format!("{password}{end}")).start().await;
+        assert_works(&node).await;
+        assert!(!node.log().contains("s3cret"));
+    }
+    // A blank at the end is part of a password, and so makes it another one.
+    for (url, content, code, problem) in [
+        (&user, format!("{password} \n"), 1, "check the user, the password"),
+        (&user, "\n".to_owned(), 1, "it is empty"),
+        (&format!("redis://:s3cret@127.0.0.1:{port}"), password.to_owned(), 2, "redis.url has another"),
+        (
+            &format!("redis+unix://{}?pass=s3cret", redis.socket().display()),
+            password.to_owned(),
+            2,
+            "redis.url has another",
+        ),
+        (
+            &String::new(),
+            password.to_owned(),
+            2,
+            "redis.password_file (environment variable PIPECAST_REDIS__PASSWORD_FILE): is of no use without redis.url",
+        ),
+    ] {
+        let (output, errors) = refused(&with(url, &content));
+        assert_eq!(output.status.code(), Some(code), "{errors}");
+        assert!(errors.contains(problem) && !errors.contains("s3cret"), "{errors}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_changed_in_its_file_is_used_without_a_restart() {
+    let redis = Redis::start().await;
+    redis.command(&["ACL", "SETUSER", "pipecast", "on", ">old", "~*", "&*", "+@all"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "old").unwrap();
+    let options = Options::default()
+        .redis(&format!("redis+unix://{}?user=pipecast", redis.socket().display()))
+        .set("REDIS__PASSWORD_FILE", file.path().to_str().unwrap())
+        .set("REDIS__PROBE_INTERVAL", "200ms");
+    let node = options.start().await;
+    let mut stream = node.open("p", "").await;
+    node.publish("p", "a", json!(1)).await;
+    assert_eq!(stream.numbers(1).await, [1]);
+    redis.command(&["ACL", "SETUSER", "pipecast", ">new", "<old"]);
+    redis.command(&["CLIENT", "KILL", "USER", "pipecast"]);
+    crate::support::eventually("it is not let in any more", || async { !node.is_ready().await }).await;
+    std::fs::write(file.path(), "new\n").unwrap();
+    crate::support::eventually("it is let in again", || async { node.is_ready().await }).await;
+    node.publish("p", "a", json!(2)).await;
+    assert_eq!(stream.numbers(1).await, [2]);
+}
+
+#[tokio::test]
 async fn a_user_with_the_rights_of_the_readme_and_no_others() {
     let readme = include_str!("../../README.md");
     let rights =

@@ -347,3 +347,19 @@ async fn the_admin_listener_has_its_three_paths() {
     let public = node.http.get(format!("{}/metrics", node.url)).send().await.unwrap();
     assert_eq!(public.status(), StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn what_readiness_leaves_out_is_the_store_or_an_error() {
+    let node = Node::embedded().await;
+    for query in ["", "?", "?exclude=store", "?exclude=store&exclude=store"] {
+        assert_eq!(node.admin_status(&format!("/readyz{query}")).await, Some(StatusCode::OK), "{query}");
+    }
+    for query in
+        ["?exclude=redis", "?exclude=", "?exclude", "?exclude=store&exclude=etcd", "?verbose", "?exclude=store&a=b"]
+    {
+        let answer = node.http.get(format!("{}/readyz{query}", node.admin)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{query}");
+        let text = answer.text().await.unwrap();
+        assert!(text.contains("exclude=store"), "it says what to write: {text}");
+    }
+}

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -129,21 +130,90 @@ class Containers(unittest.TestCase):
         until("the stream ends", lambda: stream.has_ended, 5)
         self.assertGreaterEqual(stream.text.count("retry:"), 2)
 
-    def test_readiness_follows_redis_and_liveness_does_not(self):
-        redis = self.start_redis("--user", "pipe-cast", "on", ">p@ss/word:s3cr3t", "~*", "&*", "+@all")
-        reach = ('redis.external={"host":"127.0.0.1","port":6379,"database":3,"username":"pipe-cast","password":"p@ss/word:s3cr3t"}',)
+    def test_while_redis_is_away_pods_stay_ready_and_keep_new_streams_waiting(self):
+        rights = ("--user", "pipe-cast", "on", ">p@ss/word:%s3cr3t", "~*", "&*", "+@all")
+        redis = self.start_redis(*rights)
+        reach = ('redis.external={"host":"127.0.0.1","port":6379,"database":3,"username":"pipe-cast","password":"p@ss/word:%s3cr3t"}',)
         objects = render(HELM, "external-host", *reach, 'settings.redis.probe_interval="200ms"')
         cluster = Cluster(objects)
         node = self.start_node(cluster, objects)
-        publish(cluster.secrets["pipecast"]["publish-key"].decode(), "Luke")
+        key = cluster.secrets["pipecast"]["publish-key"].decode()
+        publish(key, "Luke")
+        redis.kill()
+        redis.wait()
+        until("the startup probe's path fails", lambda: node.status("startupProbe") == 503, 20, lambda: node.output)
+        self.assertEqual([node.status(probe) for probe in ("readinessProbe", "livenessProbe")], [200, 200])
+        # It has the status 200, or this would raise: an `EventSource` stays.
+        stream = Stream(key, "p_opened_meanwhile")
+        self.assertEqual(request("/pipelines/p_aBcDeF/events", key, {"channel": "names", "payload": 1})[0], 503)
+        self.assertEqual(node.status("readinessProbe"), 200)
+        self.start_redis(*rights)
+        until("the pod's Redis is back", lambda: node.status("startupProbe") == 200, 20, lambda: node.output)
+        publish(key, "Leia", "p_opened_meanwhile")
+        until("the event arrives", lambda: '"Leia"' in stream.text, 10)
+        self.assertFalse(stream.has_ended)
+
+    def test_a_pod_that_never_had_its_redis_does_not_get_past_its_startup_probe(self):
+        objects = render(HELM, "bundled-redis", 'redis.bundled.password="s3cr3t"')
+        cluster = Cluster(objects)
+        node = Container(cluster, broker(objects), [BINARY])
+        self.addCleanup(node.kill)
+        until("it serves", lambda: node.status("livenessProbe") == 200, 20, lambda: node.output)
+        # Before it has passed, the kubelet asks no other probe, and the rollout goes no further.
+        self.assertEqual(node.status("startupProbe"), 503)
+        self.start_redis("--requirepass", "s3cr3t")
+        until("the startup probe passes", lambda: node.passes("startupProbe"), 20, lambda: node.output)
+
+    def test_a_pod_with_a_wrong_password_ends_and_says_why(self):
+        self.start_redis("--requirepass", "s3cr3t")
+        objects = render(HELM, "bundled-redis", 'redis.bundled.password="an0ther"')
+        node = Container(Cluster(objects), broker(objects), [BINARY])
+        self.addCleanup(node.kill)
+        self.assertEqual(node.await_end(20), 1)
+        self.assertIn("check the user, the password", node.output)
+        self.assertNotIn("an0ther", node.output)
+
+    def test_who_asks_for_the_store_too_has_pods_that_follow_redis(self):
+        redis = self.start_redis("--requirepass", "s3cr3t")
+        objects = render(HELM, "bundled-redis", 'redis.bundled.password="s3cr3t"', 'settings.redis.probe_interval="200ms"', 'readinessProbe.httpGet.path="/readyz"')
+        node = self.start_node(Cluster(objects), objects)
         redis.kill()
         until("readiness fails", lambda: node.status("readinessProbe") == 503, 20, lambda: node.output)
         self.assertEqual(node.status("livenessProbe"), 200)
 
+    def test_tls_by_a_secret_which_is_replaced_under_open_streams(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        first, second = (make_certificates(pathlib.Path(folder.name), "events.example.com") for _ in range(2))
+        objects = render(HELM, "tls", "service.port=8080", *SHORT_DRAIN)
+        cluster = Cluster(objects, {"events-tls": first}, ["events.example.com"])
+        node = self.start_node(cluster, objects)
+        self.assertEqual(node.status("livenessProbe"), 200)
+        key = cluster.secrets["pipecast"]["publish-key"].decode()
+        versions = {"2": "--http2", "1.1": "--http1.1"}
+        streams = [TlsReader(key, option, folder.name) for option in versions.values()]
+        for stream in streams:
+            self.addCleanup(stream.stop)
+        for version, option in versions.items():
+            self.assertEqual(publish_by_curl(key, version, option, folder.name), f"202 {version}")
+        for stream in streams:
+            until("both events arrive", lambda: {'data: "2"', 'data: "1.1"'} <= set(stream.text.splitlines()), 10, lambda: stream.text)
+        self.assertEqual(self.run_helm_test(cluster, objects)[0], 0)
+
+        self.assertEqual(served_certificate(), first["tls.crt"].decode())
+        node.fill("tls", second)
+        until("the new certificate is served", lambda: served_certificate() == second["tls.crt"].decode(), 20, lambda: node.output)
+        self.assertEqual(publish_by_curl(key, "after", "--http2", folder.name), "202 2")
+        for stream in streams:
+            until("streams go on", lambda: 'data: "after"' in stream.text, 10, lambda: stream.text)
+        self.assertTrue(node.passes("readinessProbe"))
+        node.terminate()
+        self.assertEqual(node.await_end(node.spec["terminationGracePeriodSeconds"]), 0)
+
     def test_redis_by_tls_with_an_authority_and_a_certificate_of_ones_own(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        make_certificates(pathlib.Path(folder.name))
+        make_certificates(pathlib.Path(folder.name), "redis.example.com")
         file = {name: f"{folder.name}/{name}" for name in ("ca.crt", "tls.crt", "tls.key")}
         self.start_redis(
             "--port", "0", "--tls-port", "6379", "--tls-cert-file", file["tls.crt"], "--tls-key-file", file["tls.key"], "--tls-ca-cert-file", file["ca.crt"], "--requirepass", "secret"
@@ -213,15 +283,55 @@ class Containers(unittest.TestCase):
             container.kill()
 
 
-def make_certificates(folder):
+class TlsReader:
+    """A stream by curl, in the version of HTTP that the option says; the certificate has to be right."""
+
+    def __init__(self, key, option, folder):
+        self.text = ""
+        self._process = curl(key, option, folder, "--no-buffer", "https://events.example.com:8080/pipelines/p_aBcDeF/sse")
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        with self._process.stdout:
+            for line in self._process.stdout:
+                self.text += line
+
+    def stop(self):
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+
+def curl(key, option, folder, *words):
+    hosts = ["--resolve", "events.example.com:8080:127.0.0.1", "--cacert", f"{folder}/ca.crt"]
+    return subprocess.Popen(["curl", "-sS", option, *hosts, "-H", f"Authorization: Bearer {key}", *words], stdout=subprocess.PIPE, text=True)
+
+
+def publish_by_curl(key, payload, option, folder):
+    """Status and version of HTTP."""
+    event = json.dumps({"channel": "names", "payload": payload})
+    words = ["--max-time", "10", "-o", "/dev/null", "-w", "%{http_code} %{http_version}", "-H", "Content-Type: application/json", "-d", event]
+    return curl(key, option, folder, *words, "https://events.example.com:8080/pipelines/p_aBcDeF/events").communicate()[0]
+
+
+def served_certificate():
+    return ssl.get_server_certificate(("127.0.0.1", 8080))
+
+
+def make_certificates(folder, name):
+    """A certificate of this name by an authority in the folder, which stays the same; and the files of its Secret."""
+
     def openssl(*words):
         subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
 
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=Authority of a test")
-    openssl("req", *key, "-keyout", "tls.key", "-out", "tls.csr", "-subj", "/CN=redis.example.com")
-    (folder / "extensions").write_text("subjectAltName=DNS:redis.example.com\n")
+    if not (folder / "ca.crt").exists():
+        openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=Authority of a test")
+    openssl("req", *key, "-keyout", "tls.key", "-out", "tls.csr", "-subj", f"/CN={name}")
+    (folder / "extensions").write_text(f"subjectAltName=DNS:{name}\n")
     openssl("x509", "-req", "-in", "tls.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "extensions", "-out", "tls.crt")
+    return {file: (folder / file).read_bytes() for file in ("tls.crt", "tls.key")}
 
 
 if __name__ == "__main__":

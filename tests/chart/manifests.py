@@ -95,8 +95,20 @@ class Manifests(unittest.TestCase):
             container = self.container(objects)
             ports = {port["name"]: port["containerPort"] for port in container["ports"]}
             self.assertEqual(ports, {"public": 8080, "admin": 8081})
-            for probe, path in (("livenessProbe", "/livez"), ("readinessProbe", "/readyz"), ("startupProbe", "/livez")):
+            for probe, path in (("livenessProbe", "/livez"), ("readinessProbe", "/readyz?exclude=store"), ("startupProbe", "/readyz")):
                 self.assertEqual(container[probe]["httpGet"], {"path": path, "port": "admin"})
+
+    def test_readiness_can_ask_for_the_store_too_and_a_load_balancer_asks_the_same(self):
+        for version in HELMS:
+            objects = render(version, "ingress-alb", 'readinessProbe.httpGet.path="/readyz"')
+            self.assertEqual(self.container(objects)["readinessProbe"], {"httpGet": {"path": "/readyz", "port": "admin"}, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 2})
+            self.assertEqual(one(objects, "Ingress")["metadata"]["annotations"]["alb.ingress.kubernetes.io/healthcheck-path"], "/readyz")
+
+    def test_a_pod_waits_for_its_redis_as_long_as_a_rollout_may_stand_still(self):
+        for objects in self.each():
+            probe = self.container(objects)["startupProbe"]
+            # progressDeadlineSeconds of a Deployment that says none.
+            self.assertGreaterEqual(probe["periodSeconds"] * probe["failureThreshold"], 600)
 
     def test_no_secret_is_outside_of_a_secret(self):
         for objects in self.each():
@@ -199,23 +211,29 @@ class Manifests(unittest.TestCase):
             self.assertEqual([before["checksum/config"] != secret["checksum/config"], before["checksum/secret"] != secret["checksum/secret"]], [False, True])
 
     def test_redis_is_reached_as_given(self):
-        cases = {
-            "external-url": "redis://pipecast:s3cr3t-in-a-url@redis.example.com:6390/2",
-            "external-host": "redis://pipe%20cast:p%40ss%2Fword%3A%20s3cr3t@redis.example.com:6390/3",
-        }
-        for name, url in cases.items():
-            for objects in self.each([name]):
-                self.assertEqual(decoded(one(objects, "Secret"))["redis-url"], url)
-        for name, url in {
-            "external-existing-secret": "redis://pipecast:$(REDIS_PASSWORD)@redis.example.com:6379/0",
-            "external-tls": "rediss://:$(REDIS_PASSWORD)@redis.example.com:6379/0",
-            "bundled-redis": "redis://:$(REDIS_PASSWORD)@pipecast-redis:6379/0",
+        for name, (url, secret, key) in {
+            "external-host": ("redis://pipe%20cast@redis.example.com:6390/3", "pipecast", "redis-password"),
+            "external-existing-secret": ("redis://pipecast@redis.example.com:6379/0", "my-redis", "pass"),
+            "external-tls": ("rediss://redis.example.com:6379/0", "my-redis", "redis-password"),
+            "bundled-redis": ("redis://pipecast-redis:6379/0", "pipecast", "redis-password"),
         }.items():
             for objects in self.each([name]):
-                environment = self.container(objects)["env"]
-                # Kubernetes puts in only variables that stand before.
-                self.assertEqual([variable["name"] for variable in environment], ["REDIS_PASSWORD", "PIPECAST_REDIS__URL"])
-                self.assertEqual(environment[1]["value"], url)
+                # The password is a file: it need not fit into a URL, and is not in the environment.
+                self.assertNotIn("env", self.container(objects))
+                config = one(objects, "ConfigMap")["data"]["pipecast.toml"].splitlines()
+                self.assertIn(f'url = "{url}"', config)
+                self.assertIn('password_file = "/etc/pipecast/redis/password"', config)
+                [volume] = [volume["secret"] for volume in self.broker(objects)["volumes"] if volume["name"] == "redis"]
+                self.assertEqual((volume["secretName"], volume["items"]), (secret, [{"key": key, "path": "password"}]))
+        for objects in self.each(["external-host"]):
+            self.assertEqual(decoded(one(objects, "Secret"))["redis-password"], "p@ss/word: s3cr3t")
+        for name, secret in {"external-url": ("pipecast", "redis-url"), "external-existing-url": ("my-redis", "url")}.items():
+            for objects in self.each([name]):
+                [variable] = self.container(objects)["env"]
+                self.assertEqual(variable, {"name": "PIPECAST_REDIS__URL", "valueFrom": {"secretKeyRef": dict(zip(("name", "key"), secret))}})
+                self.assertNotIn("url =", one(objects, "ConfigMap")["data"]["pipecast.toml"])
+        for objects in self.each(["external-url"]):
+            self.assertEqual(decoded(one(objects, "Secret"))["redis-url"], "redis://pipecast:s3cr3t-in-a-url@redis.example.com:6390/2")
         for objects in self.each(["embedded", "everything-off"]):
             self.assertNotIn("env", self.container(objects))
             self.assertFalse(has(objects, "StatefulSet"))
@@ -225,13 +243,24 @@ class Manifests(unittest.TestCase):
             for objects in self.each([name]):
                 rules = one([each for each in objects if not each["metadata"]["name"].endswith("-redis")], "NetworkPolicy")["spec"]["egress"]
                 self.assertEqual({port["port"] for rule in rules for port in rule["ports"]}, ports)
+        for version in HELMS:
+            objects = render(version, "jwks", 'auth.jwksUrl="https://issuer.example.com:8443/jwks.json"', "redis.bundled.enabled=false", "replicaCount=1")
+            ports = [port["port"] for rule in one(objects, "NetworkPolicy")["spec"]["egress"] for port in rule["ports"]]
+            self.assertEqual(ports, [53, 53, 8443])
+
+    def test_a_policy_lets_the_pod_of_helm_test_in(self):
+        for objects in self.each(["everything-on"]):
+            rules = one([each for each in objects if not each["metadata"]["name"].endswith("-redis")], "NetworkPolicy")["spec"]["ingress"]
+            [public] = [rule["from"] for rule in rules if rule["ports"][0]["port"] == "public"]
+            self.assertEqual(public[0], {"podSelector": {}})
+            self.assertLessEqual(public[1]["podSelector"]["matchLabels"].items(), one(objects, "Pod")["metadata"]["labels"].items())
 
     def test_each_ingress_controller_gets_what_streams_need(self):
         needed = {
             "nginx": {"nginx.ingress.kubernetes.io/proxy-buffering": "off", "nginx.ingress.kubernetes.io/proxy-read-timeout": "3600"},
             "haproxy": {"haproxy.org/timeout-server": "3600s", "haproxy-ingress.github.io/timeout-server": "3600s"},
             "traefik": {"traefik.ingress.kubernetes.io/router.entrypoints": "websecure"},
-            "alb": {"alb.ingress.kubernetes.io/healthcheck-path": "/readyz", "alb.ingress.kubernetes.io/healthcheck-port": "8081"},
+            "alb": {"alb.ingress.kubernetes.io/healthcheck-path": "/readyz?exclude=store", "alb.ingress.kubernetes.io/healthcheck-port": "8081"},
         }
         for controller, annotations in needed.items():
             for objects in self.each([f"ingress-{controller}"]):
@@ -242,8 +271,8 @@ class Manifests(unittest.TestCase):
     def test_the_number_of_nodes_goes_down_slowly(self):
         for objects in self.each(["everything-on"]):
             spec = one(objects, "HorizontalPodAutoscaler")["spec"]
-            self.assertEqual([metric["type"] for metric in spec["metrics"]], ["Resource", "Pods"])
-            self.assertEqual(spec["metrics"][1]["pods"]["target"]["averageValue"], "10000")
+            self.assertEqual([metric["type"] for metric in spec["metrics"]], ["Resource", "Resource", "Pods"])
+            self.assertEqual(spec["metrics"][2]["pods"]["target"]["averageValue"], "10000")
             self.assertGreaterEqual(spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"], 300)
 
     def test_streams_end_after_an_hour(self):
@@ -270,23 +299,6 @@ class Manifests(unittest.TestCase):
             config = one(objects, "ConfigMap", "events")["data"]["pipecast.toml"]
             for line in ("connections = 5000", 'cors_origins = ["https://a.example.com", "https://b.example.com"]', "compression = true", 'keepalive = "10s"'):
                 self.assertIn(line, config.splitlines())
-
-    def test_monitors_scrape_metrics_of_the_admin_port(self):
-        endpoint = {"port": "admin", "path": "/metrics", "interval": "15s", "scrapeTimeout": "5s"}
-        for objects in self.each(["everything-on"]):
-            [found] = one(objects, "ServiceMonitor")["spec"]["endpoints"]
-            self.assertEqual({key: found[key] for key in found if not key.endswith("elabelings")}, endpoint)
-            [port] = one(objects, "Service", "-admin")["spec"]["ports"]
-            self.assertEqual((port["name"], port["targetPort"]), ("admin", "admin"))
-        for objects in self.each(["pod-monitor"]):
-            self.assertEqual(one(objects, "PodMonitor")["spec"]["podMetricsEndpoints"], [endpoint])
-
-    def test_rules_ask_for_metrics_that_there_are(self):
-        readme = (CHART.parent.parent / "README.md").read_text()
-        for objects in self.each(["everything-on"]):
-            text = yaml.safe_dump(one(objects, "PrometheusRule"))
-            for metric in re.findall(r"\bpipecast_\w+", text):
-                self.assertRegex(readme, rf"\| `{metric}[`{{]")
 
     def test_the_notes_say_what_comes_next_and_what_is_open(self):
         for name, (there, absent) in {

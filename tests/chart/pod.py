@@ -8,6 +8,7 @@ import base64
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -79,6 +80,7 @@ class Container:
         self._container = spec["containers"][0]
         self.environment = cluster.environment(self._container)
         self.root = pathlib.Path(tempfile.mkdtemp())
+        self._volumes = {}
         self._output = tempfile.TemporaryFile("w+")
         user = {**spec["securityContext"], **self._container["securityContext"]}
         self._make_root(cluster, program, user)
@@ -120,12 +122,34 @@ class Container:
                 os.chown(folder, 0, self.spec["securityContext"]["fsGroup"])
                 folder.chmod(0o770)
                 continue
-            for name, content in files.items():
-                (folder / name).write_bytes(content)
-                os.chown(folder / name, 0, self.spec["securityContext"]["fsGroup"])
-                (folder / name).chmod(mode)
+            source = pathlib.Path(tempfile.mkdtemp())
+            source.chmod(0o755)
+            self._volumes[volume_mount["name"]] = source, mode
+            self.fill(volume_mount["name"], files)
+            mount("--bind", source, folder)
+            if volume_mount.get("readOnly"):
+                mount("-o", "remount,bind,ro", folder)
         if user["readOnlyRootFilesystem"]:
             mount("-o", "remount,ro", root)
+
+    def fill(self, volume, files):
+        """Gives a volume these files, as the kubelet does when it begins and when a Secret has changed: names lead through `..data` to a folder, which another one replaces at once."""
+        source, mode = self._volumes[volume]
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="..", dir=source))
+        folder.chmod(0o755)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+            os.chown(folder / name, 0, self.spec["securityContext"]["fsGroup"])
+            (folder / name).chmod(mode)
+        data, next_data = source / "..data", source / "..data_tmp"
+        old = data.resolve() if data.is_symlink() else None
+        next_data.symlink_to(folder.name)
+        next_data.rename(data)
+        for name in files:
+            if not (source / name).is_symlink():
+                (source / name).symlink_to(f"..data/{name}")
+        if old:
+            shutil.rmtree(old)
 
     @property
     def pid(self):
@@ -165,11 +189,9 @@ class Container:
         return self.status(probe) in ({0} if "exec" in self._container[probe] else range(200, 400))
 
     def await_ready(self):
-        """As long as the probes allow: first the one of the start, then readiness."""
+        """First the probe of the start, then readiness; sooner than the probes allow, which wait for things that are here."""
         for probe in ("startupProbe", "readinessProbe"):
-            about = self._container["startupProbe"]
-            seconds = about["periodSeconds"] * about["failureThreshold"]
-            until(f"{probe} passes", lambda: self.has_ended or self.passes(probe), seconds, lambda: self.output)
+            until(f"{probe} passes", lambda: self.has_ended or self.passes(probe), 60, lambda: self.output)
             if self.has_ended:
                 raise AssertionError(f"it ended: {self.output}")
 
@@ -192,6 +214,8 @@ class Container:
         self._output.close()
         subprocess.run(["umount", "--recursive", "--lazy", self.root], check=True)
         self.root.rmdir()
+        for source, _ in self._volumes.values():
+            shutil.rmtree(source)
 
 
 def as_user(user):

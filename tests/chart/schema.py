@@ -31,8 +31,12 @@ NONSENSE = {
     'settings.log.format="xml"': "format",
     "settings.history.limit=1.5": "limit",
     'service.type="Public"': "type",
+    'service.ipFamilyPolicy="Both"': "ipFamilyPolicy",
     'ingress.controller="apache"': "controller",
     'listenAddress="127.0.0.1"': "listenAddress",
+    'metricsJob="a\\"b"': "metricsJob",
+    'prometheusRule.runbookUrl="docs/runbook.md"': "runbookUrl",
+    'dashboard.labels={"grafana_dashboard":1}': "grafana_dashboard",
 }
 # What only several values together make wrong, and the value that the message names.
 CONFLICTS = {
@@ -81,10 +85,10 @@ class Schema(unittest.TestCase):
         known = {f"{section}.{key}" for section, about in sections.items() for key in about["properties"]}
         own = {f"server.{key}" for key in ("listen", "admin_listen", "tls_cert", "tls_key")}
         own |= {f"auth.{key}" for key in ("publish", "subscribe", "keys", "keys_file", "jwt_secret", "jwt_secret_file", "jwks_url", "issuer", "audience")}
-        own |= {f"redis.{key}" for key in ("url", "tls_ca", "tls_cert", "tls_key", "prefix")}
+        own |= {f"redis.{key}" for key in ("url", "password_file", "tls_ca", "tls_cert", "tls_key", "prefix")}
         self.assertEqual(settings - own, known)
 
-    def test_the_readme_says_what_the_values_file_says(self):
+    def test_the_chart_has_what_the_values_file_and_deploy_have(self):
         check = subprocess.run([CHART.parent.parent / "scripts" / "chart-readme", "--check"], capture_output=True, text=True)
         self.assertEqual(check.returncode, 0, check.stderr)
 

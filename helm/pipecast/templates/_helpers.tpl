@@ -92,13 +92,37 @@ app.kubernetes.io/component: redis
 {{- end }}
 {{- end }}
 
-{{/* The URL of an external Redis from its parts; the argument `password` is put in as it is. */}}
+{{/* The URL of a Redis from its parts. It stands in the ConfigMap, so no password is in it. */}}
 {{- define "pipecast.redisUrl" -}}
-{{- $external := .root.Values.redis.external }}
+{{- if eq (include "pipecast.store" .) "bundled" }}
+{{- printf "redis://%s-redis:6379/0" (include "pipecast.fullname" .) }}
+{{- else }}
+{{- $external := .Values.redis.external }}
 {{- $user := $external.username | urlquery | replace "+" "%20" }}
-{{- $login := "" }}
-{{- if or $user .password }}{{ $login = printf "%s:%s@" $user .password }}{{ end }}
-{{- printf "%s://%s%s:%d/%d" (ternary "rediss" "redis" $external.tls.enabled) $login $external.host (int64 $external.port) (int64 $external.database) }}
+{{- printf "%s://%s%s:%d/%d" (ternary "rediss" "redis" $external.tls.enabled) (ternary (printf "%s@" $user) "" (ne $user "")) $external.host (int64 $external.port) (int64 $external.database) }}
+{{- end }}
+{{- end }}
+
+{{/* The Secret with the whole URL of Redis: JSON with secret and key, empty where the URL is made of parts. */}}
+{{- define "pipecast.redisUrlSecret" -}}
+{{- $external := .Values.redis.external }}
+{{- if ne (include "pipecast.store" .) "external" }}{{ dict "secret" "" | toJson }}
+{{- else if and $external.existingSecret $external.existingSecretUrlKey }}{{ dict "secret" $external.existingSecret "key" $external.existingSecretUrlKey | toJson }}
+{{- else if $external.url }}{{ dict "secret" (include "pipecast.fullname" .) "key" "redis-url" | toJson }}
+{{- else }}{{ dict "secret" "" | toJson }}
+{{- end }}
+{{- end }}
+
+{{/* The Secret with the password of Redis alone: JSON with secret and key, empty where there is none. */}}
+{{- define "pipecast.redisPasswordSecret" -}}
+{{- $external := .Values.redis.external }}
+{{- if eq (include "pipecast.store" .) "embedded" }}{{ dict "secret" "" | toJson }}
+{{- else if eq (include "pipecast.store" .) "bundled" }}{{ dict "secret" (include "pipecast.fullname" .) "key" "redis-password" | toJson }}
+{{- else if (include "pipecast.redisUrlSecret" . | fromJson).secret }}{{ dict "secret" "" | toJson }}
+{{- else if $external.existingSecret }}{{ dict "secret" $external.existingSecret "key" $external.existingSecretPasswordKey | toJson }}
+{{- else if $external.password }}{{ dict "secret" (include "pipecast.fullname" .) "key" "redis-password" | toJson }}
+{{- else }}{{ dict "secret" "" | toJson }}
+{{- end }}
 {{- end }}
 
 {{/* What only the chart can know of the nodes' settings; it wins over `settings`. */}}
@@ -139,6 +163,12 @@ auth:
 {{- if ne (include "pipecast.store" .) "embedded" }}
 redis:
   prefix: {{ .Values.redis.prefix | quote }}
+  {{- if not (include "pipecast.redisUrlSecret" . | fromJson).secret }}
+  url: {{ include "pipecast.redisUrl" . | quote }}
+  {{- end }}
+  {{- if (include "pipecast.redisPasswordSecret" . | fromJson).secret }}
+  password_file: /etc/pipecast/redis/password
+  {{- end }}
   {{- if eq (include "pipecast.store" .) "external" }}
   {{- if .Values.redis.external.tls.caSecret }}
   tls_ca: /etc/pipecast/redis-ca/ca.crt
@@ -184,6 +214,16 @@ redis:
 {{- end }}
 {{- end }}
 
+{{/* What readiness asks; a load balancer that checks by itself asks the same. */}}
+{{- define "pipecast.readinessPath" -}}
+{{- dig "httpGet" "path" "/readyz" .Values.readinessProbe }}
+{{- end }}
+
+{{/* The label `job` of the metrics: one for each installation, so that none is counted with another. */}}
+{{- define "pipecast.metricsJob" -}}
+{{- default (printf "%s/%s" .Release.Namespace (include "pipecast.fullname" .)) .Values.metricsJob }}
+{{- end }}
+
 {{- define "pipecast.drainSeconds" -}}
 {{- $drain := .Values.settings.drain | default dict }}
 {{- add (include "pipecast.seconds" ($drain.lead | default "5s")) (include "pipecast.seconds" ($drain.deadline | default "30s")) }}
@@ -222,8 +262,8 @@ redis:
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
 {{- fail "serviceMonitor and podMonitor would scrape everything twice: enable one of them." }}
 {{- end }}
-{{- if and .Values.autoscaling.enabled (not .Values.autoscaling.targetCPUUtilizationPercentage) (not .Values.autoscaling.targetConnections) }}
-{{- fail "autoscaling needs autoscaling.targetCPUUtilizationPercentage or autoscaling.targetConnections." }}
+{{- if and .Values.autoscaling.enabled (not (or .Values.autoscaling.targetCPUUtilizationPercentage .Values.autoscaling.targetMemoryUtilizationPercentage .Values.autoscaling.targetConnections)) }}
+{{- fail "autoscaling needs autoscaling.targetCPUUtilizationPercentage, autoscaling.targetMemoryUtilizationPercentage or autoscaling.targetConnections." }}
 {{- end }}
 {{- if and .Values.autoscaling.enabled (gt (int64 .Values.autoscaling.minReplicas) (int64 .Values.autoscaling.maxReplicas)) }}
 {{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas." }}
