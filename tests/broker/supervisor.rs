@@ -179,8 +179,8 @@ async fn signs_of_life_stop_while_one_fanout_thread_hangs() {
         eventually("the node says why", || async { node.log().contains(&complaint) }).await;
         // The rest of the node works.
         assert_eq!(node.admin_status("/livez").await, Some(StatusCode::OK));
-        while ear.socket.try_recv(&mut [0; 4096]).is_ok() {}
-        assert_eq!(ear.signs_of_life(WATCHDOG * 5).await, 0, "{thread} hangs");
+        // One more may be under way.
+        eventually("no sign of life comes", || async { ear.signs_of_life(WATCHDOG * 5).await == 0 }).await;
         hang.detach();
         ear.until_line("WATCHDOG=1").await;
     }
