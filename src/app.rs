@@ -24,6 +24,7 @@ use crate::settings::{DrainSettings, Settings};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{Reached, RedisSetupError, RedisStore};
+use crate::supervisor::Supervisor;
 
 /// A node that is bound and does not run yet.
 pub struct App {
@@ -64,6 +65,9 @@ pub enum End {
     Cut,
 }
 
+/// From the drain's deadline to the end of the process, on a machine that has much else to do.
+const EXIT_TIME: Duration = Duration::from_secs(10);
+
 impl App {
     /// Puts a node together, looks whether its Redis will do, and binds its addresses.
     ///
@@ -102,8 +106,8 @@ impl App {
         self.server.admin_address()
     }
 
-    /// Serves until `stops` says to stop, drains, and ends.
-    pub async fn run(self, mut stops: Stops) -> End {
+    /// Serves until `stops` says to stop, drains, and ends; the supervisor hears of all that.
+    pub async fn run(self, mut stops: Stops, supervisor: Supervisor) -> End {
         let Self { node, server, drain, work, listener } = self;
         let hub = tokio::spawn(node.hub.clone().run(node.store.clone(), work));
         let listener = tokio::spawn(listener);
@@ -112,7 +116,14 @@ impl App {
             async move { node.auth.run().await }
         });
         let served = tokio::spawn(server.run(node.clone()));
-        let end = live(&node, drain, &mut stops, served).await;
+        // Not only when the store answers: a node starts without it, and `systemctl start` should not wait for Redis.
+        supervisor.ready();
+        let followed = tokio::spawn({
+            let (node, supervisor) = (node.clone(), supervisor.clone());
+            async move { supervisor.follow(&node).await }
+        });
+        let end = live(&node, drain, &mut stops, &supervisor, served).await;
+        followed.abort();
         hub.abort();
         listener.abort();
         auth.abort();
@@ -136,9 +147,16 @@ async fn open_store(
 }
 
 /// The order of stopping: not ready, then no new connections, then streams end, then the deadline.
-async fn live(node: &Node, drain: DrainSettings, stops: &mut Stops, mut served: tokio::task::JoinHandle<()>) -> End {
+async fn live(
+    node: &Node,
+    drain: DrainSettings,
+    stops: &mut Stops,
+    supervisor: &Supervisor,
+    mut served: tokio::task::JoinHandle<()>,
+) -> End {
     let how = stops.next().await;
     let began = Instant::now();
+    supervisor.stopping(drain.deadline + EXIT_TIME);
     // A person at a terminal has no load balancer that must notice, and does not like to wait.
     let (lead, window) = match how {
         Stop::Terminate => (drain.lead, drain.window),

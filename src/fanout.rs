@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::admission::Admission;
 use crate::coding::Coding;
@@ -91,7 +91,7 @@ impl Fanout {
         for number in 0..count {
             let thread = Thread::new(shared.clone())?;
             inboxes.push(thread.inbox());
-            threads.push(std::thread::Builder::new().name(format!("fanout-{number}")).spawn(move || thread.run())?);
+            threads.push(std::thread::Builder::new().name(thread_name(number)).spawn(move || thread.run())?);
         }
         Ok(Self { shared, inboxes, threads, turn: AtomicUsize::new(0) })
     }
@@ -118,6 +118,11 @@ impl Fanout {
         }
     }
 
+    /// Asks each thread, by its name, whether its loop turns. One that hangs or has ended never answers.
+    pub fn ask(&self) -> Vec<(String, oneshot::Receiver<()>)> {
+        self.inboxes.iter().enumerate().map(|(number, inbox)| (thread_name(number), inbox.ask())).collect()
+    }
+
     /// Waits until no stream is open. Cancel safe.
     pub async fn emptied(&self) {
         loop {
@@ -129,6 +134,10 @@ impl Fanout {
             let _ = tokio::time::timeout(Duration::from_millis(100), ended).await;
         }
     }
+}
+
+fn thread_name(number: usize) -> String {
+    format!("fanout-{number}")
 }
 
 impl Drop for Fanout {

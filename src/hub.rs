@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::announcement::Announcement;
@@ -67,6 +67,7 @@ pub struct Work(Task);
 enum Task {
     Watch(PipelineId),
     Read(Arc<OpenLog>, ReadCause),
+    Answer(oneshot::Sender<()>),
 }
 
 /// Membership in a log, of one client or of several that share it; leaves when dropped.
@@ -139,6 +140,13 @@ impl Hub {
         }
     }
 
+    /// Asks whether the hub's loop turns. One that hangs or has ended never answers.
+    pub fn ask(&self) -> oneshot::Receiver<()> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Task::Answer(answer));
+        answered
+    }
+
     /// Within how long from the drain's start on streams are to end; `None` while they may go on.
     pub fn drain_window(&self) -> Option<Duration> {
         self.drain_window.get().copied()
@@ -163,6 +171,7 @@ impl Hub {
                 Some(Work(task)) = queue.recv() => match task {
                     Task::Watch(pipeline) => store.watch(pipeline),
                     Task::Read(log, cause) => waiting.push_back((log, cause)),
+                    Task::Answer(answer) => _ = answer.send(()),
                 },
                 Some((log, history)) = reads.next() => {
                     if log.finish_read(history) {

@@ -32,5 +32,6 @@ pub mod server;
 pub mod settings;
 pub mod store;
 pub mod subscription;
+pub mod supervisor;
 pub mod telemetry;
 pub mod watched_file;

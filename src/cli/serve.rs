@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::{Failure, Outcome, complain, say};
 use crate::app::{App, End, Stops};
 use crate::settings::{Settings, Sources};
+use crate::supervisor::Supervisor;
 use crate::telemetry;
 
 pub(super) async fn serve(sources: Sources) -> Outcome {
@@ -19,11 +20,12 @@ pub(super) async fn serve(sources: Sources) -> Outcome {
     };
     // Before anything is announced: who reads the announcement may stop us at once.
     let stops = Stops::from_signals().map_err(|error| fail(&error))?;
+    let supervisor = Supervisor::find(&sources.environment).map_err(|error| fail(&error))?;
     let app = App::bind(&settings).await.map_err(|error| fail(&error))?;
     let public = app.public_address().map_err(|error| fail(&error))?;
     let admin = app.admin_address().map_err(|error| fail(&error))?;
     announce(&settings, public, admin);
-    match app.run(stops).await {
+    match app.run(stops, supervisor).await {
         End::Drained => Ok(()),
         End::Cut => Err(Failure::Failed),
     }

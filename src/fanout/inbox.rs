@@ -1,4 +1,4 @@
-//! What other threads put before a fan-out thread: new sockets, and pipelines that have something new.
+//! What other threads put before a fan-out thread: new sockets, pipelines that have something new, and the question whether it lives.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,6 +6,7 @@ use std::task::Wake;
 
 use mio::Waker;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::Handover;
 use super::timers::ClientKey;
@@ -29,6 +30,8 @@ pub(super) struct Letters {
     pub(super) changed: Vec<usize>,
     /// Clients whose pass was revoked.
     pub(super) revoked: Vec<ClientKey>,
+    /// Who wants to know whether the thread still reads its letters.
+    pub(super) asked: Vec<oneshot::Sender<()>>,
     /// The thread is to end.
     pub(super) is_stop: bool,
 }
@@ -41,6 +44,14 @@ impl Inbox {
     pub(super) fn add(&self, handover: Handover) {
         self.letters.lock().handovers.push(handover);
         self.tell();
+    }
+
+    /// Answered when the thread has taken its letters. Never, if it hangs or has ended.
+    pub(super) fn ask(&self) -> oneshot::Receiver<()> {
+        let (answer, answered) = oneshot::channel();
+        self.letters.lock().asked.push(answer);
+        self.tell();
+        answered
     }
 
     pub(super) fn stop(&self) {

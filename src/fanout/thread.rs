@@ -128,6 +128,10 @@ impl Thread {
         if letters.is_stop {
             return std::ops::ControlFlow::Break(());
         }
+        for answer in letters.asked {
+            // Nobody may want to know any more.
+            let _ = answer.send(());
+        }
         for handover in letters.handovers {
             self.admit(handover);
         }

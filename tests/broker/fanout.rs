@@ -1,35 +1,14 @@
 //! What is particular to the fan-out threads; all else is tested on both ways of carrying a stream.
 
-use std::process::{Child, Command, Stdio};
-
 use serde_json::json;
 
 use crate::support::eventually;
 use crate::support::node::{Node, Options};
 use crate::support::raw::Raw;
+use crate::support::strace::Strace;
 
 async fn start(threads: &str) -> Node {
     Options::default().set("FANOUT__THREADS", threads).start().await
-}
-
-/// A watcher of one thread's system calls.
-struct Strace(Child);
-
-impl Strace {
-    async fn attach(node: &Node, thread: &str, arguments: &[&str]) -> Self {
-        let thread = node.thread(thread);
-        let child = Command::new("strace").args(arguments).args(["-p", &thread]).stderr(Stdio::null()).spawn();
-        let child = child
-            .unwrap_or_else(|error| panic!("strace cannot be started ({error}); install it: apt-get install strace"));
-        eventually("strace is attached", || async { node.is_traced(&thread) }).await;
-        Self(child)
-    }
-
-    /// Ends it; what it had to write is written.
-    fn detach(mut self) {
-        assert!(Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().unwrap().success());
-        self.0.wait().unwrap();
-    }
 }
 
 /// Calls by name, as `strace -c` counts them.

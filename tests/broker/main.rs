@@ -19,6 +19,7 @@ mod redis_setup;
 mod rust_client;
 mod slow_readers;
 mod stopping;
+mod supervisor;
 mod support;
 mod system;
 mod tls;

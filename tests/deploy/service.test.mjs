@@ -1,4 +1,4 @@
-// The unit for systemd, as far as it can be judged without running it.
+// The unit for systemd, as far as it can be judged without running it; package.test.mjs runs it.
 
 import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';

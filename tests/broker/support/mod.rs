@@ -5,6 +5,7 @@ pub mod node;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod strace;
 pub mod stream;
 pub mod tls;
 

@@ -42,6 +42,12 @@ impl Options {
         self
     }
 
+    /// A variable of the environment that is no setting.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.into());
         self

@@ -1,0 +1,47 @@
+// The kernel settings that deploy/ has: that they are some, and what the program and its unit ask for.
+
+import assert from 'node:assert/strict';
+import { access, readFile } from 'node:fs/promises';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { run } from './run_program.mjs';
+
+const file = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+const settingsFile = file('deploy/sysctl.d/60-pipecast.conf');
+
+/** Those that a pattern finds, as names and values. */
+async function settings(pattern) {
+  const text = await readFile(settingsFile, 'utf8');
+  return Object.fromEntries([...text.matchAll(pattern)].map(([, name, value]) => [name, value]));
+}
+
+const inEffect = () => settings(/^([a-z][\w.]*) = (.*)$/gm);
+
+test('sysctl reads the settings', async () => {
+  const { code, output } = await run('sysctl', ['--dry-run', `--load=${settingsFile}`]);
+  assert.equal(code, 0, output);
+  const read = Object.fromEntries(output.trim().split('\n').map((line) => line.split(' = ')));
+  assert.deepEqual(read, await inEffect());
+});
+
+test('the kernel has all settings that the file and its page name', async () => {
+  const page = await readFile(file('docs/kernel.md'), 'utf8');
+  const named = [...page.matchAll(/`((?:net|fs)\.[\w.]+)`/g)].map(([, name]) => name);
+  const all = new Set([...named, ...Object.keys(await settings(/^#?([a-z]\w*(?:\.\w+)+) = (.*)$/gm))]);
+  assert.ok(all.size >= 10, [...all].join());
+  for (const name of all) {
+    // That one comes with its module.
+    if (!name.startsWith('net.netfilter.')) await access(`/proc/sys/${name.replaceAll('.', '/')}`);
+  }
+});
+
+test('what is set is what the node and its unit ask for', async () => {
+  const server = await readFile(file('src/server.rs'), 'utf8');
+  const unit = await readFile(file('deploy/pipecast.service'), 'utf8');
+  assert.deepEqual(await inEffect(), {
+    'fs.nr_open': /^LimitNOFILE=(\d+)$/m.exec(unit)[1],
+    'net.core.somaxconn': /^const BACKLOG: i32 = (\d+);$/m.exec(server)[1],
+    'net.ipv4.tcp_syncookies': '1',
+  });
+});
