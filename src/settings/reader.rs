@@ -1,12 +1,12 @@
 //! Reads single settings, and remembers each that was asked for and what is wrong with it.
 
+mod files;
 mod limits;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -314,45 +314,8 @@ impl Reader {
         })
     }
 
-    pub(super) fn file(&mut self, key: &'static str, help: &'static str) -> Option<PathBuf> {
-        self.read_plain(key, "", help, None, |text| match text {
-            "" => Ok(None),
-            path if PathBuf::from(path).is_file() => Ok(Some(path.into())),
-            path => Err(format!("there is no file {path}")),
-        })
-    }
-
-    pub(super) fn files(&mut self, key: &'static str, help: &'static str) -> Vec<PathBuf> {
-        self.read_plain(key, "", help, Vec::new(), |text| {
-            let paths: Vec<PathBuf> =
-                text.split(',').map(str::trim).filter(|path| !path.is_empty()).map(PathBuf::from).collect();
-            match paths.iter().find(|path| !path.is_file()) {
-                Some(path) => Err(format!("there is no file {}", path.display())),
-                None => Ok(paths),
-            }
-        })
-    }
-
     pub(super) fn optional(&mut self, key: &'static str, help: &'static str) -> Option<String> {
         self.read_plain(key, "", help, None, |text| Ok((!text.is_empty()).then(|| text.to_owned())))
-    }
-
-    /// A certificate and its private key: both or neither.
-    pub(super) fn pair(
-        &mut self,
-        (cert_name, cert): (&str, Option<PathBuf>),
-        (key_name, key): (&str, Option<PathBuf>),
-    ) -> Option<(PathBuf, PathBuf)> {
-        // One that is there and not right was told of already.
-        let is_faulty = |name: &str| self.faults.iter().any(|fault| fault.key == name);
-        match (cert, key) {
-            (Some(cert), Some(key)) => return Some((cert, key)),
-            (None, None) => {}
-            _ if is_faulty(cert_name) || is_faulty(key_name) => {}
-            (Some(_), None) => self.fault(key_name, &format!("is missing; {cert_name} needs its private key")),
-            (None, Some(_)) => self.fault(cert_name, &format!("is missing; {key_name} is of no use without it")),
-        }
-        None
     }
 
     pub(super) fn redis_prefix(
