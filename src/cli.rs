@@ -5,7 +5,11 @@
 mod bench;
 mod client;
 mod config;
+mod demo;
+mod follower;
+mod health;
 mod publish;
+mod sender;
 mod serve;
 mod tail;
 mod token;
@@ -19,7 +23,6 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use http::HeaderValue;
 
-use crate::pipeline::PipelineId;
 use crate::settings::Sources;
 
 /// The environment, as names and values.
@@ -37,6 +40,7 @@ pub type Environment = HashMap<String, String>;
     pipecast serve --redis redis://127.0.0.1:6379    one of several nodes\n  \
     pipecast publish p_aBcDeF --channel names '{\"name\":\"Luke\"}'\n  \
     pipecast tail p_aBcDeF\n  \
+    pipecast demo                                    invented events, to see lines move\n  \
     pipecast token --pipeline p_aBcDeF --subscribe --ttl 10m\n  \
     pipecast bench fanout --readers 1000"
 )]
@@ -50,6 +54,8 @@ enum Command {
     Serve(ServeArgs),
     Publish(publish::PublishArgs),
     Tail(tail::TailArgs),
+    Demo(demo::DemoArgs),
+    Health(health::HealthArgs),
     #[cfg(target_os = "linux")]
     Bench(bench::BenchArgs),
     Token(token::TokenArgs),
@@ -115,8 +121,6 @@ struct NodeArgs {
     /// A key or token for it. Other users of the machine see a command line: better by PIPECAST_TOKEN
     #[arg(long, env = "PIPECAST_TOKEN", hide_env_values = true)]
     token: Option<Token>,
-    /// The pipeline, as in /pipelines/p_aBcDeF/sse
-    pipeline: PipelineId,
 }
 
 /// A key or token for a node. Any text is taken at first: clap would repeat what it refuses.
@@ -182,6 +186,8 @@ pub async fn run(environment: Environment) -> ExitCode {
         Command::Config(args) => config::config(args.settings.sources(environment), args.markdown),
         Command::Publish(args) => publish::publish(args).await,
         Command::Tail(args) => tail::tail(args).await,
+        Command::Demo(args) => demo::demo(args).await,
+        Command::Health(args) => health::health(args, environment).await,
         Command::Token(args) => Box::pin(token::token(args, environment)).await,
         #[cfg(target_os = "linux")]
         Command::Bench(args) => bench::bench(args).await,
