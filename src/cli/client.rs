@@ -12,7 +12,7 @@ use crate::pipeline::PipelineId;
 pub(super) enum ClientError {
     #[error("{0}")]
     Token(#[from] InvalidToken),
-    #[error("{0}")]
+    #[error("requests cannot be made: {}", root_cause(.0))]
     Build(reqwest::Error),
 }
 

@@ -68,7 +68,8 @@ export class Stack {
   async start(name, service = composed.services[name]) {
     const folder = join(this.#folder, name);
     await mkdir(folder, { recursive: true });
-    const mounts = [`${process.env.PIPECAST_BIN}:/pipecast`];
+    // What the image of Pipecast has.
+    const mounts = [`${process.env.PIPECAST_BIN}:/pipecast`, '/etc/ssl/certs/ca-certificates.crt:/etc/ssl/certs/ca-certificates.crt'];
     for (const { type, source, target } of service.volumes ?? []) {
       const from = type === 'volume' ? join(this.#folder, `volume-${source}`) : (this.#changes[source.replace(/\/$/, '')] ?? source);
       if (type === 'volume') await mkdir(from, { recursive: true });
@@ -108,17 +109,20 @@ export class Stack {
     return this.#services.get(name).output.text;
   }
 
-  /** Ends a service. */
+  /** Ends a service, by force when it takes longer than the file has for it. */
   async end(name, signal = composed.services[name]?.stop_signal ?? 'SIGTERM') {
-    const { child } = this.#services.get(name);
+    const { child, service } = this.#services.get(name);
     child.kill(signal);
+    const patience = 1000 * Number.parseInt(service.stop_grace_period ?? '10', 10);
+    const impatience = setTimeout(() => child.kill('SIGKILL'), patience);
     await child.exited;
+    clearTimeout(impatience);
   }
 
+  /** Ends all that still runs. Asked to, so that those with workers take them along. */
   async stop() {
-    for (const { child } of this.#services.values()) child.kill('SIGKILL');
+    await Promise.all([...this.#services.keys()].map((name) => this.end(name)));
     this.#resolver?.kill('SIGKILL');
-    await Promise.all([...this.#services.values()].map(({ child }) => child.exited));
   }
 
   #environment(pid) {
