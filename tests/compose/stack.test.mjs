@@ -23,7 +23,9 @@ const streamsOf = async (node) => {
 const hasty = { PIPECAST_REDIS__PROBE_INTERVAL: '1s', PIPECAST_STREAM__KEEPALIVE: '2s' };
 
 describe('the services of docker-compose.yml', { concurrency: 1, timeout: 170_000 }, () => {
+  // Those that have to have everything, and all there are.
   const readers = [];
+  const opened = [];
   let stack;
   let published = 0;
 
@@ -40,7 +42,7 @@ describe('the services of docker-compose.yml', { concurrency: 1, timeout: 170_00
     await stack.start('demo');
   });
   after(async () => {
-    for (const reader of readers) reader.close();
+    for (const reader of opened) reader.close();
     await stack.stop();
   });
 
@@ -51,6 +53,12 @@ describe('the services of docker-compose.yml', { concurrency: 1, timeout: 170_00
   function startNode(name) {
     const shipped = composed.services[name];
     return stack.start(name, { ...shipped, environment: { ...shipped.environment, ...hasty } });
+  }
+
+  function open(pipeline) {
+    const reader = new Reader(pipeline.streamUrl());
+    opened.push(reader);
+    return reader;
   }
 
   /** Publishes `count` numbers through a balancer, each again until it is acknowledged. */
@@ -64,7 +72,7 @@ describe('the services of docker-compose.yml', { concurrency: 1, timeout: 170_00
   async function openOnEachNode(pipeline) {
     await until('each node has one of these readers', async () => {
       const counts = await Promise.all(nodes.map(streamsOf));
-      readers.push(new Reader(pipeline.streamUrl()));
+      readers.push(open(pipeline));
       await until('it is open', async () => {
         const now = await Promise.all(nodes.map(streamsOf));
         return now.some((count, index) => count > counts[index]);
@@ -138,16 +146,16 @@ describe('the services of docker-compose.yml', { concurrency: 1, timeout: 170_00
       const away = (await prometheus.firing()).filter(({ labels }) => labels.alertname === 'PipecastStoreAway');
       return new Set(away.map(({ labels }) => labels.instance)).size === nodes.length;
     });
-    const waiting = [new Reader(broker.streamUrl()), new Reader(broker.streamUrl())];
+    const waiting = [open(broker), open(broker), open(broker)];
     const keepalives = readers.map((reader) => reader.keepalives);
     await until('old streams hear keepalives', () => readers.every((reader, index) => reader.keepalives > keepalives[index]));
+    await until('new ones hear them too', () => waiting.every((reader) => reader.keepalives > 0));
     assert.deepEqual(readers.map((reader) => reader.connections), before);
-    assert.deepEqual(waiting.map(({ events, failure, connections }) => [events.length, failure, connections]), Array(2).fill([0, '', 1]));
     await stack.start('redis');
     await publishNumbers(broker, 10);
     readers.push(...waiting);
     await allHaveAll();
-    assert.deepEqual(waiting.map((reader) => reader.connections), [1, 1]);
+    for (const { connections } of waiting) assert.equal(connections, 1);
     await until('the alert is over', async () => (await prometheus.firing()).length === 0);
     await stack.isWell('node1');
   });
@@ -168,7 +176,7 @@ describe('the services of docker-compose.yml', { concurrency: 1, timeout: 170_00
     });
     const through = broker.through({ publicUrl: 'http://nginx:8000' });
     await until('nginx passes requests on', async () => (await fetch(through.eventsUrl).catch(() => undefined))?.ok, () => stack.outputOf('nginx'));
-    const own = Array.from({ length: 9 }, () => new Reader(through.streamUrl()));
+    const own = Array.from({ length: 9 }, () => open(through));
     readers.push(...own);
     await publishNumbers(through, 10);
     await stack.end('node3', 'SIGKILL');
@@ -178,7 +186,7 @@ describe('the services of docker-compose.yml', { concurrency: 1, timeout: 170_00
   });
 
   test('each service ends when it is asked to', async () => {
-    for (const reader of readers) reader.close();
+    for (const reader of opened) reader.close();
     for (const name of ['demo', 'haproxy', 'node1', 'prometheus', 'redis']) await stack.end(name);
     assert.match(stack.outputOf('demo'), /published \d+ events; read \d+ on \d+ streams, of which \d+ resumed\n/);
     assert.match(stack.outputOf('node1'), /stopped; all connections are closed/);
