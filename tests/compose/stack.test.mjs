@@ -137,6 +137,9 @@ describe('the services of docker-compose.yml', { concurrency: 1, timeout: 170_00
 
   test('while Redis is stopped an alert fires, streams stay, new ones wait, and nothing is lost', async () => {
     const before = readers.map((reader) => reader.connections);
+    // Also said at the start, before any node was ready.
+    const emptied = () => stack.outputOf('haproxy').match(/nodes'? has no server available/g)?.length ?? 0;
+    const atFirst = emptied();
     await stack.end('redis');
     await until('no node is ready', async () => {
       const answers = await Promise.all(nodes.map((node) => fetch(`http://${node}:8081/readyz`)));
@@ -146,6 +149,8 @@ describe('the services of docker-compose.yml', { concurrency: 1, timeout: 170_00
       const away = (await prometheus.firing()).filter(({ labels }) => labels.alertname === 'PipecastStoreAway');
       return new Set(away.map(({ labels }) => labels.instance)).size === nodes.length;
     });
+    // Before that it would send new streams to nodes that it takes for ready.
+    await until('HAProxy has noticed', () => emptied() > atFirst, () => stack.outputOf('haproxy').slice(-2000));
     const waiting = [open(broker), open(broker), open(broker)];
     const keepalives = readers.map((reader) => reader.keepalives);
     await until('old streams hear keepalives', () => readers.every((reader, index) => reader.keepalives > keepalives[index]));
