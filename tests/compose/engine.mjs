@@ -158,11 +158,12 @@ describe('docker compose', { concurrency: 1 }, () => {
     assert.equal((await containerOf('node2')).State.ExitCode, 0);
   });
 
-  test('a new container of a node, with another address, is found by its name', async () => {
+  test('a new container of a node, with another address, is found by its name', async (t) => {
     await compose('stop', '--timeout', '40', 'node3');
     await compose('rm', '--force', 'node3');
     // Somebody else gets the address that it had.
     const { output: id } = await docker('run', '--detach', '--network', 'pipecast_default', '--entrypoint', '/pipecast', image, 'demo', '--readers', '0');
+    t.after(() => docker('rm', '--force', id.trim()));
     await compose('up', '--detach', '--wait', '--no-build', 'node3');
     const { NetworkSettings: { Networks: networks } } = await containerOf('node3');
     const metrics = async () => (await fetch(`http://${Object.values(networks)[0].IPAddress}:8081/metrics`)).text();
@@ -171,7 +172,6 @@ describe('docker compose', { concurrency: 1 }, () => {
       await new Promise((resolve) => setTimeout(resolve, 200));
       return /^pipecast_connections [1-9]/m.test(await metrics());
     });
-    await docker('rm', '--force', id.trim());
   });
 
   test('down leaves nothing', async () => {
