@@ -5,9 +5,13 @@
 mod bench;
 mod client;
 mod config;
+mod demo;
 mod figures;
+mod follower;
+mod health;
 mod plan;
 mod publish;
+mod sender;
 mod serve;
 mod tail;
 mod token;
@@ -21,7 +25,6 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use http::HeaderValue;
 
-use crate::pipeline::PipelineId;
 use crate::settings::Sources;
 
 /// The environment, as names and values.
@@ -39,6 +42,7 @@ pub type Environment = HashMap<String, String>;
     pipecast serve --redis redis://127.0.0.1:6379    one of several nodes\n  \
     pipecast publish p_aBcDeF --channel names '{\"name\":\"Luke\"}'\n  \
     pipecast tail p_aBcDeF\n  \
+    pipecast demo                                    invented events, to see lines move\n  \
     pipecast token --pipeline p_aBcDeF --subscribe --ttl 10m\n  \
     pipecast bench fanout --readers 1000\n  \
     pipecast plan --streams 1e6 --rate 200"
@@ -53,6 +57,8 @@ enum Command {
     Serve(ServeArgs),
     Publish(publish::PublishArgs),
     Tail(tail::TailArgs),
+    Demo(demo::DemoArgs),
+    Health(health::HealthArgs),
     #[cfg(target_os = "linux")]
     Bench(bench::BenchArgs),
     Token(token::TokenArgs),
@@ -119,8 +125,6 @@ struct NodeArgs {
     /// A key or token for it. Other users of the machine see a command line: better by PIPECAST_TOKEN
     #[arg(long, env = "PIPECAST_TOKEN", hide_env_values = true)]
     token: Option<Token>,
-    /// The pipeline, as in /pipelines/p_aBcDeF/sse
-    pipeline: PipelineId,
 }
 
 /// A key or token for a node. Any text is taken at first: clap would repeat what it refuses.
@@ -187,6 +191,8 @@ pub async fn run(environment: Environment) -> ExitCode {
         Command::Publish(args) => publish::publish(args).await,
         Command::Tail(args) => tail::tail(args).await,
         Command::Plan(args) => plan::plan(&args),
+        Command::Demo(args) => demo::demo(args).await,
+        Command::Health(args) => health::health(args, environment).await,
         Command::Token(args) => Box::pin(token::token(args, environment)).await,
         #[cfg(target_os = "linux")]
         Command::Bench(args) => bench::bench(args).await,

@@ -1,24 +1,24 @@
-//! What `publish` and `tail` share: a client, and what a refusal says.
+//! What the commands that talk to a node share: a client, addresses, and what a refusal or a failure says.
 
 use reqwest::header::{AUTHORIZATION, HeaderMap};
-use reqwest::{Client, Response};
+use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
 use super::{InvalidToken, NodeArgs};
+use crate::pipeline::PipelineId;
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     #[error("{0}")]
     Token(#[from] InvalidToken),
-    #[error("{0}")]
+    #[error("requests cannot be made: {}", root_cause(.0))]
     Build(reqwest::Error),
 }
 
 /// A client for talking to a node, with no limit on how long an answer may take. Each request carries the token.
 pub(super) fn client(node: &NodeArgs) -> Result<Client, ClientError> {
-    // reqwest is built without a TLS provider of its own, so that one is in the tree.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    use_ring();
     let mut headers = HeaderMap::new();
     if let Some(token) = &node.token {
         headers.insert(AUTHORIZATION, token.header()?);
@@ -27,13 +27,30 @@ pub(super) fn client(node: &NodeArgs) -> Result<Client, ClientError> {
     builder.default_headers(headers).build().map_err(ClientError::Build)
 }
 
-/// The address of a pipeline's `route`.
-pub(super) fn address(node: &NodeArgs, route: &str) -> Url {
-    let mut url = node.url.clone();
+/// Says what does TLS: reqwest is built without a provider of its own, so that one is in the tree.
+pub(super) fn use_ring() {
+    // Whoever is second finds it done.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// The address of a pipeline's `route`; of the pipeline itself without one.
+pub(super) fn address(base: &Url, pipeline: &PipelineId, route: Option<&str>) -> Url {
+    let mut url = base.clone();
     if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(["pipelines", node.pipeline.as_str(), route]);
+        path.pop_if_empty().extend(["pipelines", pipeline.as_str()]).extend(route);
     }
     url
+}
+
+/// Whether what was refused may be taken later. 502 and 504 are what load balancers say while no node answers.
+pub(super) fn is_for_now(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
 }
 
 /// What an answer other than success says, in a line.
@@ -44,4 +61,15 @@ pub(super) async fn refusal(answer: Response) -> String {
         .ok()
         .and_then(|problem| problem["detail"].as_str().map(str::to_owned));
     format!("{status}: {}", detail.unwrap_or(text))
+}
+
+/// What is at the bottom of an error: `Connection refused`, where the error itself says that a request failed.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
+    let mut problem = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        problem = error.to_string();
+        source = error.source();
+    }
+    problem
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use reqwest::{Client, StatusCode};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use url::Url;
 
-use super::client::{ClientError, address, client, refusal};
+use super::client::ClientError;
+use super::sender::{Request, SendError, Sender};
 use super::{Failure, NodeArgs, Outcome, complain, say};
 use crate::backoff::Backoff;
+use crate::pipeline::PipelineId;
 
 /// Events and bytes in one request, below the node's defaults for both.
 const BATCH_EVENTS: usize = 500;
@@ -30,6 +30,8 @@ const TRIES: usize = 8;
 pub(super) struct PublishArgs {
     #[command(flatten)]
     node: NodeArgs,
+    /// The pipeline, as in /pipelines/p_aBcDeF/sse
+    pipeline: PipelineId,
     /// The event's channel; with standard input, the channel of every line
     #[arg(long)]
     channel: Option<String>,
@@ -42,9 +44,7 @@ pub(super) struct PublishArgs {
 #[derive(Debug, thiserror::Error)]
 enum PublishError {
     #[error("{0}")]
-    Refused(String),
-    #[error("{url} cannot be reached: {problem}")]
-    Unreachable { url: Url, problem: String },
+    Send(#[from] SendError),
     #[error("{0}")]
     Client(#[from] ClientError),
     #[error("standard input: {0}")]
@@ -72,14 +72,14 @@ pub(super) async fn publish(args: PublishArgs) -> Outcome {
 async fn publish_one(args: &PublishArgs, payload: &str) -> Result<(), PublishError> {
     let payload = serde_json::from_str::<&RawValue>(payload).map_err(PublishError::Payload)?;
     let channel = args.channel.as_deref().unwrap_or_default();
-    let sender = Sender::new(&args.node)?;
-    let answer = sender.send("application/json", event(channel, payload)).await?;
+    let sender = Sender::new(&args.node, &args.pipeline)?;
+    let answer = send(&sender, "application/json", event(channel, payload)).await?;
     say(format!("{answer}\n"));
     Ok(())
 }
 
 async fn publish_lines(args: &PublishArgs) -> Result<(), PublishError> {
-    let sender = Sender::new(&args.node)?;
+    let sender = Sender::new(&args.node, &args.pipeline)?;
     let progress = progress();
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let (mut batch, mut events, mut total, mut number) = (String::new(), 0, 0, 0);
@@ -99,7 +99,7 @@ async fn publish_lines(args: &PublishArgs) -> Result<(), PublishError> {
             events += 1;
         }
         if events > 0 && (is_end || events == BATCH_EVENTS || batch.len() >= BATCH_BYTES) {
-            answer = sender.send("application/x-ndjson", std::mem::take(&mut batch)).await?;
+            answer = send(&sender, "application/x-ndjson", std::mem::take(&mut batch)).await?;
             total += std::mem::take(&mut events);
             progress.set_position(total as u64);
         }
@@ -131,59 +131,18 @@ fn event(channel: &str, payload: &RawValue) -> String {
     format!("{{\"channel\":{channel},\"payload\":{}}}", payload.get())
 }
 
-struct Sender {
-    client: Client,
-    url: Url,
-}
-
-impl Sender {
-    fn new(node: &NodeArgs) -> Result<Self, PublishError> {
-        let url = address(node, "events");
-        let client = client(node)?;
-        Ok(Self { client, url })
-    }
-
-    /// Sends a body until it is acknowledged or refused; the key makes it once however often.
-    async fn send(&self, media_type: &str, body: String) -> Result<String, PublishError> {
-        let key = format!("{:032x}", rand::random::<u128>());
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let request = self
-                .client
-                .post(self.url.clone())
-                .header("Content-Type", media_type)
-                .header("Idempotency-Key", &key)
-                .timeout(Duration::from_secs(30))
-                .body(body.clone());
-            let error = match request.send().await {
-                Ok(answer) if answer.status().is_success() => match answer.text().await {
-                    Ok(text) => return Ok(text.trim_end().to_owned()),
-                    Err(error) => self.unreachable(&error),
-                },
-                Ok(answer)
-                    if matches!(answer.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) =>
-                {
-                    PublishError::Refused(refusal(answer).await)
-                }
-                Ok(answer) => return Err(PublishError::Refused(refusal(answer).await)),
-                Err(error) => self.unreachable(&error),
-            };
-            if tries == TRIES {
-                return Err(error);
+/// Sends a body until it is acknowledged or refused.
+async fn send(sender: &Sender, media_type: &'static str, body: String) -> Result<String, SendError> {
+    let request = Request::new(media_type, body);
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match sender.attempt(&request).await {
+            Err(SendError::NotNow(_) | SendError::Unreachable { .. }) if tries < TRIES => {
+                tokio::time::sleep(backoff.next_delay()).await;
             }
-            tokio::time::sleep(backoff.next_delay()).await;
+            result => return result,
         }
-    }
-
-    fn unreachable(&self, error: &reqwest::Error) -> PublishError {
-        let mut problem = error.to_string();
-        let mut source = std::error::Error::source(error);
-        while let Some(error) = source {
-            problem = error.to_string();
-            source = error.source();
-        }
-        PublishError::Unreachable { url: self.url.clone(), problem }
     }
 }

@@ -1,24 +1,16 @@
 //! `pipecast tail`: follows a pipeline, and resumes like a browser.
 
 use std::io::{IsTerminal, Write};
-use std::pin::pin;
-use std::time::Duration;
+use std::ops::ControlFlow;
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use futures_util::{StreamExt, TryStreamExt};
-use reqwest::{Client, Response};
-use sse_stream::{Sse, SseByteStream};
-use url::Url;
+use sse_stream::Sse;
 
-use super::client::{address, client, refusal};
+use super::client::{address, client};
+use super::follower::{Follower, Over};
 use super::{Failure, NodeArgs, Outcome, complain};
-
-/// What a browser waits before it reconnects, until the stream says otherwise.
-const DEFAULT_RETRY: Duration = Duration::from_secs(3);
-
-/// Without as much as a keepalive for so long, the connection is taken for dead.
-const SILENCE: Duration = Duration::from_secs(60);
+use crate::pipeline::PipelineId;
 
 /// Follow a pipeline
 #[derive(Args, Debug)]
@@ -29,6 +21,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 pub(super) struct TailArgs {
     #[command(flatten)]
     node: NodeArgs,
+    /// The pipeline, as in /pipelines/p_aBcDeF/sse
+    pipeline: PipelineId,
     /// Only these channels
     #[arg(long)]
     channel: Vec<String>,
@@ -46,30 +40,15 @@ pub(super) struct TailArgs {
     count: Option<usize>,
 }
 
-struct Tail {
-    client: Client,
-    url: Url,
+/// What becomes of events.
+struct Printer {
     is_raw: bool,
     has_colours: bool,
-    last_event_id: Option<String>,
-    retry: Duration,
     left: Option<usize>,
 }
 
-/// Why a connection is over.
-enum Over {
-    /// All events that were wanted have come.
-    Enough,
-    /// It ended or broke; the next one resumes.
-    Ended(String),
-    /// The node refused; a browser would not try again either.
-    Refused(String),
-    /// Nobody reads what we print.
-    Unread,
-}
-
 pub(super) async fn tail(args: TailArgs) -> Outcome {
-    let mut url = address(&args.node, "sse");
+    let mut url = address(&args.node.url, &args.pipeline, Some("sse"));
     {
         let mut query = url.query_pairs_mut();
         args.channel.iter().for_each(|channel| {
@@ -83,85 +62,55 @@ pub(super) async fn tail(args: TailArgs) -> Outcome {
         complain(error);
         Failure::Failed
     })?;
-    let mut tail = Tail {
-        client,
-        url,
-        is_raw: args.raw,
-        has_colours: std::io::stdout().is_terminal(),
-        last_event_id: args.last_event_id,
-        retry: DEFAULT_RETRY,
-        left: args.count,
-    };
+    let mut follower = Follower::new(client, url);
+    follower.last_event_id = args.last_event_id;
+    if args.raw {
+        // Noticed by the write of the next event.
+        follower.on_bytes = |bytes| drop(write(bytes));
+    }
+    let printer = Printer { is_raw: args.raw, has_colours: std::io::stdout().is_terminal(), left: args.count };
     tokio::select! {
-        outcome = tail.run() => outcome,
+        outcome = run(follower, printer) => outcome,
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
 
-impl Tail {
-    async fn run(&mut self) -> Outcome {
-        loop {
-            match self.connect().await {
-                Over::Enough | Over::Unread => return Ok(()),
-                Over::Refused(problem) => {
-                    complain(problem);
-                    return Err(Failure::Failed);
-                }
-                Over::Ended(why) => {
-                    let from = self.last_event_id.as_deref().unwrap_or("the start");
-                    complain(format!("{why}; reconnecting in {:?} from {from}", self.retry));
-                    tokio::time::sleep(self.retry).await;
-                }
+async fn run(mut follower: Follower, mut printer: Printer) -> Outcome {
+    loop {
+        match follower.follow(|block| printer.take(block)).await {
+            Over::Enough => return Ok(()),
+            Over::NotNow(problem) | Over::Refused(problem) => {
+                complain(problem);
+                return Err(Failure::Failed);
+            }
+            Over::Ended(why) => {
+                let from = follower.last_event_id.as_deref().unwrap_or("the start");
+                complain(format!("{why}; reconnecting in {:?} from {from}", follower.retry));
+                tokio::time::sleep(follower.retry).await;
             }
         }
     }
+}
 
-    async fn connect(&mut self) -> Over {
-        let mut request = self.client.get(self.url.clone()).header("Accept", "text/event-stream");
-        if let Some(id) = &self.last_event_id {
-            request = request.header("Last-Event-ID", id);
-        }
-        match request.send().await {
-            Ok(answer) if answer.status().is_success() => self.follow(answer).await,
-            Ok(answer) => Over::Refused(refusal(answer).await),
-            Err(error) => {
-                Over::Ended(format!("{} cannot be reached: {error}", self.url.origin().ascii_serialization()))
-            }
-        }
-    }
+fn write(bytes: &[u8]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
 
-    async fn follow(&mut self, answer: Response) -> Over {
-        let is_raw = self.is_raw;
-        let bytes = answer.bytes_stream().inspect_ok(|bytes| {
-            if is_raw {
-                let mut out = std::io::stdout().lock();
-                // Noticed by the write of the next event.
-                let _ = out.write_all(bytes).and_then(|()| out.flush());
-            }
-        });
-        let mut blocks = pin!(SseByteStream::new(bytes));
-        loop {
-            let block = match tokio::time::timeout(SILENCE, blocks.next()).await {
-                Ok(Some(Ok(block))) => block,
-                Ok(Some(Err(error))) => return Over::Ended(format!("the stream broke ({error})")),
-                Ok(None) => return Over::Ended("the stream ended".into()),
-                Err(_) => return Over::Ended("the stream is silent".into()),
-            };
-            self.retry = block.retry.map_or(self.retry, Duration::from_millis);
-            self.last_event_id = block.id.clone().or(self.last_event_id.take());
-            if block.data.is_none() {
-                continue;
-            }
-            if !self.is_raw && self.print(&block).is_err() {
-                return Over::Unread;
-            }
-            if let Some(left) = &mut self.left {
-                *left = left.saturating_sub(1);
-                if *left == 0 {
-                    return Over::Enough;
-                }
+impl Printer {
+    /// Breaks off when all that was wanted has come, or when nobody reads what is printed.
+    fn take(&mut self, block: &Sse) -> ControlFlow<()> {
+        if !self.is_raw && self.print(block).is_err() {
+            return ControlFlow::Break(());
+        }
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                return ControlFlow::Break(());
             }
         }
+        ControlFlow::Continue(())
     }
 
     fn print(&self, block: &Sse) -> std::io::Result<()> {

@@ -9,13 +9,13 @@ use crate::support::eventually;
 use crate::support::node::{Node, Options};
 use crate::support::seq;
 
-fn pipecast(arguments: &[&str]) -> Command {
+pub(crate) fn pipecast(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pipecast"));
     command.args(arguments).env_clear();
     command
 }
 
-fn run(command: &mut Command, input: &str) -> Output {
+pub(crate) fn run(command: &mut Command, input: &str) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
@@ -28,11 +28,11 @@ fn run(command: &mut Command, input: &str) -> Output {
     output
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
@@ -210,7 +210,7 @@ fn all_faults_of_the_settings_are_told_at_once() {
 
 #[test]
 fn help_has_examples() {
-    for name in ["", "serve", "publish", "tail", "token", "config"] {
+    for name in ["", "serve", "publish", "tail", "demo", "health", "token", "config"] {
         let command: Vec<_> = [name, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let output = run(&mut pipecast(&command), "");
         assert_eq!(output.status.code(), Some(0));

@@ -12,8 +12,9 @@ import { PipecastNode } from '../interop/harness/node.mjs';
 import { Pipeline } from '../interop/harness/pipeline.mjs';
 import { kill, recordOutput, start } from '../interop/harness/processes.mjs';
 import { RedisServer } from '../interop/harness/redis.mjs';
-import { alerts, dashboard, folder, named, panels, queries, rules, ruleTests, rulesText, runbook, shown } from './expressions.mjs';
+import { alerts, dashboard, folder, named, panels, queries, rules, ruleTests, rulesText, runbook } from './expressions.mjs';
 import { freePort } from './ports.mjs';
+import { PrometheusApi } from './prometheus_api.mjs';
 import { Reader } from './reader.mjs';
 import { run } from './run_program.mjs';
 
@@ -77,7 +78,7 @@ describe('the dashboard', () => {
 describe('a running Prometheus', { timeout: 90_000, concurrency: 1 }, () => {
   let redis;
   let nodes;
-  let port;
+  let prometheus;
   let server;
   let files;
   const readers = [];
@@ -93,11 +94,13 @@ describe('a running Prometheus', { timeout: 90_000, concurrency: 1 }, () => {
     })));
     const pipelines = nodes.map((node) => new Pipeline(node, 'p_watched'));
     for (const pipeline of pipelines) readers.push(new Reader(pipeline.streamUrl()));
-    port = await freePort();
+    const port = await freePort();
+    prometheus = new PrometheusApi(`http://127.0.0.1:${port}`);
     files = await mkdtemp(join(tmpdir(), 'pipecast-prometheus-'));
     await cp(new URL('prometheus/', folder), files, { recursive: true });
     // In seconds, what in the files are quarters of minutes: nobody wants to wait for that.
-    await change('prometheus.yml', (text) => text.replaceAll('8081', adminPort).replaceAll('interval: 15s', 'interval: 1s'));
+    await change('prometheus.yml', (text) => text.replaceAll('interval: 15s', 'interval: 1s'));
+    await change('nodes.yml', (text) => text.replaceAll('8081', adminPort));
     await change('pipecast.rules.yml', (text) => text.replaceAll('for: 30s', 'for: 2s'));
     server = start('prometheus', [
       `--config.file=${join(files, 'prometheus.yml')}`,
@@ -108,7 +111,7 @@ describe('a running Prometheus', { timeout: 90_000, concurrency: 1 }, () => {
     await until('Prometheus has six scrapes of both nodes', async () => {
       if (server.ending) throw new Error(`prometheus ended (${server.ending}):\n${output.text}`);
       await pipelines[0].publish('names', 1);
-      const found = await ask('count_over_time(up{job="pipecast"}[1m]) >= 6 and up == 1').catch(() => []);
+      const found = await prometheus.ask('count_over_time(up{job="pipecast"}[1m]) >= 6 and up == 1').catch(() => []);
       return found.length === 2;
     }, () => output.text.slice(-2000));
   });
@@ -123,14 +126,6 @@ describe('a running Prometheus', { timeout: 90_000, concurrency: 1 }, () => {
   async function change(file, edit) {
     await writeFile(join(files, file), edit(await readFile(join(files, file), 'utf8')));
   }
-
-  async function call(path) {
-    const answer = await (await fetch(`http://127.0.0.1:${port}/api/v1/${path}`)).json();
-    assert.equal(answer.status, 'success', `${path}: ${answer.error}`);
-    return answer.data;
-  }
-
-  const ask = async (query) => (await call(`query?query=${encodeURIComponent(query)}`)).result;
 
   test('has every metric, label and value of a label that rules and dashboard name', async () => {
     const series = new Map();
@@ -161,29 +156,23 @@ describe('a running Prometheus', { timeout: 90_000, concurrency: 1 }, () => {
   test('has something to show on every panel', async () => {
     let empty = [];
     await until('every panel has data', async () => {
-      empty = [];
-      for (const { name, expr } of shown) {
-        const plain = expr.replaceAll('$__rate_interval', '30s').replaceAll('$job', 'pipecast').replaceAll('$instance', '.*');
-        const result = await ask(plain);
-        if (!result.some(({ value }) => Number.isFinite(Number(value[1])))) empty.push(`${name}: ${plain}`);
-      }
+      empty = await prometheus.emptyPanels();
       return empty.length === 0;
     }, () => empty.join('\n'));
   });
 
   test('can evaluate every rule', async () => {
-    const { groups } = await call('rules');
+    const { groups } = await prometheus.call('rules');
     const found = groups.flatMap((group) => group.rules);
     assert.equal(found.length, rules.length);
     for (const rule of found) assert.equal(rule.health, 'ok', `${rule.name}: ${rule.lastError}`);
   });
 
   test('fires an alert for each node when Redis is stopped, and none before', async () => {
-    const firing = async () => (await call('alerts')).alerts.filter(({ state }) => state === 'firing');
-    assert.deepEqual(await firing(), []);
+    assert.deepEqual(await prometheus.firing(), []);
     await redis.stop();
     await until('both nodes are without their store', async () => {
-      const away = (await firing()).filter(({ labels }) => labels.alertname === 'PipecastStoreAway');
+      const away = (await prometheus.firing()).filter(({ labels }) => labels.alertname === 'PipecastStoreAway');
       return new Set(away.map(({ labels }) => labels.instance)).size === 2;
     });
   });

@@ -1,0 +1,183 @@
+// docker-compose.yml on the Docker engine that tests/compose/engine has started: built, brought up, used, broken, taken down.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { Reader } from '../deploy/reader.mjs';
+import { run } from '../deploy/run_program.mjs';
+import { until } from '../interop/harness/deadline.mjs';
+import { numbersIn, Pipeline, range } from '../interop/harness/pipeline.mjs';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const image = 'pipecast:0.1.0';
+const nodes = ['node1', 'node2', 'node3'];
+// Grafana's image can be made from no package of Debian.
+const services = ['redis', ...nodes, 'haproxy', 'prometheus', 'demo'];
+// Nobody measures this build: what takes minutes is left out.
+const quick = ['LTO=off', 'OPT_LEVEL=0', 'CODEGEN_UNITS=16'].flatMap((value) => ['--build-arg', `CARGO_PROFILE_RELEASE_${value}`]);
+
+const program = (command, ...args) => run(command, args, { cwd: root, maxBuffer: 1 << 26 });
+const docker = (...args) => program(process.env.DOCKER_CLI, ...args);
+
+/** Runs Compose, which must succeed, and gives what it prints. */
+async function compose(...args) {
+  const { code, output } = await program(process.env.COMPOSE, '--ansi', 'never', '--profile', 'demo', ...args);
+  assert.equal(code, 0, output);
+  return output;
+}
+
+/** What the engine knows of an image or a container. */
+async function inspect(name) {
+  const { code, output } = await docker('inspect', name);
+  assert.equal(code, 0, output);
+  return JSON.parse(output)[0];
+}
+
+const containerOf = (service) => inspect(`pipecast-${service}-1`);
+
+describe('the image', { concurrency: 1 }, () => {
+  before(() => compose('build', ...quick, 'node1'));
+
+  test('says what it is, runs as nobody in particular, and is asked whether it lives', async () => {
+    const { Config: config } = await inspect(image);
+    assert.equal(config.User, '65532:65532');
+    assert.equal(config.StopSignal, 'SIGTERM');
+    assert.deepEqual(config.Healthcheck.Test, ['CMD', '/pipecast', 'health', '--live']);
+    assert.deepEqual(Object.keys(config.ExposedPorts).toSorted(), ['8080/tcp', '8081/tcp']);
+    assert.equal(config.Labels['org.opencontainers.image.version'], '0.1.0');
+    assert.equal(config.Labels['org.opencontainers.image.licenses'], 'Apache-2.0');
+  });
+
+  test('has nothing in it but the program and what it reads', async (t) => {
+    const { output: id } = await docker('create', image);
+    t.after(() => docker('rm', id.trim()));
+    const { code, output } = await program('sh', '-c', `${process.env.DOCKER_CLI} export ${id.trim()} | tar -t`);
+    assert.equal(code, 0, output);
+    // What Docker itself puts there is empty.
+    const added = /^(\.dockerenv|dev\/.*|proc\/|sys\/|etc\/(hostname|hosts|mtab|resolv\.conf)?)$/;
+    const files = output.split('\n').filter((name) => name && !added.test(name) && !name.endsWith('/'));
+    assert.deepEqual(files.toSorted(), ['LICENSE', 'etc/ssl/certs/ca-certificates.crt', 'pipecast']);
+  });
+
+  test('does not start before access is decided, and says how', async () => {
+    const { code, output } = await docker('run', '--rm', '--read-only', image);
+    assert.equal(code, 2, output);
+    assert.match(output, /auth\.publish.*must be decided/);
+  });
+
+  test('finds names in /etc/hosts without DNS', async (t) => {
+    const { output: id } = await docker(
+      'run', '--detach', '--read-only', '--network', 'none', '--add-host', 'broker.example:127.0.0.1', image,
+      'tail', 'p', '--url', 'http://broker.example:1',
+    );
+    t.after(() => docker('rm', '--force', id.trim()));
+    await until('it was refused there', async () => (await docker('logs', id.trim())).output.includes('Connection refused'));
+  });
+
+  test('stops by SIGTERM, drained', async (t) => {
+    const { output: id } = await docker(
+      'run', '--detach', '--read-only', '--cap-drop', 'ALL', '-e', 'PIPECAST_AUTH__PUBLISH=open', '-e', 'PIPECAST_AUTH__SUBSCRIBE=open',
+      '-e', 'PIPECAST_DRAIN__LEAD=100ms', image,
+    );
+    t.after(() => docker('rm', '--force', id.trim()));
+    await until('it is healthy', async () => (await inspect(id.trim())).State.Health.Status === 'healthy');
+    await docker('stop', '--time', '20', id.trim());
+    assert.equal((await inspect(id.trim())).State.ExitCode, 0);
+  });
+});
+
+describe('docker compose', { concurrency: 1 }, () => {
+  const broker = new Pipeline({ publicUrl: 'http://127.0.0.1:8080' });
+  const readers = [];
+
+  before(() => compose('up', '--detach', '--wait', '--no-build', ...services), { timeout: 120_000 });
+  after(async () => {
+    for (const reader of readers) reader.close();
+    await compose('down', '--volumes', '--timeout', '20');
+  });
+
+  test('up waits until all are well', async () => {
+    for (const service of services) assert.equal((await containerOf(service)).State.Health.Status, 'healthy', service);
+  });
+
+  test('each container is confined', async () => {
+    for (const service of services) {
+      const { HostConfig: host } = await containerOf(service);
+      assert.equal(host.ReadonlyRootfs, true, service);
+      assert.deepEqual(host.CapDrop, ['ALL'], service);
+      assert.deepEqual(host.SecurityOpt, ['no-new-privileges:true'], service);
+      assert.equal(host.RestartPolicy.Name, 'unless-stopped', service);
+      assert.ok(host.Memory > 0 && host.NanoCpus > 0 && host.PidsLimit > 0, service);
+      for (const bindings of Object.values(host.PortBindings)) {
+        for (const { HostIp, HostPort } of bindings) assert.ok(HostIp === '127.0.0.1' && HostPort > 1023, service);
+      }
+    }
+  });
+
+  test('an event published through the balancer reaches readers on every node', async () => {
+    const open = async () => {
+      const answers = await Promise.all(nodes.map(async (node) => {
+        const { NetworkSettings: { Networks: networks } } = await containerOf(node);
+        const address = Object.values(networks)[0].IPAddress;
+        return (await (await fetch(`http://${address}:8081/metrics`)).text()).match(/^pipecast_connections (\d+)/m)[1];
+      }));
+      return answers.map(Number);
+    };
+    for (let n = 0; n < 9; n += 1) readers.push(new Reader(broker.streamUrl()));
+    await until('each node has some of them', async () => (await open()).every((count) => count > 0));
+    await broker.publish('names', { n: 0 });
+    await until('all have it', () => readers.every((reader) => reader.events.length === 1));
+  });
+
+  test('the demo is read, and Prometheus sees all nodes', async () => {
+    await until('a demo event', async () => {
+      const { events } = await (await fetch('http://127.0.0.1:8080/pipelines/p_demo/events')).json();
+      return events.length > 0;
+    });
+    await until('all targets are up', async () => {
+      const { data } = await (await fetch('http://127.0.0.1:9090/api/v1/targets')).json();
+      return data.activeTargets.filter(({ health }) => health === 'up').length === nodes.length;
+    });
+  });
+
+  test('a node is restarted while readers count', async () => {
+    const restarted = compose('restart', '--timeout', '40', 'node2');
+    let n = 1;
+    let done = false;
+    restarted.then(() => (done = true), () => (done = true));
+    while (!done || n < 50) {
+      await broker.publish('names', { n });
+      n += 1;
+      await new Promise((resolve) => setTimeout(resolve, 250));
+    }
+    await restarted;
+    await until('all have all', () => readers.every((reader) => reader.events.length >= n), () => readers.map((reader) => [reader.events.length, reader.failure]).join('; '));
+    for (const reader of readers) assert.deepEqual(numbersIn(reader.events), range(0, n));
+    assert.ok(readers.some((reader) => reader.connections > 1), 'no stream was on the node');
+    assert.equal((await containerOf('node2')).State.ExitCode, 0);
+  });
+
+  test('a new container of a node, with another address, is found by its name', async (t) => {
+    await compose('stop', '--timeout', '40', 'node3');
+    await compose('rm', '--force', 'node3');
+    // Somebody else gets the address that it had.
+    const { output: id } = await docker('run', '--detach', '--network', 'pipecast_default', '--entrypoint', '/pipecast', image, 'demo', '--readers', '0');
+    t.after(() => docker('rm', '--force', id.trim()));
+    await compose('up', '--detach', '--wait', '--no-build', 'node3');
+    const { NetworkSettings: { Networks: networks } } = await containerOf('node3');
+    const metrics = async () => (await fetch(`http://${Object.values(networks)[0].IPAddress}:8081/metrics`)).text();
+    await until('it has streams again', async () => {
+      readers.push(new Reader(broker.streamUrl()));
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      return /^pipecast_connections [1-9]/m.test(await metrics());
+    });
+  });
+
+  test('down leaves nothing', async () => {
+    for (const reader of readers) reader.close();
+    await compose('down', '--volumes', '--timeout', '20');
+    assert.equal((await docker('ps', '--all', '--quiet')).output, '');
+    assert.equal((await docker('volume', 'ls', '--quiet')).output, '');
+  });
+});
