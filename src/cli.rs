@@ -6,6 +6,7 @@ mod bench;
 mod client;
 mod config;
 mod demo;
+mod doctor;
 mod follower;
 mod health;
 mod publish;
@@ -41,6 +42,7 @@ pub type Environment = HashMap<String, String>;
     pipecast publish p_aBcDeF --channel names '{\"name\":\"Luke\"}'\n  \
     pipecast tail p_aBcDeF\n  \
     pipecast demo                                    invented events, to see lines move\n  \
+    pipecast doctor https://events.example.com\n  \
     pipecast token --pipeline p_aBcDeF --subscribe --ttl 10m\n  \
     pipecast bench fanout --readers 1000"
 )]
@@ -56,6 +58,7 @@ enum Command {
     Tail(tail::TailArgs),
     Demo(demo::DemoArgs),
     Health(health::HealthArgs),
+    Doctor(doctor::DoctorArgs),
     #[cfg(target_os = "linux")]
     Bench(bench::BenchArgs),
     Token(token::TokenArgs),
@@ -187,6 +190,7 @@ pub async fn run(environment: Environment) -> ExitCode {
         Command::Publish(args) => publish::publish(args).await,
         Command::Tail(args) => tail::tail(args).await,
         Command::Demo(args) => demo::demo(args).await,
+        Command::Doctor(args) => Box::pin(doctor::doctor(args)).await,
         Command::Health(args) => health::health(args, environment).await,
         Command::Token(args) => Box::pin(token::token(args, environment)).await,
         #[cfg(target_os = "linux")]
