@@ -6,6 +6,7 @@ mod bench;
 mod client;
 mod config;
 mod demo;
+mod doctor;
 mod figures;
 mod follower;
 mod health;
@@ -43,6 +44,7 @@ pub type Environment = HashMap<String, String>;
     pipecast publish p_aBcDeF --channel names '{\"name\":\"Luke\"}'\n  \
     pipecast tail p_aBcDeF\n  \
     pipecast demo                                    invented events, to see lines move\n  \
+    pipecast doctor https://events.example.com\n  \
     pipecast token --pipeline p_aBcDeF --subscribe --ttl 10m\n  \
     pipecast bench fanout --readers 1000\n  \
     pipecast plan --streams 1e6 --rate 200"
@@ -59,6 +61,7 @@ enum Command {
     Tail(tail::TailArgs),
     Demo(demo::DemoArgs),
     Health(health::HealthArgs),
+    Doctor(doctor::DoctorArgs),
     #[cfg(target_os = "linux")]
     Bench(bench::BenchArgs),
     Token(token::TokenArgs),
@@ -192,6 +195,7 @@ pub async fn run(environment: Environment) -> ExitCode {
         Command::Tail(args) => tail::tail(args).await,
         Command::Plan(args) => plan::plan(&args),
         Command::Demo(args) => demo::demo(args).await,
+        Command::Doctor(args) => Box::pin(doctor::doctor(args)).await,
         Command::Health(args) => health::health(args, environment).await,
         Command::Token(args) => Box::pin(token::token(args, environment)).await,
         #[cfg(target_os = "linux")]

@@ -60,7 +60,9 @@ pub(super) async fn refusal(answer: Response) -> String {
     let detail = serde_json::from_str::<serde_json::Value>(&text)
         .ok()
         .and_then(|problem| problem["detail"].as_str().map(str::to_owned));
-    format!("{status}: {}", detail.unwrap_or(text))
+    // Whatever is not ours may be a page.
+    let detail = detail.or_else(|| text.lines().next().filter(|line| !line.starts_with('<')).map(str::to_owned));
+    detail.map_or_else(|| status.to_string(), |detail| format!("{status}: {detail}"))
 }
 
 /// What is at the bottom of an error: `Connection refused`, where the error itself says that a request failed.

@@ -12,6 +12,7 @@ mod compression;
 mod contract;
 mod demo;
 mod docs;
+mod doctor;
 mod fanout;
 mod health;
 mod http2;

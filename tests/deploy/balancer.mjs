@@ -2,7 +2,7 @@
 // certificate, and where the program keeps its own files.
 
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 
 import { until } from '../interop/harness/deadline.mjs';
@@ -27,7 +27,8 @@ export const balancers = {
   },
   nginx: {
     files: ['nginx.conf'],
-    change: (text) => text.replace('\nhttp {', `\npid nginx.pid;\nhttp {\n  ${temporaryPaths.join(' ')}`),
+    // Its workers keep what is large in files, so they have to be whom the folder belongs to.
+    change: (text) => `user ${userInfo().username};\n${text}`.replace('\nhttp {', `\npid nginx.pid;\nhttp {\n  ${temporaryPaths.join(' ')}`),
     arguments: ({ file, folder }) => ['-p', folder, '-c', file, '-e', 'stderr', '-g', 'daemon off;'],
     check: ({ file, folder }) => ['-t', '-p', folder, '-c', file, '-e', 'stderr'],
     hasHealthChecks: false,
@@ -51,8 +52,11 @@ export class Balancer {
   #child;
   #ports;
 
-  /** Writes the files down: the nodes' ports are `nodePort` and `adminPort`; with `withTls` the marked lines count. */
-  static async prepare(name, { nodePort, adminPort, withTls = false }) {
+  /**
+   * Writes the files down: the nodes' ports are `nodePort` and `adminPort`; with `withTls` the marked lines count. `spoil` changes
+   * a file's text, as somebody might who does not know streams.
+   */
+  static async prepare(name, { nodePort, adminPort, withTls = false, spoil = (text) => text }) {
     const balancer = new Balancer();
     balancer.#name = name;
     balancer.#folder = await mkdtemp(join(tmpdir(), `pipecast-${name}-`));
@@ -62,7 +66,7 @@ export class Balancer {
     balancer.tlsUrl = `https://127.0.0.1:${balancer.#ports[8443]}`;
     for (const file of balancers[name].files) {
       const shipped = await readFile(new URL(file, folderOfFiles), 'utf8');
-      await writeFile(join(balancer.#folder, file), balancer.#change(shipped, withTls));
+      await writeFile(join(balancer.#folder, file), balancer.#change(spoil(shipped), withTls));
     }
     if (withTls) await balancer.#makeCertificate();
     return balancer;
