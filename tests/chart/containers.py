@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import ssl
 import subprocess
 import tempfile
@@ -15,6 +16,9 @@ from chart import one, render
 from pod import Cluster, Container, until
 
 BINARY = os.environ["PIPECAST_BIN"]
+# What the image brings along: variables, which are stronger than a file of settings.
+DOCKERFILE = pathlib.Path(__file__).parents[2].joinpath("deploy/Dockerfile").read_text()
+OF_IMAGE = dict(re.findall(r"(PIPECAST_\w+)=(\S+)", DOCKERFILE.split("FROM scratch")[1]))
 HELM = "Helm 4"
 PUBLIC = "http://127.0.0.1:8080"
 # Shorter than by default, by the settings that are for it.
@@ -65,14 +69,14 @@ class Stream:
 
 
 class Containers(unittest.TestCase):
-    def start(self, cluster, template, program=()):
-        container = Container(cluster, template, program)
+    def start(self, cluster, template, program=(), of_image=()):
+        container = Container(cluster, template, program, of_image)
         self.addCleanup(container.kill)
         container.await_ready()
         return container
 
     def start_node(self, cluster, objects):
-        return self.start(cluster, broker(objects), [BINARY])
+        return self.start(cluster, broker(objects), [BINARY], OF_IMAGE)
 
     def start_redis(self, *arguments):
         folder = tempfile.TemporaryDirectory()
@@ -156,7 +160,7 @@ class Containers(unittest.TestCase):
     def test_a_pod_that_never_had_its_redis_does_not_get_past_its_startup_probe(self):
         objects = render(HELM, "bundled-redis", 'redis.bundled.password="s3cr3t"')
         cluster = Cluster(objects)
-        node = Container(cluster, broker(objects), [BINARY])
+        node = Container(cluster, broker(objects), [BINARY], OF_IMAGE)
         self.addCleanup(node.kill)
         until("it serves", lambda: node.status("livenessProbe") == 200, 20, lambda: node.output)
         # Before it has passed, the kubelet asks no other probe, and the rollout goes no further.
@@ -167,7 +171,7 @@ class Containers(unittest.TestCase):
     def test_a_pod_with_a_wrong_password_ends_and_says_why(self):
         self.start_redis("--requirepass", "s3cr3t")
         objects = render(HELM, "bundled-redis", 'redis.bundled.password="an0ther"')
-        node = Container(Cluster(objects), broker(objects), [BINARY])
+        node = Container(Cluster(objects), broker(objects), [BINARY], OF_IMAGE)
         self.addCleanup(node.kill)
         self.assertEqual(node.await_end(20), 1)
         self.assertIn("check the user, the password", node.output)
@@ -260,6 +264,13 @@ class Containers(unittest.TestCase):
         node = self.start_node(cluster, objects)
         self.assertEqual(node.environment["PIPECAST_HISTORY__TTL"], "48h")
         publish(cluster.secrets["events"]["publish-key"].decode(), "Luke")
+
+    def test_where_pods_listen_the_values_say_and_not_the_image(self):
+        self.assertEqual(set(OF_IMAGE), {"PIPECAST_SERVER__LISTEN", "PIPECAST_SERVER__ADMIN_LISTEN"})
+        objects = render(HELM, "embedded", 'listenAddress="[::]"')
+        node = self.start_node(Cluster(objects), objects)
+        self.assertEqual(node.status("readinessProbe", host="[::1]"), 200, node.output)
+        self.assertEqual(request("/", url="http://[::1]:8080")[0], 200)
 
     def test_helm_test_publishes_and_reads(self):
         for name, sets in {"embedded": (), "open": ("redis.bundled.enabled=false", "replicaCount=1")}.items():

@@ -42,9 +42,9 @@ class Cluster:
         services = [each["metadata"]["name"] for each in objects if each["kind"] == "Service"]
         self.hosts = "".join(f"127.0.0.1 {name}\n" for name in ["localhost", *services, *names])
 
-    def environment(self, container):
-        """Its variables; `$(NAME)` stands for one that comes before."""
-        result = {}
+    def environment(self, container, of_image=()):
+        """Its variables, those of its image replaced; `$(NAME)` stands for one that comes before."""
+        result = dict(of_image)
         for variable in container.get("env", []):
             if "valueFrom" in variable:
                 reference = variable["valueFrom"]["secretKeyRef"]
@@ -74,11 +74,11 @@ def expand(text, environment):
 class Container:
     """The first container of a pod template, its image replaced by this machine's programs."""
 
-    def __init__(self, cluster, template, program=()):
+    def __init__(self, cluster, template, program=(), of_image=()):
         spec = template["spec"]
         self.spec = spec
         self._container = spec["containers"][0]
-        self.environment = cluster.environment(self._container)
+        self.environment = cluster.environment(self._container, of_image)
         self.root = pathlib.Path(tempfile.mkdtemp())
         self._volumes = {}
         self._output = tempfile.TemporaryFile("w+")

@@ -128,13 +128,11 @@ app.kubernetes.io/component: redis
 {{/* What only the chart can know of the nodes' settings; it wins over `settings`. */}}
 {{- define "pipecast.ownSettings" -}}
 {{- $access := include "pipecast.access" . | fromJson }}
+{{- if .Values.tls.enabled }}
 server:
-  listen: "{{ .Values.listenAddress }}:8080"
-  admin_listen: "{{ .Values.listenAddress }}:8081"
-  {{- if .Values.tls.enabled }}
   tls_cert: /etc/pipecast/tls/tls.crt
   tls_key: /etc/pipecast/tls/tls.key
-  {{- end }}
+{{- end }}
 auth:
   publish: {{ .Values.auth.publish | quote }}
   subscribe: {{ .Values.auth.subscribe | quote }}
