@@ -46,6 +46,11 @@ impl Drain {
         // The sender lives in self, so waiting cannot fail.
         let _ = self.phase.subscribe().wait_for(|current| *current >= phase).await;
     }
+
+    /// Waits until the phase is over. Cancel safe.
+    pub async fn passed(&self, phase: Phase) {
+        let _ = self.phase.subscribe().wait_for(|current| *current > phase).await;
+    }
 }
 
 impl Default for Drain {

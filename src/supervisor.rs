@@ -82,7 +82,11 @@ impl Supervisor {
                 self.say(Word::Status(status.to_string()));
                 told = Some((status, Instant::now()));
             }
-            sleep(LOOK).await;
+            tokio::select! {
+                () = sleep(LOOK) => {}
+                // At once: a short drain is over before the next look.
+                () = node.drain.passed(status.phase) => {}
+            }
         }
     }
 

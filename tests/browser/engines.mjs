@@ -2,11 +2,11 @@
 // `fill(selector, text)`, `stop()`, and `complaints`, the errors that the page's console showed.
 
 import { spawn } from 'node:child_process';
-import { createServer } from 'node:net';
 
 import puppeteer from 'puppeteer-core';
 
 import { until } from '../interop/harness/deadline.mjs';
+import { freePort } from '../interop/harness/ports.mjs';
 import { installed, launchChromium } from './chromium.mjs';
 
 export class Chromium {
@@ -153,12 +153,4 @@ export function collectComplaints({ page, complaints }) {
     if (['error', 'warning', 'warn'].includes(message.type())) complaints.push(message.text());
   });
   page.on('pageerror', (error) => complaints.push(String(error)));
-}
-
-async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 
 import { until } from '../interop/harness/deadline.mjs';
 import { recordOutput, start } from '../interop/harness/processes.mjs';
-import { freePort } from './ports.mjs';
+import { freePort } from '../interop/harness/ports.mjs';
 import { run } from './run_program.mjs';
 
 const folderOfFiles = new URL('../../deploy/', import.meta.url);

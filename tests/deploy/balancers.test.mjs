@@ -12,7 +12,7 @@ import { PipecastNode } from '../interop/harness/node.mjs';
 import { Pipeline } from '../interop/harness/pipeline.mjs';
 import { RedisServer } from '../interop/harness/redis.mjs';
 import { Balancer, balancers } from './balancer.mjs';
-import { freePort } from './ports.mjs';
+import { freePort } from '../interop/harness/ports.mjs';
 import { Reader } from './reader.mjs';
 
 const settings = {

@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { PipecastNode } from '../interop/harness/node.mjs';
 import { RedisServer } from '../interop/harness/redis.mjs';
 import { Balancer, balancers } from './balancer.mjs';
-import { freePort } from './ports.mjs';
+import { freePort } from '../interop/harness/ports.mjs';
 import { run } from './run_program.mjs';
 
 describe('the doctor', { timeout: 120_000, concurrency: 1 }, () => {

@@ -13,7 +13,7 @@ import { Pipeline } from '../interop/harness/pipeline.mjs';
 import { kill, recordOutput, start } from '../interop/harness/processes.mjs';
 import { RedisServer } from '../interop/harness/redis.mjs';
 import { alerts, dashboard, folder, named, panels, queries, rules, ruleTests, rulesText, runbook } from './expressions.mjs';
-import { freePort } from './ports.mjs';
+import { freePort } from '../interop/harness/ports.mjs';
 import { PrometheusApi } from './prometheus_api.mjs';
 import { Reader } from './reader.mjs';
 import { run } from './run_program.mjs';

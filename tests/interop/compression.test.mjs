@@ -18,6 +18,8 @@ function curl(url) {
   const child = start('curl', ['--silent', '--show-error', '--no-buffer', '--compressed', url]);
   child.text = '';
   child.stdout.setEncoding('utf8').on('data', (part) => (child.text += part));
+  child.complaint = '';
+  child.stderr.setEncoding('utf8').on('data', (part) => (child.complaint += part));
   return child;
 }
 
@@ -89,7 +91,7 @@ describe('compressed streams', { concurrency: true, timeout: 60_000 }, () => {
         t.after(() => inbox.close());
         const reader = curl(pipeline.streamUrl('', base));
         await reader.exited;
-        assert.equal(reader.ending, 'exit 0');
+        assert.equal(reader.ending, 'exit 0', `${reader.complaint}${reader.text}`);
         assert.match(reader.text, /\n\nretry: \d+\n$/);
         await pipeline.publishNumbers('names', 5, 10);
         await inbox.holds(10);

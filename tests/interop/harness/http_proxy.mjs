@@ -1,11 +1,12 @@
 // nginx and HAProxy before a node, each with no more than what makes it pass requests on.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { until } from './deadline.mjs';
+import { freePort } from './ports.mjs';
 import { recordOutput, start } from './processes.mjs';
 
 const nginx = {
@@ -69,15 +70,6 @@ export class HttpProxy {
     await this.#child.exited;
     await rm(this.#folder, { recursive: true, force: true });
   }
-}
-
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject).listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }
 
 function isOpen(port) {
