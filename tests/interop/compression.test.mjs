@@ -90,7 +90,7 @@ describe('compressed streams', { concurrency: true, timeout: 60_000 }, () => {
         const inbox = opensLikeABrowser(EventSource)(pipeline.streamUrl('', base), ['names']);
         t.after(() => inbox.close());
         const reader = curl(pipeline.streamUrl('', base));
-        await reader.exited;
+        await reader.closed;
         assert.equal(reader.ending, 'exit 0', `${reader.complaint}${reader.text}`);
         assert.match(reader.text, /\n\nretry: \d+\n$/);
         await pipeline.publishNumbers('names', 5, 10);

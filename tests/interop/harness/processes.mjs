@@ -9,7 +9,10 @@ process.on('exit', () => {
 });
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
-/** Starts `command`. The child's `ending` says why it is gone, once it is: `exit 1`, `SIGKILL`, `spawn ... ENOENT`. */
+/**
+ * Starts `command`. The child's `ending` says why it is gone, once it is: `exit 1`, `SIGKILL`, `spawn ... ENOENT`. Who wants all that it
+ * wrote waits until it is `closed`.
+ */
 export function start(command, args, options = {}) {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
   running.add(child);
@@ -20,6 +23,8 @@ export function start(command, args, options = {}) {
     child.ending = ending;
     running.delete(child);
   });
+  // Later than its end: what it wrote last is still on the way then.
+  child.closed = new Promise((resolve) => child.once('close', resolve));
   return child;
 }
 
