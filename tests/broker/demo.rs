@@ -77,6 +77,7 @@ async fn it_publishes_on_several_channels_and_its_readers_come_back_and_resume()
     let (text, complaints) = demo.end("TERM");
     assert!(text.contains(&format!("\n  {}/pipelines/p_demo\n", node.url)), "{text}");
     assert!(number_after(&text, "published ") > 20 && number_after(&text, "; read ") > 100, "{text}");
+    assert!(number_after(&text, "of which ") > 3, "{text}");
     assert_eq!(complaints, "");
 }
 
