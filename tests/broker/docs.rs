@@ -17,6 +17,18 @@ fn the_table_of_settings_is_the_programs_own() {
     assert!(README.contains(&table), "put this into the README in place of the table of settings:\n{table}");
 }
 
+#[test]
+fn every_command_is_in_the_readme() {
+    let output = Command::new(env!("CARGO_BIN_EXE_pipecast")).arg("--help").env_clear().output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let list = help.split_once("Commands:\n").unwrap().1.split_once("\n\n").unwrap().0;
+    let commands: Vec<_> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.len() > 5, "{commands:?}");
+    for command in commands.into_iter().filter(|command| *command != "help") {
+        assert!(README.contains(&format!("\n| `pipecast {command}")), "{command} is not in the table of commands");
+    }
+}
+
 #[tokio::test]
 async fn the_table_of_metrics_is_the_programs_own() {
     let node = Node::embedded().await;
@@ -98,6 +110,7 @@ fn documents_name_no_file_that_is_not_there() {
         "SECURITY.md",
         "docs/performance.md",
         "docs/capacity.md",
+        "docs/kernel.md",
         "docs/limits.md",
         "docs/runbook.md",
         "docs/threat-model.md",

@@ -204,6 +204,15 @@ async fn tls_with_an_own_authority_and_a_client_certificate() {
     assert_works(&with(&file("ca.pem"), &client_cert, &client_key).start().await).await;
     assert!(!redis.command(&["KEYS", "*"]).is_empty());
 
+    // The same with a password that is read for each connection.
+    redis.command(&["ACL", "SETUSER", "pipecast", "on", ">s3cret", "~*", "&*", "+@all"]);
+    redis.command(&["CONFIG", "SET", "requirepass", "s3cret"]);
+    std::fs::write(file("password"), "s3cret").unwrap();
+    let secret = with(&file("ca.pem"), &client_cert, &client_key).set("REDIS__PASSWORD_FILE", &file("password"));
+    let secret = secret.set("REDIS__PREFIX", "secret");
+    assert_works(&secret.start().await).await;
+    redis.command(&["-a", "s3cret", "CONFIG", "SET", "requirepass", ""]);
+
     // A server that we cannot trust, and a server that cannot trust us: the node waits, unready.
     for wrong in
         [with(&file("stranger.pem"), &client_cert, &client_key), with(&file("ca.pem"), &other_cert, &other_key)]

@@ -188,7 +188,7 @@ impl Doctor {
             match stream.next_event(SOON).await {
                 Ok((_, data)) if data == number.to_string() => slowest = slowest.max(began.elapsed()),
                 Ok((id, data)) => {
-                    let advice = "Events are lost, doubled or reordered: that is never right. Please tell us (SECURITY.md has the address).";
+                    let advice = "Events are lost, doubled or reordered: that is never right, so please tell us.";
                     findings.fail(format!("event {id} brought {data}, not {number}"), advice);
                     return Err(Hopeless);
                 }
