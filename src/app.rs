@@ -137,7 +137,7 @@ async fn open_store(
 ) -> Result<(Store, Pin<Box<dyn Future<Output = ()> + Send>>), StartError> {
     let Some(redis) = &settings.redis else {
         let store = MemoryStore::new(settings.retention, hub.clone());
-        return Ok((Store::Memory(store), Box::pin(std::future::pending())));
+        return Ok((Store::Memory(Arc::new(store)), Box::pin(std::future::pending())));
     };
     let (store, listener) = RedisStore::open(&redis.load_files()?, settings.retention, hub.clone())?;
     if let Reached::No(error) = store.check().await? {

@@ -6,6 +6,7 @@ pub mod admission;
 pub mod announcement;
 pub mod app;
 pub mod auth;
+pub mod available_memory;
 pub mod backoff;
 pub mod block;
 pub mod cli;

@@ -20,6 +20,8 @@ use crate::pace::Mark;
 pub struct LogLimits {
     /// Frames of history, `history.limit`.
     pub history: usize,
+    /// Most bytes of history, `history.bytes`; the newest frame is always kept.
+    pub history_bytes: usize,
     /// Most bytes of frames older than the history, `hub.backlog`.
     pub backlog_bytes: usize,
     /// How long such frames stay at most.

@@ -378,8 +378,13 @@ mod tests {
     use std::time::Duration;
 
     fn open_log() -> OpenLog {
-        let limits =
-            LogLimits { history: 100, backlog_bytes: 1 << 20, backlog_age: Duration::from_secs(5), compresses: false };
+        let limits = LogLimits {
+            history: 100,
+            history_bytes: usize::MAX,
+            backlog_bytes: 1 << 20,
+            backlog_age: Duration::from_secs(5),
+            compresses: false,
+        };
         OpenLog::new("p".parse().unwrap(), limits, Arc::default())
     }
 
@@ -436,7 +441,13 @@ mod tests {
     #[test]
     fn bytes_are_counted_until_the_log_is_gone() {
         let total = Arc::new(AtomicUsize::new(0));
-        let limits = LogLimits { history: 2, backlog_bytes: 0, backlog_age: Duration::ZERO, compresses: false };
+        let limits = LogLimits {
+            history: 2,
+            history_bytes: usize::MAX,
+            backlog_bytes: 0,
+            backlog_age: Duration::ZERO,
+            compresses: false,
+        };
         let log = OpenLog::new("p".parse().unwrap(), limits, total.clone());
         let _ = log.finish_read(history(1..=2));
         let two = total.load(Ordering::Relaxed);

@@ -178,6 +178,12 @@ impl Settings {
         let redis = read_redis(r);
         let retention = Retention {
             limit: r.count("history.limit", "100", 1..=10_000, "Events kept per pipeline."),
+            bytes: r.size(
+                "history.bytes",
+                "32MiB",
+                1 << 10..=1 << 30,
+                "Most bytes of them, as SSE text; older events go first, the newest is always kept.",
+            ),
             ttl: r.duration(
                 "history.ttl",
                 "24h",
@@ -233,7 +239,13 @@ impl Settings {
         let backlog_age = r.duration("hub.backlog_age", "5s", Duration::ZERO..=DAY, "How long such events are kept.");
         let hold = r.duration("hub.hold", "1s", Duration::ZERO..=SECOND * 10, "Longest time that a publish is answered late because most of the pipeline's readers on this node lag, but get further; `0s` for never.");
         let hub = HubOptions {
-            log: LogLimits { history: retention.limit, backlog_bytes, backlog_age, compresses: stream.compresses },
+            log: LogLimits {
+                history: retention.limit,
+                history_bytes: retention.bytes,
+                backlog_bytes,
+                backlog_age,
+                compresses: stream.compresses,
+            },
             hold,
             linger,
             check_interval: check.min(retention.ttl / 3),

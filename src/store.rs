@@ -28,7 +28,7 @@ use redis::RedisStore;
 #[derive(Debug)]
 pub enum Store {
     /// In this process: one node alone, gone when it stops.
-    Memory(MemoryStore),
+    Memory(Arc<MemoryStore>),
     /// In Redis or Valkey, shared by all nodes.
     Redis(Arc<RedisStore>),
 }
@@ -50,6 +50,8 @@ pub trait Audience: Send + Sync + fmt::Debug {
 pub struct Retention {
     /// Newest events kept per pipeline.
     pub limit: usize,
+    /// Most bytes of their frames, but always the newest event.
+    pub bytes: usize,
     /// How long a pipeline's history is kept after the last event; longer while it has readers.
     pub ttl: Duration,
 }

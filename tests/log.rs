@@ -11,8 +11,13 @@ use pipecast::gap::{Gap, GapReason};
 use pipecast::log::{Announced, Cursor, Log, LogLimits, Portion, Read};
 use proptest::prelude::*;
 
-const LIMITS: LogLimits =
-    LogLimits { history: 5, backlog_bytes: 150, backlog_age: Duration::from_secs(5), compresses: false };
+const LIMITS: LogLimits = LogLimits {
+    history: 5,
+    history_bytes: usize::MAX,
+    backlog_bytes: 150,
+    backlog_age: Duration::from_secs(5),
+    compresses: false,
+};
 const ALL: Portion = Portion { frames: 1000, bytes: 1 << 20 };
 const NOW_MS: u64 = 1_000_000;
 

@@ -67,8 +67,13 @@ pub(super) async fn read(node: &Node, grant: &ReadGrant, query: Option<&str>) ->
         }
     }
     let channels = readable(grant, channels)?;
-    let limits =
-        LogLimits { history: node.rules.history, backlog_bytes: 0, backlog_age: Duration::ZERO, compresses: false };
+    let limits = LogLimits {
+        history: node.rules.history,
+        history_bytes: usize::MAX,
+        backlog_bytes: 0,
+        backlog_age: Duration::ZERO,
+        compresses: false,
+    };
     let mut log = Log::new(limits);
     log.merge(fetch(node, grant.pipeline()).await?, Instant::now());
     // After an id the first events, so that a reader can page on; else the newest.
