@@ -23,7 +23,7 @@ use crate::server::{Server, Tls, TlsError};
 use crate::settings::{DrainSettings, Settings};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
-use crate::store::redis::{Reached, RedisSetupError, RedisStore};
+use crate::store::redis::{OWN_CONNECTIONS, Reached, RedisSetupError, RedisStore};
 use crate::supervisor::Supervisor;
 
 /// A node that is bound and does not run yet.
@@ -74,8 +74,7 @@ impl App {
     /// # Errors
     /// What no retry would mend.
     pub async fn bind(settings: &Settings) -> Result<Self, StartError> {
-        // Connections to Redis for commands, and the three that publish and listen.
-        let store_files = settings.redis.as_ref().map_or(0, |redis| redis.options.pool_size + 3);
+        let store_files = settings.redis.as_ref().map_or(0, |redis| redis.options.pool_size + OWN_CONNECTIONS);
         let limits = Limits::new(settings.limits, open_files::raise(), store_files);
         let metrics = Arc::new(Metrics::new()?);
         let (hub, work) = Hub::new(settings.hub, metrics.clone());

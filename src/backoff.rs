@@ -21,6 +21,11 @@ impl Backoff {
         Self::new(Duration::from_millis(100), Duration::from_secs(5))
     }
 
+    /// For connections to the store: 100 ms doubling to 1 s. Longer would add to an outage that is over.
+    pub fn for_connections() -> Self {
+        Self::new(Duration::from_millis(100), Duration::from_secs(1))
+    }
+
     /// The next waiting time: 50-100 % of the step.
     pub fn next_delay(&mut self) -> Duration {
         let step = self.next;

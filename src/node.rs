@@ -86,9 +86,9 @@ impl Rules {
 }
 
 impl Node {
-    /// Whether the store is known to answer and to announce.
+    /// Whether the store is known to store and to announce.
     pub fn is_store_up(&self) -> bool {
-        self.store.probe_age().is_some_and(|age| age < self.rules.probe_limit)
+        self.store.is_reachable() && self.store.probe_age().is_some_and(|age| age < self.rules.probe_limit)
     }
 
     /// What the metrics show of other parts.

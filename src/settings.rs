@@ -354,7 +354,7 @@ fn read_redis(r: &mut Reader) -> Option<RedisSettings> {
     let tls_key = r.file("redis.tls_key", "PEM file with its private key.");
     let prefix = r.redis_prefix("redis.prefix", "pipecast", "What all keys and channels begin with (`<prefix>:{<pipeline>}:events`): installations that share one Redis need one each.");
     let pool_size =
-        r.count("redis.pool_size", "8", 1..=1000, "Connections for commands; three more publish and listen.");
+        r.count("redis.pool_size", "8", 1..=1000, "Connections for what clients ask, such as histories as JSON; six more publish, listen, probe, read for live streams and compare.");
     let timeout = r.duration(
         "redis.timeout",
         "2s",

@@ -3,15 +3,21 @@
 //! Two of them, so an enum; a trait when a third one comes. The store tells of announcements
 //! through [`Audience`] and knows nothing else of the node.
 
+mod append_script;
 mod appender;
+mod client_pool;
 mod connector;
+mod failure;
+mod health;
+mod idempotency;
 pub mod keys;
-pub mod listener;
+mod listener;
 pub mod memory;
+mod prober;
 pub mod redis;
+mod wire;
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +29,9 @@ use crate::pipeline::PipelineId;
 
 use memory::MemoryStore;
 use redis::RedisStore;
+
+pub use connector::Unfit;
+pub use idempotency::{IDEMPOTENCY_TTL, IdempotencyKey, InvalidIdempotencyKey};
 
 /// Where events are kept.
 #[derive(Debug)]
@@ -54,37 +63,6 @@ pub struct Retention {
     pub bytes: usize,
     /// How long a pipeline's history is kept after the last event; longer while it has readers.
     pub ttl: Duration,
-}
-
-/// For how long a repeated `Idempotency-Key` gets the first answer again.
-pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(600);
-
-/// A publisher's `Idempotency-Key`: 1-255 visible ASCII characters.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct IdempotencyKey(String);
-
-/// What is wrong with an `Idempotency-Key`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an Idempotency-Key is 1-255 visible ASCII characters")]
-pub struct InvalidIdempotencyKey;
-
-impl IdempotencyKey {
-    /// The key as it was sent.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for IdempotencyKey {
-    type Err = InvalidIdempotencyKey;
-
-    fn from_str(key: &str) -> Result<Self, InvalidIdempotencyKey> {
-        if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Ok(Self(key.to_owned()))
-        } else {
-            Err(InvalidIdempotencyKey)
-        }
-    }
 }
 
 /// The store's answer to a batch. Events of a batch share one `ms` and have consecutive `seq`.
@@ -133,9 +111,16 @@ pub enum StoreError {
     /// been stored.
     #[error("the store is away: {0}")]
     Away(String),
-    /// It answered with something that this version does not understand.
+    /// It stores nothing for now, until there is room in it, or replicas. Nothing was stored.
+    #[error("the store refuses to store: {0}")]
+    Refusing(String),
+    /// It answered with something that this version does not understand, or does not let us do this. Trying again
+    /// would not help.
     #[error("the store answered with something unexpected: {0}")]
     Unexpected(String),
+    /// The `Idempotency-Key` was used for other events. Nothing was stored.
+    #[error("the Idempotency-Key was used for other events")]
+    KeyReused,
 }
 
 impl Store {
@@ -145,7 +130,7 @@ impl Store {
     /// returns the first receipt again.
     ///
     /// # Errors
-    /// [`StoreError::Away`] within `redis.timeout`.
+    /// [`StoreError::Away`] within `redis.timeout`; [`StoreError::KeyReused`] when the key came with other events.
     pub async fn append(
         &self,
         pipeline: &PipelineId,
@@ -153,7 +138,7 @@ impl Store {
         key: Option<&IdempotencyKey>,
     ) -> Result<Receipt, StoreError> {
         match self {
-            Self::Memory(store) => Ok(store.append(pipeline, batch, key)),
+            Self::Memory(store) => store.append(pipeline, batch, key),
             Self::Redis(store) => store.append(pipeline, batch, key).await,
         }
     }
@@ -210,11 +195,19 @@ impl Store {
         }
     }
 
-    /// How long ago the store was last known to answer and to announce; `None` when it never was.
+    /// How long ago the store was last known to store and to announce; `None` when it never was.
     pub fn probe_age(&self) -> Option<Duration> {
         match self {
             Self::Memory(_) => Some(Duration::ZERO),
             Self::Redis(store) => store.probe_age(),
+        }
+    }
+
+    /// Whether the store can be reached, as far as is known.
+    pub fn is_reachable(&self) -> bool {
+        match self {
+            Self::Memory(_) => true,
+            Self::Redis(store) => store.health().is_reachable(),
         }
     }
 }

@@ -44,8 +44,27 @@ pub(super) enum RequestError {
     BodyBroken,
     #[error("{0}")]
     Rate(#[from] RateReached),
-    #[error("{0}; nothing was acknowledged: send it again, with an Idempotency-Key to be safe from doubles")]
+    // The store's own words are for the operator's log.
+    #[error("{}", store_detail(.0))]
     Store(#[from] StoreError),
+}
+
+/// What a client can do about a failure of the store.
+fn store_detail(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Away(_) => {
+            "the store is away; nothing was acknowledged: send it again, with an Idempotency-Key to be safe from doubles"
+        }
+        StoreError::Refusing(_) => {
+            "the store takes no events for now, and its operator has to act; nothing was stored: send it again later"
+        }
+        StoreError::Unexpected(_) => {
+            "the store cannot serve this pipeline, and sending it again would not help; the log of this node says why"
+        }
+        StoreError::KeyReused => {
+            "this Idempotency-Key was used for other events on this pipeline in the last ten minutes; nothing was stored: send them with a key of their own"
+        }
+    }
 }
 
 impl RequestError {
@@ -65,7 +84,9 @@ impl RequestError {
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(StoreError::Away(_) | StoreError::Refusing(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(StoreError::Unexpected(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Store(StoreError::KeyReused) => StatusCode::UNPROCESSABLE_ENTITY,
         }
     }
 
@@ -78,7 +99,7 @@ impl RequestError {
             StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
             StatusCode::REQUEST_TIMEOUT => Refusal::Timeout,
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Access(_)) => Refusal::NoKeys,
-            StatusCode::SERVICE_UNAVAILABLE => Refusal::Store,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => Refusal::Store,
             StatusCode::UNAUTHORIZED => Refusal::Unauthorized,
             StatusCode::FORBIDDEN => Refusal::Forbidden,
             _ => Refusal::BadRequest,
@@ -119,7 +140,10 @@ impl RequestError {
                 };
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
-            Self::Store(_) | Self::Access(_) => {
+            Self::Store(StoreError::Refusing(_)) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
+            }
+            Self::Store(StoreError::Away(_)) | Self::Access(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             // What is left of the body is not worth reading.

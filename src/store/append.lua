@@ -2,56 +2,107 @@
 --
 -- KEYS[1]  the list of frames, newest last
 -- KEYS[2]  where the answer to an Idempotency-Key is kept (only when one was given)
--- ARGV[1]  frames to keep            ARGV[2]  time to live of the list, ms
--- ARGV[3]  channel to announce on    ARGV[4]  PUBLISH or SPUBLISH
--- ARGV[5]  the request's shape       ARGV[6]  time to live of the answer, ms
--- ARGV[7]... the events' frames without their first line
+-- ARGV[1]  frames to keep            ARGV[2]  bytes of them to keep, about
+-- ARGV[3]  time to live of the list, ms
+-- ARGV[4]  channel to announce on    ARGV[5]  PUBLISH or SPUBLISH
+-- ARGV[6]  the request's shape       ARGV[7]  the digest of what was sent with the key
+-- ARGV[8]  time to live of the answer, ms
+-- ARGV[9]... the events' frames without their first line
 --
--- Returns {first id's ms, first id's seq, events, shape, 1 if an earlier answer is repeated}.
+-- Returns {first id's ms, first id's seq, events, shape, what was done}: 0 stored, 1 an earlier answer is repeated,
+-- 2 the key was used for other events.
+--
+-- Nothing may fail once something is written, or an event would be stored and refused: rights are asked for, and all that
+-- is built is built, before the first write.
 local call, format = redis.call, string.format
+local list, answer_key = KEYS[1], KEYS[2]
+local channel, publish = ARGV[4], ARGV[5]
 
-if KEYS[2] then
-  local answer = call('GET', KEYS[2])
+if answer_key then
+  local answer = call('GET', answer_key)
   if answer then
-    local ms, seq, count, shape = string.match(answer, '^(%d+) (%d+) (%d+) (%a+)$')
+    local ms, seq, count, shape, digest = string.match(answer, '^(%d+) (%d+) (%d+) (%a+) ?(%x*)$')
     if ms then
-      return {ms, seq, count, shape, 1}
+      -- Answers without a digest are from an older version.
+      local is_same = digest == '' or digest == ARGV[7]
+      return {ms, seq, count, shape, is_same and 1 or 2}
     end
   end
 end
 
 local prev_ms, prev_seq = 0, 0
-local newest = call('LINDEX', KEYS[1], -1)
+local newest = call('LINDEX', list, -1)
+local is_foreign = false
 if newest then
   local ms, seq = string.match(newest, '^id: (%d+)%-(%d+)\n')
   if ms then
     prev_ms, prev_seq = tonumber(ms), tonumber(seq)
   else
-    -- Not written by this script. Nothing can follow it, so the history begins anew,
-    -- and clients are told of the reset.
-    call('DEL', KEYS[1])
+    is_foreign = true
   end
+end
+
+local function check(...)
+  if not redis.acl_check_cmd(...) then
+    error({err = 'NOPERM the user of this node has no right to ' .. select(1, ...)})
+  end
+end
+check('RPUSH', list, '')
+check('LTRIM', list, 0, 0)
+check('PEXPIRE', list, 1)
+check('DEL', list)
+check(publish, channel, '')
+if answer_key then
+  check('SET', answer_key, '', 'PX', 1)
 end
 
 -- The clock may jump back; ids may not.
 local time = call('TIME')
 local ms = math.max(time[1] * 1000 + math.floor(time[2] / 1000), prev_ms)
 
-local first, last = 7, #ARGV
+local first, last = 9, #ARGV
 local id = format('id: %.0f-', ms)
+local largest = 0
 for i = first, last do
   ARGV[i] = id .. format('%.0f\n', prev_seq + i - first + 1) .. ARGV[i]
+  largest = math.max(largest, #ARGV[i])
 end
-local limit = tonumber(ARGV[1])
-local length = call('RPUSH', KEYS[1], unpack(ARGV, math.max(first, last - limit + 1)))
-if length > limit then
-  call('LTRIM', KEYS[1], -limit, -1)
-end
-call('PEXPIRE', KEYS[1], ARGV[2])
-call(ARGV[4], ARGV[3], format('%.0f-%.0f\n', prev_ms, prev_seq) .. table.concat(ARGV, '', first))
+local limit, most_bytes = tonumber(ARGV[1]), tonumber(ARGV[2])
+local answer = {format('%.0f', ms), format('%.0f', prev_seq + 1), tostring(last - first + 1), ARGV[6], 0}
+local kept_answer = table.concat(answer, ' ', 1, 4) .. ' ' .. ARGV[7]
+local announcement = format('%.0f-%.0f\n', prev_ms, prev_seq) .. table.concat(ARGV, '', first)
 
-local answer = {format('%.0f', ms), format('%.0f', prev_seq + 1), tostring(last - first + 1), ARGV[5], 0}
-if KEYS[2] then
-  call('SET', KEYS[2], table.concat(answer, ' ', 1, 4), 'PX', ARGV[6])
+if is_foreign then
+  -- Not written by this script. Nothing can follow it, so the history begins anew,
+  -- and clients are told of the reset.
+  call('DEL', list)
 end
+local length = call('RPUSH', list, unpack(ARGV, math.max(first, last - limit + 1)))
+local keep = limit
+-- Only frames larger than this can make a list too large. Those that follow add at most as much again.
+if largest > most_bytes / limit then
+  local bytes, position = 0, 0
+  while position < math.min(length, limit) do
+    local some = call('LRANGE', list, -position - 16, -position - 1)
+    for i = #some, 1, -1 do
+      bytes = bytes + #some[i]
+      if bytes > most_bytes then
+        keep = math.max(position, 1)
+        break
+      end
+      position = position + 1
+    end
+    if bytes > most_bytes then
+      break
+    end
+  end
+end
+if length > keep then
+  call('LTRIM', list, -keep, -1)
+end
+call('PEXPIRE', list, ARGV[3])
+if answer_key then
+  call('SET', answer_key, kept_answer, 'PX', ARGV[8])
+end
+call(publish, channel, announcement)
 return answer

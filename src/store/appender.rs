@@ -6,23 +6,23 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, PushKind, RedisError, Script, ServerErrorKind};
+use redis::{Cmd, RedisError, Script, ServerErrorKind};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::connector::Connector;
-use super::keys::Prefix;
-use super::redis::{Failure, RedisOptions, millis};
-use super::{IDEMPOTENCY_TTL, IdempotencyKey, Origin, Receipt, Retention};
-use crate::event::{Batch, Event, Shape};
+use super::append_script::{APPEND, AppendCall, shape_named};
+use super::failure::Failure;
+use super::idempotency::Digest;
+use super::keys::Names;
+use super::wire::{Line, Wire};
+use super::{IdempotencyKey, Origin, Receipt, Retention, StoreError};
+use crate::event::{Batch, Event};
 use crate::event_id::EventId;
 use crate::pipeline::PipelineId;
 
 /// Connections, each with one round trip under way: while one is answered, the next can be on its way.
-const LANES: usize = 2;
+pub(super) const LANES: usize = 2;
 
 /// Requests in one round trip.
 const REQUESTS: usize = 256;
@@ -32,14 +32,18 @@ const REQUESTS: usize = 256;
 const CALL_EVENTS: usize = 1000;
 const CALL_BYTES: usize = 64 << 10;
 
-/// What the script answers: the first id's `ms` and `seq`, how many events, the shape, and 1 for a repetition.
+/// What the script answers: the first id's `ms` and `seq`, how many events, the shape, and what it did, see [`STORED`].
 type Answer = (u64, u64, u64, String, u8);
+
+/// What the script did: it stored the events, or the key was used for other events; else it repeats an earlier answer.
+const STORED: u8 = 0;
+const KEY_REUSED: u8 = 2;
 
 struct Request {
     pipeline: PipelineId,
     batch: Batch,
-    key: Option<IdempotencyKey>,
-    reply: oneshot::Sender<Result<Receipt, Failure>>,
+    key: Option<(IdempotencyKey, Digest)>,
+    reply: oneshot::Sender<Result<Receipt, StoreError>>,
 }
 
 /// Requests that one call of the script serves: of one pipeline, and one alone if it has a key.
@@ -57,23 +61,16 @@ pub(super) struct Appender {
 
 /// The appender, and its life, to be run by whoever stops it.
 pub(super) fn new(
-    connector: &Connector,
-    options: &RedisOptions,
+    wires: [Arc<Wire>; LANES],
+    names: &Names,
     retention: Retention,
 ) -> (Appender, impl Future<Output = ()> + Send + use<>) {
     let (requests, queue) = mpsc::unbounded_channel();
     let queue = Arc::new(Mutex::new(queue));
-    let script = Arc::new(Script::new(include_str!("append.lua")));
-    let lane = || Lane {
-        connector: connector.clone(),
-        timeout: options.timeout,
-        prefix: options.prefix.clone(),
-        retention,
-        script: script.clone(),
-        queue: queue.clone(),
-        connection: None,
-    };
-    let lanes: Vec<_> = (0..LANES).map(|_| lane().run()).collect();
+    let script = Arc::new(Script::new(APPEND));
+    let lane =
+        |wire| Lane { wire, names: names.clone(), retention, script: script.clone(), queue: queue.clone() }.run();
+    let lanes: Vec<_> = wires.into_iter().map(lane).collect();
     (Appender { requests }, async move {
         join_all(lanes).await;
     })
@@ -89,62 +86,55 @@ impl Appender {
         pipeline: &PipelineId,
         batch: Batch,
         key: Option<&IdempotencyKey>,
-    ) -> Result<Receipt, Failure> {
+    ) -> Result<Receipt, StoreError> {
         let (reply, answer) = oneshot::channel();
+        let key = key.map(|key| (key.clone(), Digest::of(&batch)));
         // Nobody takes requests when the node is stopping.
-        let _ = self.requests.send(Request { pipeline: pipeline.clone(), batch, key: key.cloned(), reply });
-        answer.await.unwrap_or_else(|_| Err(Failure::away("the node is stopping")))
+        let _ = self.requests.send(Request { pipeline: pipeline.clone(), batch, key, reply });
+        answer.await.unwrap_or_else(|_| Err(StoreError::Away("the node is stopping".to_owned())))
     }
 }
 
 /// One connection and whoever sends on it.
 struct Lane {
-    connector: Connector,
-    timeout: std::time::Duration,
-    prefix: Prefix,
+    wire: Arc<Wire>,
+    names: Names,
     retention: Retention,
     script: Arc<Script>,
     queue: Arc<Mutex<mpsc::UnboundedReceiver<Request>>>,
-    /// None until it is needed, and after it was lost.
-    connection: Option<(MultiplexedConnection, Arc<AtomicBool>)>,
 }
 
 impl Lane {
-    async fn run(mut self) {
+    async fn run(self) {
         let mut requests = Vec::new();
         loop {
             // One lane waits for requests, the others for the lock: a request goes to whoever is free.
             if self.queue.lock().await.recv_many(&mut requests, REQUESTS).await == 0 {
                 return;
             }
-            // A publisher that was told of a time-out must not find its events stored later.
-            requests.retain(|request| !request.reply.is_closed());
             if let Err((calls, failure)) = self.send(share_calls(requests.drain(..))).await {
-                // Whatever went wrong, the next one begins with a fresh connection.
-                self.connection = None;
                 calls.into_iter().for_each(|call| call.fail(&failure));
             }
         }
     }
 
     /// Makes the calls in one round trip; an error is of all that are returned with it.
-    async fn send(&mut self, calls: Vec<Call>) -> Result<(), (Vec<Call>, Failure)> {
-        if calls.is_empty() {
-            return Ok(());
-        }
-        let mut connection = match self.connection().await {
-            Ok(connection) => connection,
-            Err(error) => return Err((calls, error.into())),
+    async fn send(&self, calls: Vec<Call>) -> Result<(), (Vec<Call>, Failure)> {
+        let mut line = match self.wire.line().await {
+            Ok(line) => line,
+            Err(failure) => return Err((calls, failure)),
         };
-        let unknown = self.call(&mut connection, calls).await?;
+        let unknown = self.call(&mut line, calls).await?;
         if unknown.is_empty() {
             return Ok(());
         }
         // A server that was restarted does not know the script any more, and has done nothing.
-        if let Err(error) = self.script.load_async(&mut connection).await {
-            return Err((unknown, error.into()));
+        if let Err(error) = self.script.load_async(&mut line.connection).await {
+            let failure = Failure::from(error);
+            self.wire.report(&line, &Err::<(), _>(failure.clone())).await;
+            return Err((unknown, failure));
         }
-        let unknown = self.call(&mut connection, unknown).await?;
+        let unknown = self.call(&mut line, unknown).await?;
         match unknown.is_empty() {
             true => Ok(()),
             false => Err((unknown, Failure::away("Redis forgets the script that it was just given"))),
@@ -152,52 +142,42 @@ impl Lane {
     }
 
     /// One round trip. Returns the calls for which the server did not know the script.
-    async fn call(
-        &self,
-        connection: &mut MultiplexedConnection,
-        calls: Vec<Call>,
-    ) -> Result<Vec<Call>, (Vec<Call>, Failure)> {
+    async fn call(&self, line: &mut Line, calls: Vec<Call>) -> Result<Vec<Call>, (Vec<Call>, Failure)> {
+        // Here and nowhere earlier: a publisher that was told of a time-out, while a connection was made for instance,
+        // must not find its events stored later.
+        let calls: Vec<_> = calls.into_iter().filter_map(Call::without_those_who_left).collect();
+        if calls.is_empty() {
+            return Ok(calls);
+        }
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors();
         for call in &calls {
-            pipeline.add_command(call.command(self.script.get_hash(), &self.prefix, self.retention));
+            pipeline.add_command(call.command(self.script.get_hash(), &self.names, self.retention));
         }
-        let answers: Vec<Result<Answer, RedisError>> = match pipeline.query_async(connection).await {
+        let answers: Vec<Result<Answer, RedisError>> = match pipeline.query_async(&mut line.connection).await {
             Ok(answers) => answers,
-            Err(error) => return Err((calls, error.into())),
+            Err(error) => {
+                let failure = Failure::from(error);
+                self.wire.report(line, &Err::<(), _>(failure.clone())).await;
+                return Err((calls, failure));
+            }
         };
         let mut unknown = Vec::new();
         for (call, answer) in calls.into_iter().zip(answers) {
             match answer {
-                Ok(answer) => call.succeed(&answer),
+                Ok(answer) => {
+                    self.wire.report(line, &Ok(())).await;
+                    call.succeed(&answer);
+                }
                 Err(error) if error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript) => unknown.push(call),
-                Err(error) => call.fail(&error.into()),
+                Err(error) => {
+                    let failure = Failure::from(error);
+                    self.wire.report(line, &Err::<(), _>(failure.clone())).await;
+                    call.fail(&failure);
+                }
             }
         }
         Ok(unknown)
-    }
-
-    /// The connection, made anew if the server has closed it.
-    async fn connection(&mut self) -> Result<MultiplexedConnection, RedisError> {
-        if let Some((connection, is_closed)) = &self.connection
-            && !is_closed.load(Ordering::Acquire)
-        {
-            return Ok(connection.clone());
-        }
-        let is_closed = Arc::new(AtomicBool::new(false));
-        let closed = is_closed.clone();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(self.timeout))
-            .set_push_sender(move |push: redis::PushInfo| {
-                if push.kind == PushKind::Disconnection {
-                    closed.store(true, Ordering::Release);
-                }
-                Ok::<_, std::convert::Infallible>(())
-            });
-        let connection = self.connector.connect(&config).await?;
-        self.connection = Some((connection.clone(), is_closed));
-        Ok(connection)
     }
 }
 
@@ -235,25 +215,30 @@ impl Call {
         self.requests.iter().flat_map(|request| &request.batch.events)
     }
 
-    fn command(&self, script: &str, prefix: &Prefix, retention: Retention) -> Cmd {
+    /// The call without requests that nobody waits for; `None` when that is all of them.
+    fn without_those_who_left(mut self) -> Option<Self> {
+        self.requests.retain(|request| !request.reply.is_closed());
+        (!self.requests.is_empty()).then_some(self)
+    }
+
+    fn command(&self, script: &str, names: &Names, retention: Retention) -> Cmd {
         // A call has at least one request, and all are of its pipeline.
         let first = &self.requests[0];
         let pipeline = &first.pipeline;
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(script).arg(1 + usize::from(first.key.is_some())).arg(prefix.list(pipeline));
-        if let Some(key) = &first.key {
-            command.arg(prefix.answer(pipeline, key));
-        }
-        command.arg(retention.limit).arg(millis(retention.ttl)).arg(prefix.channel(pipeline)).arg("PUBLISH");
-        command.arg(shape_name(first.batch.shape)).arg(millis(IDEMPOTENCY_TTL));
-        for event in self.events() {
-            command.arg(&event.body()[..]);
-        }
-        command
+        let kept = first.key.as_ref().map(|(key, digest)| (names.answer(pipeline, key), digest.to_string()));
+        let call = AppendCall {
+            script,
+            list: &names.list(pipeline),
+            answer: kept.as_ref().map(|(key, digest)| (&**key, &**digest)),
+            channel: &names.channel(pipeline),
+            retention,
+            shape: first.batch.shape,
+        };
+        call.command(self.events().map(|event| &event.body()[..]))
     }
 
     /// Gives each request the ids of its own events.
-    fn succeed(self, (ms, seq, count, shape, is_repeated): &Answer) {
+    fn succeed(self, (ms, seq, count, shape, done): &Answer) {
         let mut next = EventId { ms: *ms, seq: *seq };
         let is_shared = self.requests.len() > 1;
         for request in self.requests {
@@ -263,30 +248,21 @@ impl Call {
                 // A repeated answer may be of a request that was not like this one.
                 count: if is_shared { events } else { *count },
                 shape: if is_shared { request.batch.shape } else { shape_named(shape) },
-                origin: if *is_repeated == 1 { Origin::Repeated } else { Origin::Stored },
+                origin: if *done == STORED { Origin::Stored } else { Origin::Repeated },
             };
             next = next.plus(events);
+            let reply = if *done == KEY_REUSED { Err(StoreError::KeyReused) } else { Ok(receipt) };
             // A publisher that has gone meanwhile gets no answer.
-            let _ = request.reply.send(Ok(receipt));
+            let _ = request.reply.send(reply);
         }
     }
 
     fn fail(self, failure: &Failure) {
+        let error = failure.clone().into_error();
         for request in self.requests {
-            let _ = request.reply.send(Err(failure.clone()));
+            let _ = request.reply.send(Err(error.clone()));
         }
     }
-}
-
-fn shape_name(shape: Shape) -> &'static str {
-    match shape {
-        Shape::Single => "single",
-        Shape::List => "list",
-    }
-}
-
-fn shape_named(name: &str) -> Shape {
-    if name == shape_name(Shape::Single) { Shape::Single } else { Shape::List }
 }
 
 #[cfg(test)]
@@ -298,12 +274,12 @@ mod tests {
         pipeline: &str,
         events: usize,
         key: Option<&str>,
-    ) -> (Request, oneshot::Receiver<Result<Receipt, Failure>>) {
+    ) -> (Request, oneshot::Receiver<Result<Receipt, StoreError>>) {
         let limits = EventLimits { event_bytes: 1 << 20, batch: 1000, depth: 10 };
         let events = vec![r#"{"channel": "a", "payload": 1}"#; events].join(",");
         let batch = Batch::from_json(format!("[{events}]").as_bytes(), &limits).unwrap();
         let (reply, answer) = oneshot::channel();
-        let key = key.map(|key| key.parse().unwrap());
+        let key = key.map(|key| (key.parse().unwrap(), Digest::of(&batch)));
         (Request { pipeline: pipeline.parse().unwrap(), batch, key, reply }, answer)
     }
 
@@ -335,7 +311,7 @@ mod tests {
             [2, 1, 3].map(|events| request("p", events, None)).into_iter().unzip();
         let mut calls = share_calls(requests.into_iter());
         calls.remove(0).succeed(&(7, 10, 6, "list".to_owned(), 0));
-        let ids = |answer: &mut oneshot::Receiver<Result<Receipt, Failure>>| {
+        let ids = |answer: &mut oneshot::Receiver<Result<Receipt, StoreError>>| {
             answer.try_recv().unwrap().unwrap().ids().map(|id| id.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(

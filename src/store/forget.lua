@@ -6,6 +6,12 @@ local newest = redis.call('LINDEX', KEYS[1], -1)
 if not newest then
   return 0
 end
+-- Nothing may fail once something is written.
+for _, command in ipairs({{'DEL', KEYS[1]}, {'RPUSH', KEYS[1], ''}, {'PEXPIRE', KEYS[1], 1}, {ARGV[3], ARGV[2], ''}}) do
+  if not redis.acl_check_cmd(unpack(command)) then
+    error({err = 'NOPERM the user of this node has no right to ' .. command[1]})
+  end
+end
 redis.call('DEL', KEYS[1])
 local id = string.match(newest, '^id: (%d+%-%d+)\n')
 if id then

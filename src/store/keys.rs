@@ -38,31 +38,63 @@ impl fmt::Display for Prefix {
     }
 }
 
-impl Prefix {
+/// The names of one installation's keys and channels in one database.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Names {
+    prefix: Prefix,
+    /// What a channel's name ends with: pub/sub knows no databases, so the name tells them apart.
+    database: String,
+}
+
+impl Names {
+    /// Names in the database of this number.
+    pub(super) fn new(prefix: Prefix, database: i64) -> Self {
+        let database = if database == 0 { String::new() } else { format!(":{database}") };
+        Self { prefix, database }
+    }
+
     /// The list of a pipeline's frames.
     pub(super) fn list(&self, pipeline: &PipelineId) -> String {
-        format!("{self}:{{{pipeline}}}:events")
+        format!("{}:{{{pipeline}}}:events", self.prefix)
     }
 
     /// The first answer to a publish with this key.
     pub(super) fn answer(&self, pipeline: &PipelineId, key: &IdempotencyKey) -> String {
-        format!("{self}:{{{pipeline}}}:idem:{}", key.as_str())
+        format!("{}:{{{pipeline}}}:idem:{}", self.prefix, key.as_str())
     }
 
     /// The pub/sub channel of a pipeline.
     pub(super) fn channel(&self, pipeline: &PipelineId) -> String {
-        format!("{self}:{{{pipeline}}}")
+        format!("{}:{{{pipeline}}}{}", self.prefix, self.database)
     }
 
     /// The pipeline of a pub/sub channel.
     pub(super) fn pipeline_of<'a>(&self, channel: &'a str) -> Option<&'a str> {
-        channel.strip_prefix(&self.0)?.strip_prefix(":{")?.strip_suffix('}')
+        let name = channel.strip_prefix(&self.prefix.0)?.strip_prefix(":{")?.strip_suffix(&*self.database)?;
+        name.strip_suffix('}')
     }
 
-    /// A channel that one node alone listens to, for its probes.
-    pub(super) fn new_probe_channel(&self) -> String {
-        format!("{self}:probe:{:016x}", rand::random::<u64>())
+    /// A name that one node alone uses, for the key and the channel of its probes.
+    pub(super) fn new_probe(&self) -> String {
+        format!("{}:probe:{:016x}", self.prefix, rand::random::<u64>())
     }
+
+    /// A pipeline that no publisher can name, for trying at the start what is done later.
+    pub(super) fn trial(&self) -> Trial {
+        let stem = format!("{}:{{!{:016x}}}", self.prefix, rand::random::<u64>());
+        Trial {
+            list: format!("{stem}:events"),
+            answer: format!("{stem}:idem:trial"),
+            channel: format!("{stem}{}", self.database),
+        }
+    }
+}
+
+/// The keys and the channel of a trial.
+pub(super) struct Trial {
+    pub(super) list: String,
+    pub(super) answer: String,
+    pub(super) channel: String,
 }
 
 #[cfg(test)]
@@ -70,15 +102,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_channel_leads_back_to_its_pipeline_and_to_no_other_installation() {
-        let (prefix, other): (Prefix, Prefix) = ("pipecast".parse().unwrap(), "pipecast.b".parse().unwrap());
+    fn a_channel_leads_back_to_its_pipeline_and_to_no_other_installation_or_database() {
+        let names = |prefix: &str, database| Names::new(prefix.parse().unwrap(), database);
+        let all = [names("pipecast", 0), names("pipecast.b", 0), names("pipecast", 3), names("pipecast", 13)];
         let pipeline: PipelineId = "p_aBcDeF".parse().unwrap();
-        assert_eq!(prefix.channel(&pipeline), "pipecast:{p_aBcDeF}");
-        assert_eq!(prefix.list(&pipeline), "pipecast:{p_aBcDeF}:events");
-        assert_eq!(prefix.pipeline_of(&prefix.channel(&pipeline)), Some("p_aBcDeF"));
-        assert_eq!(prefix.pipeline_of(&other.channel(&pipeline)), None);
-        assert_eq!(other.pipeline_of(&prefix.channel(&pipeline)), None);
-        assert_eq!(prefix.pipeline_of(&prefix.new_probe_channel()), None);
+        assert_eq!(all[0].channel(&pipeline), "pipecast:{p_aBcDeF}");
+        assert_eq!(all[0].list(&pipeline), "pipecast:{p_aBcDeF}:events");
+        assert_eq!(all[2].channel(&pipeline), "pipecast:{p_aBcDeF}:3");
+        for (one, other) in all.iter().flat_map(|one| all.iter().map(move |other| (one, other))) {
+            let expected = (one == other).then_some("p_aBcDeF");
+            assert_eq!(one.pipeline_of(&other.channel(&pipeline)), expected, "{one:?}, {other:?}");
+            assert_eq!(one.pipeline_of(&other.new_probe()), None);
+        }
+    }
+
+    #[test]
+    fn a_trial_is_no_pipeline() {
+        let names = Names::new("pipecast".parse().unwrap(), 0);
+        let name = names.trial().channel;
+        assert!(names.pipeline_of(&name).unwrap().parse::<PipelineId>().is_err(), "{name}");
     }
 
     #[test]

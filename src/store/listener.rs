@@ -1,51 +1,32 @@
 //! The listener: one connection of its own on which a node hears announcements.
 //!
-//! It subscribes, hands on what it hears without waiting for anything, proves every few seconds
-//! that it still hears, and is made anew when it does not. It never reads history: the audience is
-//! told from when on announcements come, and reads what came before.
+//! It subscribes, hands on what it hears without waiting for anything, and is made again when it was lost or no longer
+//! hears the probes that the server says it has announced. It never reads history: the audience is
+//! told from when on announcements come, and reads what came before. It sends no probes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisError, Value};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::Audience;
 use super::connector::Connector;
-use super::keys::Prefix;
-use super::redis::{Pool, RedisOptions, RedisSetupError, check_version};
+use super::failure::Failure;
+use super::health::Health;
+use super::keys::Names;
+use super::redis::RedisOptions;
 use crate::announcement::Announcement;
 use crate::backoff::Backoff;
 use crate::pipeline::PipelineId;
 
 /// Channels in one SUBSCRIBE: a few commands for thousands of pipelines, none of them huge.
 const CHANNELS_A_COMMAND: usize = 500;
-
-/// What is known of the connection, for readiness and metrics.
-#[derive(Debug, Default)]
-pub struct Health {
-    /// Written when a probe comes back.
-    last_probe: Mutex<Option<Instant>>,
-    reconnects: AtomicU64,
-}
-
-impl Health {
-    /// How long ago a probe came back; `None` before the first.
-    pub fn probe_age(&self) -> Option<Duration> {
-        self.last_probe.lock().map(|at| at.elapsed())
-    }
-
-    /// How often the connection was lost and made again.
-    pub fn reconnects(&self) -> u64 {
-        self.reconnects.load(Ordering::Relaxed)
-    }
-}
 
 /// Orders to the listener.
 #[derive(Debug)]
@@ -74,54 +55,72 @@ impl ListenerHandle {
 
 struct Listener {
     connector: Connector,
-    /// For sending probes, which the listening connection must only receive.
-    pool: Pool,
     timeout: Duration,
-    probe_interval: Duration,
     audience: Arc<dyn Audience>,
     health: Arc<Health>,
     orders: mpsc::UnboundedReceiver<Order>,
-    watched: HashSet<PipelineId>,
-    prefix: Prefix,
+    /// What is to be heard, and whether it ever was.
+    watched: HashMap<PipelineId, Heard>,
+    names: Names,
     /// This node's own channel.
     probe_channel: String,
+}
+
+/// Whether a pipeline's announcements have come before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Heard {
+    /// Clients wait for the first subscription.
+    Never,
+    Before,
 }
 
 /// Why a connection was given up.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
     #[error("{0}")]
-    Redis(#[from] RedisError),
-    #[error("{0}")]
-    Setup(#[from] RedisSetupError),
-    #[error("no answer in time")]
-    TimedOut,
+    Failed(#[from] Failure),
     #[error("the connection was closed")]
     Closed,
-    #[error("it did not hear its own probe")]
+    #[error("the server is no primary any more")]
+    Condemned,
+    #[error("it did not hear a probe that the server announced")]
     Deaf,
+}
+
+impl From<RedisError> for Lost {
+    fn from(error: RedisError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A connection that listens.
+struct Listening {
+    connection: MultiplexedConnection,
+    generation: u64,
+    ear: Arc<Ear>,
+    /// Pipelines that are not subscribed to yet on this connection.
+    pending: VecDeque<PipelineId>,
 }
 
 /// The listener's handle and its life, to be run by whoever stops it.
 pub(super) fn new(
-    connector: Connector,
-    pool: Pool,
+    connector: &Connector,
     options: &RedisOptions,
+    names: &Names,
+    probe_channel: &str,
     audience: Arc<dyn Audience>,
-    health: Arc<Health>,
+    health: &Arc<Health>,
 ) -> (ListenerHandle, impl Future<Output = ()> + Send + use<>) {
     let (sender, orders) = mpsc::unbounded_channel();
     let listener = Listener {
-        connector,
-        pool,
+        connector: connector.clone(),
         timeout: options.timeout,
-        probe_interval: options.probe_interval,
         audience,
-        health,
+        health: health.clone(),
         orders,
-        watched: HashSet::new(),
-        prefix: options.prefix.clone(),
-        probe_channel: options.prefix.new_probe_channel(),
+        watched: HashMap::new(),
+        names: names.clone(),
+        probe_channel: probe_channel.to_owned(),
     };
     (ListenerHandle { orders: sender }, listener.run())
 }
@@ -129,14 +128,17 @@ pub(super) fn new(
 /// What the connection's own task does with what arrives: nothing that waits.
 struct Ear {
     audience: Arc<dyn Audience>,
-    prefix: Prefix,
+    names: Names,
     health: Arc<Health>,
     probe_channel: String,
+    /// Messages that have arrived, of whatever kind.
+    arrived: AtomicU64,
     closed: Notify,
 }
 
 impl Ear {
     fn hear(&self, push: PushInfo) {
+        self.arrived.fetch_add(1, Ordering::Relaxed);
         match push.kind {
             PushKind::Disconnection => self.closed.notify_one(),
             PushKind::Message | PushKind::SMessage => {
@@ -151,31 +153,35 @@ impl Ear {
 
     fn hear_message(&self, channel: &[u8], text: Bytes) {
         let Ok(channel) = std::str::from_utf8(channel) else { return };
-        if let Some(pipeline) = self.prefix.pipeline_of(channel) {
+        if let Some(pipeline) = self.names.pipeline_of(channel) {
             match Announcement::parse(text) {
                 Ok(announcement) => self.audience.announced(pipeline, announcement),
                 Err(_) => self.audience.announced_damaged(pipeline),
             }
         } else if channel == self.probe_channel {
-            *self.health.last_probe.lock() = Some(Instant::now());
+            self.health.heard();
         }
     }
 }
 
 impl Listener {
     async fn run(mut self) {
-        let mut backoff = Backoff::for_store();
+        let mut backoff = Backoff::for_connections();
         let mut is_known_lost = false;
         loop {
-            let began = Instant::now();
             let lost = match self.connect().await {
-                Ok((connection, ear)) => {
+                Ok(listening) => {
                     if is_known_lost {
                         tracing::info!("announcements come again");
                         is_known_lost = false;
                     }
-                    let lost = self.listen(connection, &ear).await;
-                    self.health.reconnects.fetch_add(1, Ordering::Relaxed);
+                    let ear = listening.ear.clone();
+                    let lost = self.listen(listening).await;
+                    self.health.reconnected();
+                    // A connection on which more was heard than its own first answer was no failed attempt.
+                    if ear.arrived.load(Ordering::Relaxed) > 1 {
+                        backoff.reset();
+                    }
                     lost
                 }
                 Err(lost) => lost,
@@ -184,21 +190,21 @@ impl Listener {
                 tracing::warn!(reason = %lost, "announcements have stopped; streams stay open while the store is tried again");
                 is_known_lost = true;
             }
-            // A connection on which something was heard was no failed attempt.
-            if self.has_heard_since(began) {
-                backoff.reset();
+            tokio::select! {
+                () = sleep(backoff.next_delay()) => {}
+                () = self.health.recovered() => {}
             }
-            sleep(backoff.next_delay()).await;
         }
     }
 
-    /// A connection that has all subscriptions.
-    async fn connect(&mut self) -> Result<(MultiplexedConnection, Arc<Ear>), Lost> {
+    /// A connection that hears probes, and nothing else yet.
+    async fn connect(&self) -> Result<Listening, Lost> {
         let ear = Arc::new(Ear {
             audience: self.audience.clone(),
-            prefix: self.prefix.clone(),
+            names: self.names.clone(),
             health: self.health.clone(),
             probe_channel: self.probe_channel.clone(),
+            arrived: AtomicU64::new(0),
             closed: Notify::new(),
         });
         let hears = ear.clone();
@@ -209,37 +215,35 @@ impl Listener {
                 hears.hear(push);
                 Ok::<_, std::convert::Infallible>(())
             });
-        let connecting = self.connector.connect(&config);
-        let mut connection = timeout(self.timeout, connecting).await.map_err(|_| Lost::TimedOut)??;
-        // Again at every connection: behind one address there may be another server.
-        check_version(&redis::cmd("HELLO").query_async(&mut connection).await?)?;
+        let generation = self.health.generation();
+        let mut connection = self.connector.connect(&config, &self.health).await?;
         connection.subscribe(&self.probe_channel).await?;
-        while let Ok(order) = self.orders.try_recv() {
-            match order {
-                Order::Watch(pipeline) => self.watched.insert(pipeline),
-                Order::Unwatch(pipeline) => self.watched.remove(&pipeline),
-            };
-        }
-        let watched: Vec<_> = self.watched.iter().cloned().collect();
-        self.subscribe(&mut connection, &watched).await?;
-        Ok((connection, ear))
+        // Those that were never heard have clients who have got nothing yet.
+        let of = |wanted| self.watched.iter().filter(move |(_, heard)| **heard == wanted).map(|(pipeline, _)| pipeline);
+        let pending = of(Heard::Never).chain(of(Heard::Before)).cloned().collect();
+        Ok(Listening { connection, generation, ear, pending })
     }
 
-    /// Follows orders and sends probes until the connection is no good any more.
-    async fn listen(&mut self, mut connection: MultiplexedConnection, ear: &Ear) -> Lost {
-        let mut probes = interval(self.probe_interval);
-        probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Follows orders until the connection is no good any more. New pipelines come before those that were heard before.
+    async fn listen(&mut self, mut listening: Listening) -> Lost {
+        let mut looks = interval(self.timeout / 2);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut orders = Vec::new();
-        let mut probed_at: Option<Instant> = None;
+        let mut arrived = 0;
+        let began = std::time::Instant::now();
+        let Listening { connection, generation, ear, pending } = &mut listening;
         loop {
             let done = tokio::select! {
+                biased;
                 () = ear.closed.notified() => Err(Lost::Closed),
-                _ = probes.tick() => {
-                    if probed_at.is_some_and(|at| !self.has_heard_since(at)) {
-                        Err(Lost::Deaf)
-                    } else {
-                        probed_at = Some(Instant::now());
-                        self.probe().await
+                () = self.health.condemned(*generation) => Err(Lost::Condemned),
+                _ = looks.tick() => {
+                    let before = std::mem::replace(&mut arrived, ear.arrived.load(Ordering::Relaxed));
+                    let unheard = self.health.unheard_since(began);
+                    // What arrives late is not deaf: there may be megabytes before the probe.
+                    match unheard.is_some_and(|sent| sent.elapsed() >= self.timeout) && arrived == before {
+                        true => Err(Lost::Deaf),
+                        false => Ok(()),
                     }
                 }
                 count = self.orders.recv_many(&mut orders, CHANNELS_A_COMMAND) => {
@@ -247,28 +251,19 @@ impl Listener {
                         // The node has let go of its store; its runtime ends this task.
                         return std::future::pending().await;
                     }
-                    self.follow(&mut connection, orders.drain(..)).await
+                    self.follow(connection, orders.drain(..)).await
+                }
+                () = std::future::ready(()), if !pending.is_empty() => {
+                    let some: Vec<_> = pending.drain(..pending.len().min(CHANNELS_A_COMMAND)).collect();
+                    // Some may have been left meanwhile.
+                    let some: Vec<_> = some.into_iter().filter(|pipeline| self.watched.contains_key(pipeline)).collect();
+                    self.subscribe(connection, &some).await
                 }
             };
             if let Err(lost) = done {
                 return lost;
             }
         }
-    }
-
-    fn has_heard_since(&self, at: Instant) -> bool {
-        self.health.last_probe.lock().is_some_and(|heard| heard >= at)
-    }
-
-    /// Sends a probe by way of the pool; the listening connection is to hear it.
-    async fn probe(&self) -> Result<(), Lost> {
-        let sent = async {
-            let mut connection = Box::pin(self.pool.get()).await.map_err(|_| Lost::TimedOut)?;
-            let mut publish = redis::cmd("PUBLISH");
-            publish.arg(&self.probe_channel).arg("");
-            Ok(publish.query_async::<()>(&mut *connection).await?)
-        };
-        timeout(self.timeout, sent).await.map_err(|_| Lost::TimedOut)?
     }
 
     async fn follow(
@@ -282,7 +277,7 @@ impl Listener {
             match order {
                 Order::Watch(pipeline) => {
                     removed.retain(|other| *other != pipeline);
-                    self.watched.insert(pipeline.clone());
+                    self.watched.insert(pipeline.clone(), Heard::Never);
                     added.push(pipeline);
                 }
                 Order::Unwatch(pipeline) => {
@@ -293,18 +288,27 @@ impl Listener {
             }
         }
         if !removed.is_empty() {
-            let channels: Vec<_> = removed.iter().map(|pipeline| self.prefix.channel(pipeline)).collect();
+            let channels: Vec<_> = removed.iter().map(|pipeline| self.names.channel(pipeline)).collect();
             connection.unsubscribe(&channels).await?;
         }
         self.subscribe(connection, &added).await
     }
 
-    async fn subscribe(&self, connection: &mut MultiplexedConnection, pipelines: &[PipelineId]) -> Result<(), Lost> {
-        for some in pipelines.chunks(CHANNELS_A_COMMAND) {
-            let channels: Vec<_> = some.iter().map(|pipeline| self.prefix.channel(pipeline)).collect();
-            connection.subscribe(&channels).await?;
-            self.audience.subscribed(some);
+    /// Subscribes to pipelines, at most [`CHANNELS_A_COMMAND`] of them, and waits for the confirmation.
+    async fn subscribe(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        pipelines: &[PipelineId],
+    ) -> Result<(), Lost> {
+        if pipelines.is_empty() {
+            return Ok(());
         }
+        let channels: Vec<_> = pipelines.iter().map(|pipeline| self.names.channel(pipeline)).collect();
+        connection.subscribe(&channels).await?;
+        for pipeline in pipelines {
+            self.watched.insert(pipeline.clone(), Heard::Before);
+        }
+        self.audience.subscribed(pipelines);
         Ok(())
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use super::{Audience, IDEMPOTENCY_TTL, IdempotencyKey, Newest, Origin, Receipt, Retention};
+use super::idempotency::Digest;
+use super::{Audience, IDEMPOTENCY_TTL, IdempotencyKey, Newest, Origin, Receipt, Retention, StoreError};
 use crate::announcement::Announcement;
 use crate::event::Batch;
 use crate::event_id::EventId;
@@ -28,7 +29,8 @@ struct State {
     /// When to look whether a pipeline has expired, one entry each. Whoever asks for a pipeline
     /// looks as well, so that a late entry here costs memory and nothing else.
     expiries: VecDeque<(Instant, PipelineId)>,
-    answers: HashMap<(PipelineId, IdempotencyKey), Receipt>,
+    /// What was answered, and to what.
+    answers: HashMap<(PipelineId, IdempotencyKey), (Receipt, Digest)>,
     answer_expiries: VecDeque<(Instant, (PipelineId, IdempotencyKey))>,
 }
 
@@ -46,13 +48,28 @@ impl MemoryStore {
     }
 
     /// See [`super::Store::append`].
-    pub fn append(&self, pipeline: &PipelineId, batch: Batch, key: Option<&IdempotencyKey>) -> Receipt {
+    ///
+    /// # Errors
+    /// [`StoreError::KeyReused`].
+    pub fn append(
+        &self,
+        pipeline: &PipelineId,
+        batch: Batch,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Receipt, StoreError> {
+        // Before the lock: a digest takes its time.
+        let digest = key.map(|_| Digest::of(&batch));
         let now = Instant::now();
         let mut state = self.state.lock();
         state.expire(now);
-        let answer_key = key.map(|key| (pipeline.clone(), key.clone()));
-        if let Some(receipt) = answer_key.as_ref().and_then(|key| state.answers.get(key)) {
-            return Receipt { origin: Origin::Repeated, ..*receipt };
+        let answer_key = key.map(|key| (pipeline.clone(), key.clone())).zip(digest);
+        if let Some((key, digest)) = &answer_key
+            && let Some((receipt, of)) = state.answers.get(key)
+        {
+            return match of == digest {
+                true => Ok(Receipt { origin: Origin::Repeated, ..*receipt }),
+                false => Err(StoreError::KeyReused),
+            };
         }
         let expires_at = now + self.retention.ttl;
         if state.live(pipeline, now).is_none() {
@@ -79,12 +96,12 @@ impl MemoryStore {
             kept.floor = newest_dropped.id();
         }
         let receipt = Receipt { first, count: frames.len() as u64, shape: batch.shape, origin: Origin::Stored };
-        if let Some(key) = answer_key {
-            state.answers.insert(key.clone(), receipt);
+        if let Some((key, digest)) = answer_key {
+            state.answers.insert(key.clone(), (receipt, digest));
             state.answer_expiries.push_back((now + IDEMPOTENCY_TTL, key));
         }
         self.audience.announced(pipeline.as_str(), Announcement { after, frames });
-        receipt
+        Ok(receipt)
     }
 
     /// See [`super::Store::history`].

@@ -1,30 +1,37 @@
-//! The store on Redis or Valkey: scripts and reads through a pool, announcements by [`super::listener`].
+//! The store on Redis or Valkey: which connection carries what, and what is asked of it.
+//!
+//! Live streams come first: what they read has a connection of its own, as have publishes, announcements, probes and
+//! comparisons. What clients ask for shares a pool, and can wait for nothing but each other.
+
+mod trial;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use deadpool::Runtime;
-use deadpool::managed::{self, PoolConfig, PoolError, Timeouts};
+use deadpool::managed;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, FromRedisValue, IntoConnectionInfo, RedisError, Script};
+use redis::{IntoConnectionInfo, RedisError, Script};
 
 use super::appender::{self, Appender};
-use super::connector::{Connector, PoolManager};
-use super::keys::Prefix;
-use super::listener::{self, Health, ListenerHandle};
+use super::client_pool::ClientPool;
+use super::connector::{Connector, Unfit};
+use super::failure::Failure;
+use super::health::Health;
+use super::keys::{Names, Prefix};
+use super::listener::{self, ListenerHandle};
+use super::prober::Prober;
+use super::wire::Wire;
 use super::{Audience, IdempotencyKey, Newest, Receipt, Retention, StoreError};
 use crate::event::Batch;
 use crate::event_id::EventId;
 use crate::frame::History;
 use crate::pipeline::PipelineId;
 
-/// The oldest server version that has what is used here (`SPUBLISH`, channel permissions).
-const OLDEST_VERSION: (u32, u32) = (7, 0);
-
-/// Connections for commands.
-pub(super) type Pool = managed::Pool<PoolManager>;
+/// Connections to Redis besides the pool: two that publish, and one each that listens, probes, reads for live streams and
+/// compares.
+pub const OWN_CONNECTIONS: usize = appender::LANES + 4;
 
 /// How Redis is reached. Section `redis` of the settings.
 #[derive(Clone)]
@@ -49,8 +56,13 @@ pub struct RedisOptions {
 
 /// Histories in Redis.
 pub struct RedisStore {
-    pool: Pool,
-    prefix: Prefix,
+    /// For what clients ask.
+    pool: ClientPool,
+    /// For what live streams need.
+    live: Arc<Wire>,
+    /// For comparing open logs with the store.
+    checks: Arc<Wire>,
+    names: Names,
     retention: Retention,
     timeout: Duration,
     appender: Appender,
@@ -75,14 +87,16 @@ pub enum RedisSetupError {
     #[error("redis pool: {0}")]
     Pool(#[from] managed::BuildError),
     /// The server refuses the credentials or a command.
-    #[error("Redis refused the connection: {0}; check the user, the password and the rights (README: Redis rights)")]
-    Refused(RedisError),
-    /// The server lacks what is needed.
-    #[error("Redis {found} is too old: Redis {}.{} or newer, or Valkey 7.2 or newer, is needed", OLDEST_VERSION.0, OLDEST_VERSION.1)]
-    TooOld {
-        /// The server's own version.
-        found: String,
+    #[error("Redis refused {doing}: {problem}; check the user, the password and the rights (README: Redis rights)")]
+    Refused {
+        /// What was tried.
+        doing: &'static str,
+        /// In the server's words.
+        problem: String,
     },
+    /// The server is of no use.
+    #[error("{0}")]
+    Unfit(#[from] Unfit),
 }
 
 impl RedisStore {
@@ -98,21 +112,28 @@ impl RedisStore {
         audience: Arc<dyn Audience>,
     ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + use<>), RedisSetupError> {
         let connector = Connector::new(options)?;
-        // redis-rs' own default of half a second would turn a slow fork of Redis into errors.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(options.timeout))
-            .set_response_timeout(Some(options.timeout));
-        let manager = PoolManager { connector: connector.clone(), config };
-        let mut pool = PoolConfig::new(options.pool_size);
-        let each = Some(options.timeout);
-        pool.timeouts = Timeouts { wait: each, create: each, recycle: each };
-        let pool = Pool::builder(manager).config(pool).runtime(Runtime::Tokio1).build()?;
         let health = Arc::new(Health::default());
-        let (appender, appending) = appender::new(&connector, options, retention);
-        let (listener, listening) = listener::new(connector, pool.clone(), options, audience, health.clone());
+        let names = Names::new(options.prefix.clone(), connector.database());
+        let wire = || Wire::new(&connector, &health, options.timeout);
+        let (live, checks, lanes) = (wire(), wire(), [wire(), wire()]);
+        let pool = ClientPool::new(&connector, options, &health)?;
+        let probe = names.new_probe();
+        let prober = Prober {
+            wire: wire(),
+            others: [live.clone(), checks.clone()].into_iter().chain(lanes.clone()).collect(),
+            pool: pool.clone(),
+            health: health.clone(),
+            interval: options.probe_interval,
+            key: probe.clone(),
+            channel: probe.clone(),
+        };
+        let (appender, appending) = appender::new(lanes, &names, retention);
+        let (listener, listening) = listener::new(&connector, options, &names, &probe, audience, &health);
         let store = Self {
             pool,
-            prefix: options.prefix.clone(),
+            live,
+            checks,
+            names,
             retention,
             timeout: options.timeout,
             appender,
@@ -121,26 +142,21 @@ impl RedisStore {
             health,
         };
         let life = Box::pin(async {
-            tokio::join!(listening, appending);
+            tokio::join!(listening, appending, prober.run());
         });
         Ok((Arc::new(store), life))
     }
 
-    /// Asks the server for its version and tries the credentials.
+    /// Tries the server, the credentials, and each call that is made later.
     ///
     /// # Errors
     /// What no retry would mend. A server that cannot be reached is not an error: the node waits for it.
     pub async fn check(&self) -> Result<Reached, RedisSetupError> {
-        let hello = redis::cmd("HELLO");
-        let checked = self.command(async |connection| hello.query_async::<redis::Value>(connection).await);
-        match checked.await {
-            Ok(hello) => check_version(&hello).map(|()| Reached::Yes),
-            Err(Failure::Refused(error)) => Err(RedisSetupError::Refused(error)),
-            Err(Failure::Store(error)) => Ok(Reached::No(error)),
-        }
+        // In a box: it is large, and happens once.
+        Box::pin(trial::run(self)).await
     }
 
-    /// What the listener knows of the connection, for metrics.
+    /// What is known of the server, for readiness and metrics.
     pub fn health(&self) -> &Health {
         &self.health
     }
@@ -151,30 +167,35 @@ impl RedisStore {
         batch: Batch,
         key: Option<&IdempotencyKey>,
     ) -> Result<Receipt, StoreError> {
-        self.bounded(self.appender.append(pipeline, batch, key)).await.map_err(Failure::into_error)
+        match tokio::time::timeout(self.timeout, self.appender.append(pipeline, batch, key)).await {
+            Ok(done) => done,
+            Err(_) => Err(self.no_answer().into_error()),
+        }
     }
 
     pub(super) async fn history(&self, pipeline: &PipelineId) -> Result<History, StoreError> {
         let mut read = redis::cmd("LRANGE");
         // By the limit, not the whole list: another's list of a million entries must not be read.
-        read.arg(self.prefix.list(pipeline)).arg(-i64::try_from(self.retention.limit).unwrap_or(i64::MAX)).arg(-1);
-        let entries: Vec<Vec<u8>> = self.run(async |connection| read.query_async(connection).await).await?;
+        read.arg(self.names.list(pipeline)).arg(-i64::try_from(self.retention.limit).unwrap_or(i64::MAX)).arg(-1);
+        let entries: Vec<Vec<u8>> =
+            self.run_on(&self.live, async |connection| read.query_async(connection).await).await?;
         Ok(History::from_entries(entries.into_iter().map(Bytes::from)))
     }
 
     pub(super) async fn forget(&self, pipeline: &PipelineId) -> Result<(), StoreError> {
-        let mut call = self.forget.key(self.prefix.list(pipeline));
-        call.arg(millis(self.retention.ttl)).arg(self.prefix.channel(pipeline)).arg("PUBLISH");
+        let mut call = self.forget.key(self.names.list(pipeline));
+        call.arg(millis(self.retention.ttl)).arg(self.names.channel(pipeline)).arg("PUBLISH");
         self.run(async |connection| call.invoke_async(connection).await).await
     }
 
     pub(super) async fn newest(&self, pipelines: &[PipelineId]) -> Result<Vec<Newest>, StoreError> {
         let mut pipe = redis::pipe();
         for pipeline in pipelines {
-            pipe.cmd("LINDEX").arg(self.prefix.list(pipeline)).arg(-1);
-            pipe.cmd("PEXPIRE").arg(self.prefix.list(pipeline)).arg(millis(self.retention.ttl)).ignore();
+            pipe.cmd("LINDEX").arg(self.names.list(pipeline)).arg(-1);
+            pipe.cmd("PEXPIRE").arg(self.names.list(pipeline)).arg(millis(self.retention.ttl)).ignore();
         }
-        let entries: Vec<Option<Vec<u8>>> = self.run(async |connection| pipe.query_async(connection).await).await?;
+        let entries: Vec<Option<Vec<u8>>> =
+            self.run_on(&self.checks, async |connection| pipe.query_async(connection).await).await?;
         Ok(entries.into_iter().map(read_newest).collect())
     }
 
@@ -190,31 +211,29 @@ impl RedisStore {
         self.health.probe_age()
     }
 
+    /// Runs what a client asks for, within `redis.timeout`.
     async fn run<T>(
         &self,
         command: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
-        self.command(command).await.map_err(Failure::into_error)
+        self.bounded(self.pool.run(command)).await.map_err(Failure::into_error)
     }
 
-    async fn command<T>(
+    /// Runs a command on a connection of its own, within `redis.timeout`.
+    async fn run_on<T>(
         &self,
+        wire: &Wire,
         command: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
-    ) -> Result<T, Failure> {
-        let work = async {
-            // In a box: what makes a connection is several kilobytes of state, which every request that may
-            // come to need one would carry along.
-            let mut connection = Box::pin(self.pool.get()).await.map_err(Failure::from)?;
-            Ok(command(&mut connection).await?)
-        };
-        self.bounded(work).await
+    ) -> Result<T, StoreError> {
+        self.bounded(wire.run(command)).await.map_err(Failure::into_error)
     }
 
     async fn bounded<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        match tokio::time::timeout(self.timeout, work).await {
-            Ok(done) => done,
-            Err(_) => Err(Failure::away(&format!("no answer within {:?} (redis.timeout)", self.timeout))),
-        }
+        tokio::time::timeout(self.timeout, work).await.unwrap_or_else(|_| Err(self.no_answer()))
+    }
+
+    fn no_answer(&self) -> Failure {
+        Failure::away(format!("no answer within {:?} (redis.timeout)", self.timeout))
     }
 }
 
@@ -240,73 +259,31 @@ pub enum Reached {
     No(StoreError),
 }
 
-/// A failed command, as far as a caller can act on it.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// The server does not let us in, or not do this.
-    #[error("{0}")]
-    Refused(RedisError),
-    /// Anything else.
-    #[error("{0}")]
-    Store(StoreError),
-}
-
-impl Failure {
-    pub(super) fn away(problem: &str) -> Self {
-        Self::Store(StoreError::Away(problem.to_owned()))
-    }
-
-    fn into_error(self) -> StoreError {
-        match self {
-            Self::Store(error) => error,
-            Self::Refused(error) => StoreError::Unexpected(error.to_string()),
-        }
-    }
-}
-
-impl From<RedisError> for Failure {
-    fn from(error: RedisError) -> Self {
-        use redis::{ErrorKind, ServerErrorKind};
-        match error.kind() {
-            ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => Self::Refused(error),
-            _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => Self::Refused(error),
-            ErrorKind::UnexpectedReturnType | ErrorKind::Parse => {
-                Self::Store(StoreError::Unexpected(error.to_string()))
-            }
-            _ => Self::Store(StoreError::Away(error.to_string())),
-        }
-    }
-}
-
-impl From<PoolError<RedisError>> for Failure {
-    fn from(error: PoolError<RedisError>) -> Self {
-        match error {
-            PoolError::Backend(error) => error.into(),
-            other => Self::away(&other.to_string()),
-        }
-    }
-}
-
 /// Whether a URL can be that of a Redis; reaches out to nobody.
 ///
 /// # Errors
 /// [`RedisSetupError::Url`].
 pub fn check_url(url: &str) -> Result<(), RedisSetupError> {
-    url.into_connection_info().map(drop).map_err(|error| RedisSetupError::Url(error.to_string()))
+    let wrong = |problem: &str| RedisSetupError::Url(problem.to_owned());
+    let info = url.into_connection_info().map_err(|error| RedisSetupError::Url(error.to_string()))?;
+    if info.redis_settings().db() < 0 {
+        return Err(wrong("the number of a database is 0 or more"));
+    }
+    // redis-rs passes over what it does not know, and so would the database that somebody meant.
+    let parsed = url::Url::parse(url).map_err(|error| RedisSetupError::Url(error.to_string()))?;
+    let known: &[&str] =
+        if parsed.scheme().ends_with("unix") { &["db", "user", "pass", "protocol"] } else { &["protocol"] };
+    match parsed.query_pairs().find(|(name, _)| !known.contains(&&**name)) {
+        Some((name, _)) if name == "db" => Err(wrong("the database stands in the path, as in redis://host:6379/3")),
+        // Not repeated: it may be a password that was not encoded.
+        Some(_) => Err(wrong("what stands in its query means nothing here")),
+        None => Ok(()),
+    }
 }
 
 /// Whether a URL that [`check_url`] has passed holds a password.
 pub fn has_password(url: &str) -> bool {
     url.into_connection_info().is_ok_and(|info| info.redis_settings().password().is_some())
-}
-
-/// Reads `HELLO`'s answer. Valkey counts its versions on from Redis 7.2, so one bound serves both.
-pub(super) fn check_version(hello: &redis::Value) -> Result<(), RedisSetupError> {
-    let fields = std::collections::HashMap::<String, redis::Value>::from_redis_value_ref(hello).unwrap_or_default();
-    let found = fields.get("version").and_then(|value| String::from_redis_value_ref(value).ok()).unwrap_or_default();
-    let mut numbers = found.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
-    let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-    if version >= OLDEST_VERSION { Ok(()) } else { Err(RedisSetupError::TooOld { found }) }
 }
 
 fn read_newest(entry: Option<Vec<u8>>) -> Newest {

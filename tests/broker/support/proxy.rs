@@ -1,32 +1,62 @@
-//! A proxy before Redis that can swallow what passes: connections that look open and are dead.
+//! A proxy in front of Redis that behaves as networks do: slow, forgetful, or leading to another server from one day to the next.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::sleep_until;
 
 use super::redis::Redis;
 
 /// Passes connections on to a redis-server.
 pub struct Proxy {
     folder: TempDir,
-    /// Connections with a lower number are dead: nothing comes back over them any more.
-    dead_below: Arc<AtomicU64>,
-    accepted: Arc<AtomicU64>,
+    state: Arc<State>,
     task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Where new connections lead.
+    server: Mutex<PathBuf>,
+    accepted: AtomicU64,
+    /// Connections with a lower number are dead: nothing comes back over them any more.
+    dead_below: AtomicU64,
+    delay: Duration,
+    /// Connections over which nothing went for so long are dead as well.
+    memory: Option<Duration>,
 }
 
 impl Proxy {
     pub fn before(redis: &Redis) -> Self {
+        Self::start(redis, State::default())
+    }
+
+    /// One over which each direction takes so long.
+    pub fn far_away(redis: &Redis, delay: Duration) -> Self {
+        Self::start(redis, State { delay, ..State::default() })
+    }
+
+    /// One that forgets a connection over which nothing went for so long, and tells nobody.
+    pub fn forgetful(redis: &Redis, memory: Duration) -> Self {
+        Self::start(redis, State { memory: Some(memory), ..State::default() })
+    }
+
+    fn start(redis: &Redis, state: State) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("proxy.sock")).unwrap();
-        let (dead_below, accepted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let task = tokio::spawn(accept(listener, redis.socket(), dead_below.clone(), accepted.clone()));
-        Self { folder, dead_below, accepted, task }
+        *state.server.lock() = redis.socket();
+        let state = Arc::new(state);
+        let task = tokio::spawn(accept(listener, state.clone()));
+        Self { folder, state, task }
     }
 
     pub fn url(&self) -> String {
@@ -35,7 +65,12 @@ impl Proxy {
 
     /// From here on nothing comes back over the connections that are open, and none is closed.
     pub fn silence_open_connections(&self) {
-        self.dead_below.store(self.accepted.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.state.dead_below.store(self.state.accepted.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    /// New connections lead to another server; those that are open stay.
+    pub fn lead_to(&self, redis: &Redis) {
+        *self.state.server.lock() = redis.socket();
     }
 }
 
@@ -45,22 +80,57 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: UnixListener, server: PathBuf, dead_below: Arc<AtomicU64>, accepted: Arc<AtomicU64>) {
+async fn accept(listener: UnixListener, state: Arc<State>) {
     while let Ok((client, _)) = listener.accept().await {
-        let number = accepted.fetch_add(1, Ordering::SeqCst);
+        let number = state.accepted.fetch_add(1, Ordering::SeqCst);
+        let server = state.server.lock().clone();
         let Ok(server) = UnixStream::connect(&server).await else { continue };
-        let (mut from_client, mut to_client) = client.into_split();
-        let (mut from_server, mut to_server) = server.into_split();
-        tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
-        let dead_below = dead_below.clone();
-        tokio::spawn(async move {
-            let mut buffer = vec![0; 64 << 10];
-            while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
-                let is_dead = number < dead_below.load(Ordering::SeqCst);
-                if !is_dead && to_client.write_all(&buffer[..length]).await.is_err() {
-                    break;
-                }
-            }
-        });
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        let used = Arc::new(Mutex::new(Some(Instant::now())));
+        pass(number, from_client, to_server, state.clone(), used.clone());
+        pass(number, from_server, to_client, state.clone(), used);
     }
+}
+
+/// Passes one direction of a connection on, until it ends or is dead.
+///
+/// `used` is when something last went over it in either direction; `None` once it is forgotten.
+fn pass(
+    number: u64,
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    state: Arc<State>,
+    used: Arc<Mutex<Option<Instant>>>,
+) {
+    let (sender, mut under_way) = mpsc::unbounded_channel::<(tokio::time::Instant, Vec<u8>)>();
+    let delay = state.delay;
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            let is_known = {
+                let mut used = used.lock();
+                *used = used
+                    .filter(|used| state.memory.is_none_or(|memory| used.elapsed() < memory))
+                    .map(|_| Instant::now());
+                used.is_some()
+            };
+            if !is_known || number < state.dead_below.load(Ordering::SeqCst) {
+                continue;
+            }
+            if sender.send((tokio::time::Instant::now() + delay, buffer[..length].to_vec())).is_err() {
+                break;
+            }
+        }
+    });
+    tokio::spawn(async move {
+        while let Some((at, bytes)) = under_way.recv().await {
+            if !delay.is_zero() {
+                sleep_until(at).await;
+            }
+            if to.write_all(&bytes).await.is_err() {
+                break;
+            }
+        }
+    });
 }

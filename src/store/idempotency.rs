@@ -1,0 +1,96 @@
+//! Idempotency: which repeated publishes are the same one.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ring::digest::{Context, SHA256};
+
+use crate::event::{Batch, Shape};
+
+/// For how long a repeated `Idempotency-Key` gets the first answer again.
+pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(600);
+
+/// A publisher's `Idempotency-Key`: 1-255 visible ASCII characters.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct IdempotencyKey(String);
+
+/// What is wrong with an `Idempotency-Key`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an Idempotency-Key is 1-255 visible ASCII characters")]
+pub struct InvalidIdempotencyKey;
+
+impl IdempotencyKey {
+    /// The key as it was sent.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for IdempotencyKey {
+    type Err = InvalidIdempotencyKey;
+
+    fn from_str(key: &str) -> Result<Self, InvalidIdempotencyKey> {
+        if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(key.to_owned()))
+        } else {
+            Err(InvalidIdempotencyKey)
+        }
+    }
+}
+
+/// What was sent with a key, so that a key used again for something else is noticed: half of the SHA-256 of the events
+/// and of the request's shape. White space between the parts of the JSON does not count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Digest([u8; 16]);
+
+impl Digest {
+    /// Of what is about to be stored.
+    pub(super) fn of(batch: &Batch) -> Self {
+        let mut context = Context::new(&SHA256);
+        context.update(match batch.shape {
+            Shape::Single => b"1",
+            Shape::List => b"n",
+        });
+        for event in &batch.events {
+            // A body ends in a blank line and holds none, so no two lists of them read the same.
+            context.update(event.body());
+        }
+        let mut half = [0; 16];
+        half.copy_from_slice(&context.finish().as_ref()[..16]);
+        Self(half)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventLimits;
+
+    fn digest(body: &str) -> Digest {
+        let limits = EventLimits { event_bytes: 1000, batch: 10, depth: 10 };
+        Digest::of(&Batch::from_json(body.as_bytes(), &limits).unwrap())
+    }
+
+    #[test]
+    fn only_the_same_events_in_the_same_shape_have_one_digest() {
+        let one = r#"{"channel":"a","payload":[1,2]}"#;
+        assert_eq!(digest(one), digest("{ \"payload\": [1, 2],\n \"channel\": \"a\" }"));
+        let others = [
+            r#"[{"channel":"a","payload":[1,2]}]"#,
+            r#"{"channel":"b","payload":[1,2]}"#,
+            r#"{"channel":"a","payload":[1,3]}"#,
+            r#"[{"channel":"a","payload":[1,2]},{"channel":"a","payload":[1,2]}]"#,
+        ];
+        for other in others {
+            assert_ne!(digest(one), digest(other), "{other}");
+        }
+        assert_eq!(digest(one).to_string().len(), 32);
+    }
+}

@@ -1,0 +1,62 @@
+//! The trial: at the start, each call that is made later is made once, on a pipeline that nobody can name.
+//!
+//! A right that is missing is then an error at the start, and not one at the first event. What it stores is gone in seconds.
+
+use std::time::Duration;
+
+use redis::{RedisError, Script};
+
+use super::{Reached, RedisSetupError, RedisStore, millis};
+use crate::event::Shape;
+use crate::store::Retention;
+use crate::store::append_script::{APPEND, AppendCall};
+use crate::store::failure::Failure;
+
+/// What is stored is forgotten by Redis after so long.
+const TTL: Duration = Duration::from_secs(10);
+
+/// Tries everything on one connection.
+pub(super) async fn run(store: &RedisStore) -> Result<Reached, RedisSetupError> {
+    let trial = store.names.trial();
+    let retention = Retention { ttl: TTL, ..store.retention };
+    let append = Script::new(APPEND);
+    let publish = AppendCall {
+        script: append.get_hash(),
+        list: &trial.list,
+        answer: Some((&trial.answer, "0")),
+        channel: &trial.channel,
+        retention,
+        shape: Shape::Single,
+    };
+    let publish = publish.command([&b"event: trial\ndata: null\n\n"[..]].into_iter());
+    let mut forget = store.forget.key(&trial.list);
+    forget.arg(millis(TTL)).arg(&trial.channel).arg("PUBLISH");
+    let probe = redis::cmd("SET").arg(store.names.new_probe()).arg("").arg("PX").arg(millis(TTL)).to_owned();
+
+    let mut doing = "the connection";
+    let tried = store.pool.run(async |connection| {
+        doing = "to listen";
+        connection.subscribe(&trial.channel).await?;
+        connection.unsubscribe(&trial.channel).await?;
+        doing = "a probe";
+        probe.query_async::<()>(connection).await?;
+        redis::cmd("PUBLISH").arg(&trial.channel).arg("").query_async::<()>(connection).await?;
+        doing = "to store events";
+        append.load_async(connection).await?;
+        publish.query_async::<redis::Value>(connection).await?;
+        doing = "to read histories";
+        redis::cmd("LRANGE").arg(&trial.list).arg(-1).arg(-1).query_async::<redis::Value>(connection).await?;
+        doing = "to compare histories";
+        redis::cmd("LINDEX").arg(&trial.list).arg(-1).query_async::<redis::Value>(connection).await?;
+        redis::cmd("PEXPIRE").arg(&trial.list).arg(millis(TTL)).query_async::<redis::Value>(connection).await?;
+        doing = "to forget histories";
+        forget.invoke_async::<redis::Value>(connection).await?;
+        Ok::<_, RedisError>(())
+    });
+    match store.bounded(tried).await {
+        Ok(()) => Ok(Reached::Yes),
+        Err(Failure::Unfit(unfit)) => Err(unfit.into()),
+        Err(Failure::Denied { text, .. }) => Err(RedisSetupError::Refused { doing, problem: text }),
+        Err(failure) => Ok(Reached::No(failure.into_error())),
+    }
+}
