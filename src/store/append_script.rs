@@ -1,9 +1,11 @@
 //! The call of the script that stores events: its arguments, in their order.
 
+use std::time::Duration;
+
 use redis::Cmd;
 
+use super::Retention;
 use super::redis::millis;
-use super::{IDEMPOTENCY_TTL, Retention};
 use crate::event::Shape;
 
 /// The script; it says what it takes and returns.
@@ -16,6 +18,8 @@ pub(super) struct AppendCall<'a> {
     pub(super) list: &'a str,
     /// Where the answer is kept, and the digest of what is stored, where there is a key.
     pub(super) answer: Option<(&'a str, &'a str)>,
+    /// For how long the answer is kept.
+    pub(super) answer_ttl: Duration,
     pub(super) channel: &'a str,
     pub(super) retention: Retention,
     pub(super) shape: Shape,
@@ -31,7 +35,7 @@ impl AppendCall<'_> {
         }
         let Retention { limit, bytes, ttl } = self.retention;
         command.arg(limit).arg(bytes).arg(millis(ttl)).arg(self.channel).arg("PUBLISH").arg(shape_name(self.shape));
-        command.arg(self.answer.map_or("", |(_, digest)| digest)).arg(millis(IDEMPOTENCY_TTL));
+        command.arg(self.answer.map_or("", |(_, digest)| digest)).arg(millis(self.answer_ttl));
         bodies.for_each(|body| {
             command.arg(body);
         });

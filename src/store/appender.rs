@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::idempotency::Digest;
 use super::keys::Names;
 use super::wire::{Line, Wire};
-use super::{IdempotencyKey, Origin, Receipt, Retention, StoreError};
+use super::{IDEMPOTENCY_TTL, IdempotencyKey, Origin, Receipt, Retention, StoreError};
 use crate::event::{Batch, Event};
 use crate::event_id::EventId;
 use crate::pipeline::PipelineId;
@@ -230,6 +230,7 @@ impl Call {
             script,
             list: &names.list(pipeline),
             answer: kept.as_ref().map(|(key, digest)| (&**key, &**digest)),
+            answer_ttl: IDEMPOTENCY_TTL,
             channel: &names.channel(pipeline),
             retention,
             shape: first.batch.shape,

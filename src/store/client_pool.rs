@@ -67,9 +67,10 @@ impl ClientPool {
         outcome
     }
 
-    /// Closes connections that nobody uses.
+    /// Closes connections that nobody uses, and those to a server that is no primary any more.
     pub(super) fn close_idle(&self) {
-        self.pool.retain(|_, metrics| metrics.last_used() < IDLE);
+        let generation = self.health.generation();
+        self.pool.retain(|pooled, metrics| pooled.generation == generation && metrics.last_used() < IDLE);
     }
 }
 

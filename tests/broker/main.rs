@@ -22,6 +22,7 @@ mod redis_setup;
 mod rust_client;
 mod slow_readers;
 mod stopping;
+mod store_refusals;
 mod supervisor;
 mod support;
 mod system;

@@ -1,13 +1,15 @@
 //! The ways in which Redis is reached, and Redises that will not do.
 
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::support::node::{Node, Options};
-use crate::support::redis::Redis;
+use crate::support::redis::{Redis, free_port};
 use crate::support::tls::Authority;
+use crate::support::{PATIENCE, eventually};
 
 async fn assert_works(node: &Node) {
     let mut stream = node.open("p", "").await;
@@ -21,16 +23,17 @@ async fn assert_works(node: &Node) {
 
 /// Starts a node that ends by itself.
 fn refused(options: &Options) -> (Output, String) {
-    let output = options.clone().argument("--listen").argument("127.0.0.1:0").command().output().unwrap();
+    let mut command = options.clone().argument("--listen").argument("127.0.0.1:0").command();
+    // A node that starts all the same would never end.
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
     let errors = String::from_utf8(output.stderr.clone()).unwrap();
     (output, errors)
-}
-
-/// A free port for a program that cannot be asked which one it got. Below those that the system gives out: a test
-/// beside this one could get it before the program has it.
-fn free_port() -> u16 {
-    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    std::iter::repeat_with(|| rand::random_range(10_000..30_000)).find(is_free).unwrap()
 }
 
 #[tokio::test]
@@ -243,4 +246,61 @@ async fn a_redis_older_than_seven_is_named_at_the_start() {
     assert_eq!(output.status.code(), Some(1));
     assert!(errors.contains("is too old: Redis 7.0 or newer"), "{errors}");
     assert!(errors.contains("Redis 6."), "{errors}");
+}
+
+#[tokio::test]
+async fn a_redis_that_cannot_serve_is_named_at_the_start() {
+    let redis = Redis::start().await;
+    let port = free_port().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let over_tcp = Redis::start_with(&["--port", &port, "--bind", "127.0.0.1", "--save", ""]).await;
+    let cluster =
+        Redis::start_program("redis-server".into(), folder, &["--cluster-enabled", "yes", "--save", ""]).await;
+    for (url, code, problem) in [
+        (cluster.url(), 1, "runs in cluster mode"),
+        (format!("{}?db=99", redis.url()), 1, "refuses the database of redis.url"),
+        (format!("redis://127.0.0.1:{port}/99"), 1, "refuses the database of redis.url"),
+        (format!("redis://127.0.0.1:{port}/-1"), 2, "0 or more"),
+        (format!("{}?db=-1", redis.url()), 2, "0 or more"),
+        (format!("redis://127.0.0.1:{port}?db=3"), 2, "stands in the path"),
+        (format!("redis://127.0.0.1:{port}/3?name=x"), 2, "means nothing here"),
+    ] {
+        let (output, errors) = refused(&Options::default().redis(&url));
+        assert_eq!(output.status.code(), Some(code), "{url}: {errors}");
+        assert!(errors.contains(problem), "{url}: {errors}");
+    }
+    drop(over_tcp);
+}
+
+/// The rights are tried with the calls that are made later, each by itself.
+#[tokio::test]
+async fn a_right_that_is_missing_is_named_at_the_start() {
+    let redis = Redis::start().await;
+    for (missing, doing) in [
+        ("-set", "a probe"),
+        ("-publish", "a probe"),
+        ("-rpush", "to store events"),
+        ("-pexpire", "to store events"),
+        ("-ltrim", "to store events"),
+        ("-subscribe", "to listen"),
+        ("-lrange", "to read histories"),
+        ("-script|load", "to store events"),
+    ] {
+        redis.command(&[
+            "ACL",
+            "SETUSER",
+            "pipecast",
+            "reset",
+            "on",
+            ">x",
+            "~pipecast:*",
+            "&pipecast:*",
+            "+@all",
+            missing,
+        ]);
+        let (output, errors) = refused(&Options::default().redis(&format!("{}?user=pipecast&pass=x", redis.url())));
+        assert_eq!(output.status.code(), Some(1), "{missing}: {errors}");
+        assert!(errors.contains(&format!("Redis refused {doing}")), "{missing}: {errors}");
+    }
+    eventually("nothing is left of the trials", || async { redis.command(&["KEYS", "*"]).is_empty() }).await;
 }

@@ -24,6 +24,7 @@ pub(super) async fn run(store: &RedisStore) -> Result<Reached, RedisSetupError> 
         script: append.get_hash(),
         list: &trial.list,
         answer: Some((&trial.answer, "0")),
+        answer_ttl: TTL,
         channel: &trial.channel,
         retention,
         shape: Shape::Single,

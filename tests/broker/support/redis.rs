@@ -99,3 +99,10 @@ impl Drop for Redis {
         self.kill();
     }
 }
+
+/// A free port for a program that cannot be asked which one it got. Below those that the system gives out: a test
+/// beside this one could get it before the program has it.
+pub fn free_port() -> u16 {
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(|| rand::random_range(10_000..30_000)).find(is_free).unwrap()
+}
