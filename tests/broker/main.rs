@@ -14,6 +14,7 @@ mod demo;
 mod docs;
 mod doctor;
 mod fanout;
+mod far_store;
 mod health;
 mod http2;
 mod limits;

@@ -1,8 +1,8 @@
 //! The ways in which Redis is reached, and Redises that will not do.
 
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 
 use serde_json::json;
 
@@ -25,13 +25,17 @@ async fn assert_works(node: &Node) {
 fn refused(options: &Options) -> (Output, String) {
     let mut command = options.clone().argument("--listen").argument("127.0.0.1:0").command();
     // A node that starts all the same would never end.
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let began = Instant::now();
-    while child.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let _ = child.kill();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id().to_string();
+    let (ended, has_ended) = std::sync::mpsc::channel::<()>();
+    let killer = std::thread::spawn(move || {
+        if has_ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            Command::new("kill").args(["-KILL", &pid]).status().unwrap();
+        }
+    });
     let output = child.wait_with_output().unwrap();
+    drop(ended);
+    killer.join().unwrap();
     let errors = String::from_utf8(output.stderr.clone()).unwrap();
     (output, errors)
 }

@@ -98,8 +98,8 @@ class Broker {
       status,
       detail,
       message,
-      // A time-out is not the request's fault, and what stands before nodes answers 502 and 504.
-      retry: status === 408 || status === 429 || status >= 500,
+      // A time-out is not the request's fault, and load balancers answer 502 and 504. A node's 500 would come again.
+      retry: status === 408 || status === 429 || status > 500,
       retryAfter: retryAfterMs(answer.headers.get('Retry-After')),
       isUncertain: status >= 500,
     };

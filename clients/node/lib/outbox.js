@@ -85,7 +85,7 @@ class Outbox {
     try {
       ids = await this.#broker.post(request.body, request.key);
     } catch (error) {
-      const isRefused = error.status >= 300 && error.status < 500 && error.status !== 408 && error.status !== 429;
+      const isRefused = error.status >= 300 && error.status <= 500 && error.status !== 408 && error.status !== 429;
       request.isUncertain ||= error.isUncertain;
       Object.assign(error, { events: values(), isKept: !isRefused, isUncertain: request.isUncertain });
       if (isRefused) this.#begun = undefined;

@@ -347,8 +347,8 @@ class _Failure:
 
 
 def _is_passing(status: int) -> bool:
-    # A time-out is not the request's fault, and what stands before nodes answers 502 and 504.
-    return status in (408, 429) or status >= 500
+    # A time-out is not the request's fault, and load balancers answer 502 and 504. A node's 500 would come again.
+    return status in (408, 429) or status > 500
 
 
 def _member(response: httpx.Response, name: str) -> Any:

@@ -1,0 +1,87 @@
+//! A Redis that is far away, and one that comes back: what has to wait, and what must not.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::support::eventually;
+use crate::support::node::Options;
+use crate::support::proxy::Proxy;
+use crate::support::redis::Redis;
+use crate::support::stream::assert_contiguous;
+
+/// Far more is asked than a far-away Redis can answer through the few connections of the pool.
+#[tokio::test(flavor = "multi_thread")]
+async fn histories_that_clients_ask_for_hold_up_no_live_stream_and_no_probe() {
+    const CLIENTS: usize = 200;
+    const EVENTS: u64 = 40;
+    let redis = Redis::start().await;
+    let proxy = Proxy::far_away(&redis, Duration::from_millis(20));
+    let node = Options::default()
+        .redis(&proxy.url())
+        .set("REDIS__POOL_SIZE", "2")
+        .set("REDIS__TIMEOUT", "500ms")
+        .set("REDIS__PROBE_INTERVAL", "200ms")
+        .start()
+        .await;
+    node.publish_numbers("asked", 1..=3).await;
+    let mut stream = node.open("p", "").await;
+    let (is_over, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    let asking = (0..CLIENTS).map(|_| async {
+        while !is_over.load(Ordering::Relaxed) {
+            let history = node.http.get(format!("{}/pipelines/asked/events", node.url)).send().await.unwrap();
+            assert!(matches!(history.status(), StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE));
+            asked.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let live = async {
+        eventually("many ask", || async { asked.load(Ordering::Relaxed) > 50 }).await;
+        for number in 1..=EVENTS {
+            node.publish("p", "numbers", json!(number)).await;
+            assert_eq!(stream.numbers(1).await, [number]);
+            // A first reader's history is not in the clients' queue either.
+            let mut first = node.open(&format!("p{number}"), "").await;
+            node.publish(&format!("p{number}"), "numbers", json!(number)).await;
+            assert_eq!(first.numbers(1).await, [number]);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    };
+    futures_util::future::join(futures_util::future::join_all(asking), live).await;
+    assert_eq!(node.metric("pipecast_store_reconnects_total").await, 0.0);
+    assert!(node.is_ready().await);
+}
+
+/// While Redis was away the listening connection has come to wait long between its tries. Publishers go on at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_comes_back_after_long_is_heard_as_soon_as_it_is_published_to() {
+    const EVENTS: u64 = 150;
+    let mut redis = Redis::start_durable().await;
+    let nodes = [
+        Options::default().redis(&redis.url()).set("HUB__CHECK_INTERVAL", "1h").start().await,
+        Options::default().redis(&redis.url()).set("HUB__CHECK_INTERVAL", "1h").start().await,
+    ];
+    let mut streams = [nodes[0].open("p", "").await, nodes[1].open("p", "").await];
+    nodes[0].publish("p", "numbers", json!(0)).await;
+    redis.kill();
+    // The outage's length is what is tested.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    redis.restart().await;
+    let began = Instant::now();
+    for number in 1..=EVENTS {
+        let key = number.to_string();
+        let event = json!({"channel": "numbers", "payload": number});
+        eventually("events are taken", || async {
+            nodes[0].post_with("p", &event, &[("Idempotency-Key", &key)]).await.status() == StatusCode::ACCEPTED
+        })
+        .await;
+        // Sixty a second: the history of a hundred is gone in less than two.
+        tokio::time::sleep_until((began + Duration::from_millis(1000 / 60 * number)).into()).await;
+    }
+    for (stream, node) in streams.iter_mut().zip(&nodes) {
+        let events = stream.take(usize::try_from(EVENTS).unwrap() + 1).await;
+        assert!(events.iter().all(|event| event.event == "numbers"), "a gap was told: {}", node.log());
+        assert_contiguous(&events);
+    }
+}
