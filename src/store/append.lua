@@ -47,10 +47,10 @@ local function check(...)
     error({err = 'NOPERM the user of this node has no right to ' .. select(1, ...)})
   end
 end
-check('RPUSH', list, '')
+-- Each costs Redis time. The first write needs none: it fails by itself, and is RPUSH, since Redis looks for memory at the
+-- first write of a script alone.
 check('LTRIM', list, 0, 0)
 check('PEXPIRE', list, 1)
-check('DEL', list)
 check(publish, channel, '')
 if answer_key then
   check('SET', answer_key, '', 'PX', 1)
@@ -69,18 +69,23 @@ for i = first, last do
 end
 local limit, most_bytes = tonumber(ARGV[1]), tonumber(ARGV[2])
 local answer = {format('%.0f', ms), format('%.0f', prev_seq + 1), tostring(last - first + 1), ARGV[6], 0}
-local kept_answer = table.concat(answer, ' ', 1, 4) .. ' ' .. ARGV[7]
+local kept_answer = answer_key and table.concat(answer, ' ', 1, 4) .. ' ' .. ARGV[7]
 local announcement = format('%.0f-%.0f\n', prev_ms, prev_seq) .. table.concat(ARGV, '', first)
 
+-- Only frames larger than this can make a list too large. Those that follow add at most as much again.
+local is_measured = largest > most_bytes / limit
+if is_measured then
+  check('LRANGE', list, 0, 0)
+end
 if is_foreign then
   -- Not written by this script. Nothing can follow it, so the history begins anew,
   -- and clients are told of the reset.
+  check('RPUSH', list, '')
   call('DEL', list)
 end
 local length = call('RPUSH', list, unpack(ARGV, math.max(first, last - limit + 1)))
 local keep = limit
--- Only frames larger than this can make a list too large. Those that follow add at most as much again.
-if largest > most_bytes / limit then
+if is_measured then
   local bytes, position = 0, 0
   while position < math.min(length, limit) do
     local some = call('LRANGE', list, -position - 16, -position - 1)

@@ -63,6 +63,10 @@ impl From<RedisError> for Failure {
             ("READONLY" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN", _) => Self::NotPrimary { code, text },
             ("OOM" | "MISCONF" | "NOREPLICAS", _) => Self::Refused { code, text },
             ("NOAUTH" | "WRONGPASS" | "NOPERM", _) => Self::Denied { code, text },
+            // How a right that a script lacks is told.
+            ("ERR", _) if text.contains("user executing the script") => {
+                Self::Denied { code: "NOPERM".to_owned(), text }
+            }
             (_, ErrorKind::AuthenticationFailed) => Self::Denied { code: "WRONGPASS".to_owned(), text },
             // A script of somebody else's that runs for long, a slot that moves: both end by themselves.
             ("BUSY" | "TRYAGAIN", _) => Self::Away(text),
@@ -107,7 +111,12 @@ mod tests {
         for line in ["OOM command not allowed", "MISCONF Redis is configured", "NOREPLICAS Not enough good replicas"] {
             assert!(matches!(answered(line), Failure::Refused { .. }), "{line}");
         }
-        for line in ["NOAUTH Authentication required.", "WRONGPASS invalid username", "NOPERM this user has no"] {
+        for line in [
+            "NOAUTH Authentication required.",
+            "WRONGPASS invalid username",
+            "NOPERM this user has no",
+            "ERR The user executing the script can't run this command or subcommand script: 123, on @user_script:86.",
+        ] {
             assert!(matches!(answered(line), Failure::Denied { .. }), "{line}");
         }
         for line in ["BUSY Redis is busy running a script", "ERR max number of clients reached"] {
