@@ -25,6 +25,7 @@ use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{Reached, RedisSetupError, RedisStore};
 use crate::supervisor::Supervisor;
+use crate::telemetry::LogLines;
 
 /// A node that is bound and does not run yet.
 pub struct App {
@@ -73,7 +74,7 @@ impl App {
     ///
     /// # Errors
     /// What no retry would mend.
-    pub async fn bind(settings: &Settings) -> Result<Self, StartError> {
+    pub async fn bind(settings: &Settings, log: &LogLines) -> Result<Self, StartError> {
         // Connections to Redis for commands, and the three that publish and listen.
         let store_files = settings.redis.as_ref().map_or(0, |redis| redis.options.pool_size + 3);
         let limits = Limits::new(settings.limits, open_files::raise(), store_files);
@@ -84,7 +85,8 @@ impl App {
         let rules = Rules::new(settings);
         let fanout = Fanout::start(settings.fanout_threads, hub.clone(), metrics.clone(), settings.stream)?;
         let drain = Drain::new();
-        let node = Arc::new(Node { hub, store: Arc::new(store), auth, fanout, metrics, drain, limits, rules });
+        let (store, log) = (Arc::new(store), log.clone());
+        let node = Arc::new(Node { hub, store, auth, fanout, metrics, drain, limits, rules, log });
         let tls = settings.server.tls.clone().map(Tls::load).transpose()?;
         let server = Server::bind(settings.server.listen, settings.server.admin_listen, tls, &node)?;
         Ok(Self { node, server, drain: settings.drain, work, listener })
