@@ -41,7 +41,7 @@ async fn run(settings: &Settings, sources: &Sources, log: &LogLines) -> Outcome 
     announce(settings, public, admin).map_err(|error| fail(&error))?;
     match app.run(stops, supervisor).await {
         End::Drained => Ok(()),
-        End::Cut => Err(Failure::Failed),
+        End::Cut | End::Broken => Err(Failure::Failed),
     }
 }
 

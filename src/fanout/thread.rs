@@ -6,7 +6,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Waker as TaskWaker;
 use std::time::{Duration, Instant};
 
@@ -76,7 +75,11 @@ impl Thread {
         self.inbox.clone()
     }
 
-    pub(super) fn run(mut self) {
+    /// The thread's life, until it is asked to stop.
+    ///
+    /// # Errors
+    /// When it cannot wait for its sockets.
+    pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         loop {
             let is_working = !self.passes.is_empty() || !self.busy.is_empty();
@@ -87,10 +90,7 @@ impl Thread {
             match self.poll.poll(&mut events, wait) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    tracing::error!(%error, "a fan-out thread cannot wait for its sockets and ends");
-                    return;
-                }
+                Err(error) => return Err(error),
             }
             self.now_ms = clock_ms();
             for event in &events {
@@ -99,7 +99,7 @@ impl Thread {
                 }
             }
             if self.read_letters().is_break() {
-                return;
+                return Ok(());
             }
             self.keep_time();
             self.work();
@@ -331,7 +331,7 @@ impl Thread {
             self.by_pipeline.remove(group.reader.pipeline());
         }
         self.shared.metrics.stream_ended(end);
-        self.shared.open.fetch_sub(1, Ordering::SeqCst);
+        self.inbox.stream_ended();
         self.shared.ended.notify_one();
     }
 }
