@@ -71,6 +71,12 @@ struct Shared {
     broken: watch::Sender<Option<String>>,
 }
 
+impl Shared {
+    fn new(hub: Arc<Hub>, metrics: Arc<Metrics>, stream: StreamSettings) -> Self {
+        Self { hub, metrics, stream, ended: Notify::new(), broken: watch::Sender::new(None) }
+    }
+}
+
 /// The fan-out threads.
 #[derive(Debug)]
 pub struct Fanout {
@@ -86,8 +92,7 @@ impl Fanout {
     /// # Errors
     /// When the system has no more threads or file descriptors.
     pub fn start(count: usize, hub: Arc<Hub>, metrics: Arc<Metrics>, stream: StreamSettings) -> io::Result<Self> {
-        let broken = watch::Sender::new(None);
-        let shared = Arc::new(Shared { hub, metrics, stream, ended: Notify::new(), broken });
+        let shared = Arc::new(Shared::new(hub, metrics, stream));
         let (mut inboxes, mut threads) = (Vec::new(), Vec::new());
         for number in 0..count {
             let thread = Thread::new(shared.clone())?;
