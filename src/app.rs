@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::auth::{Auth, AuthSetupError};
+use crate::background::{Background, Ended, Part};
 use crate::drain::{Drain, Phase};
 use crate::fanout::Fanout;
 use crate::hub::{Hub, Work};
@@ -25,6 +26,7 @@ use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::{OWN_CONNECTIONS, Reached, RedisSetupError, RedisStore};
 use crate::supervisor::Supervisor;
+use crate::telemetry::LogLines;
 
 /// A node that is bound and does not run yet.
 pub struct App {
@@ -63,6 +65,8 @@ pub enum End {
     Drained,
     /// At a second signal, with streams open.
     Cut,
+    /// By a fault of its own.
+    Broken,
 }
 
 /// From the drain's deadline to the end of the process, on a machine that has much else to do.
@@ -73,7 +77,7 @@ impl App {
     ///
     /// # Errors
     /// What no retry would mend.
-    pub async fn bind(settings: &Settings) -> Result<Self, StartError> {
+    pub async fn bind(settings: &Settings, log: &LogLines) -> Result<Self, StartError> {
         let store_files = settings.redis.as_ref().map_or(0, |redis| redis.options.pool_size + OWN_CONNECTIONS);
         let limits = Limits::new(settings.limits, open_files::raise(), store_files);
         let metrics = Arc::new(Metrics::new()?);
@@ -83,7 +87,8 @@ impl App {
         let rules = Rules::new(settings);
         let fanout = Fanout::start(settings.fanout_threads, hub.clone(), metrics.clone(), settings.stream)?;
         let drain = Drain::new();
-        let node = Arc::new(Node { hub, store: Arc::new(store), auth, fanout, metrics, drain, limits, rules });
+        let (store, log) = (Arc::new(store), log.clone());
+        let node = Arc::new(Node { hub, store, auth, fanout, metrics, drain, limits, rules, log });
         let tls = settings.server.tls.clone().map(Tls::load).transpose()?;
         let server = Server::bind(settings.server.listen, settings.server.admin_listen, tls, &node)?;
         Ok(Self { node, server, drain: settings.drain, work, listener })
@@ -105,28 +110,25 @@ impl App {
         self.server.admin_address()
     }
 
-    /// Serves until `stops` says to stop, drains, and ends; the supervisor hears of all that.
-    pub async fn run(self, mut stops: Stops, supervisor: Supervisor) -> End {
+    /// Serves until `stops` says to stop, or a part of the node ends by a fault; drains, and ends. The supervisor hears of
+    /// all that.
+    pub async fn run(self, stops: Stops, supervisor: Supervisor) -> End {
         let Self { node, server, drain, work, listener } = self;
-        let hub = tokio::spawn(node.hub.clone().run(node.store.clone(), work));
-        let listener = tokio::spawn(listener);
-        let auth = tokio::spawn({
+        let mut background = Background::default();
+        background.spawn(Part::Hub, node.hub.clone().run(node.store.clone(), work));
+        background.spawn(Part::Store, listener);
+        background.spawn(Part::Auth, {
             let node = node.clone();
             async move { node.auth.run().await }
         });
-        let served = tokio::spawn(server.run(node.clone()));
+        background.spawn(Part::Server, server.run(node.clone()));
         // Not only when the store answers: a node starts without it, and `systemctl start` should not wait for Redis.
         supervisor.ready();
-        let followed = tokio::spawn({
+        background.spawn(Part::Supervisor, {
             let (node, supervisor) = (node.clone(), supervisor.clone());
             async move { supervisor.follow(&node).await }
         });
-        let end = live(&node, drain, &mut stops, &supervisor, served).await;
-        followed.abort();
-        hub.abort();
-        listener.abort();
-        auth.abort();
-        end
+        Life { node, drain, stops, supervisor, background }.live().await
     }
 }
 
@@ -145,43 +147,89 @@ async fn open_store(
     Ok((Store::Redis(store), Box::pin(listener)))
 }
 
-/// The order of stopping: not ready, then no new connections, then streams end, then the deadline.
-async fn live(
-    node: &Node,
+/// A node that runs, and all that can end it.
+struct Life {
+    node: Arc<Node>,
     drain: DrainSettings,
-    stops: &mut Stops,
-    supervisor: &Supervisor,
-    mut served: tokio::task::JoinHandle<()>,
-) -> End {
-    let how = stops.next().await;
-    let began = Instant::now();
-    supervisor.stopping(drain.deadline + EXIT_TIME);
-    // A person at a terminal has no load balancer that must notice, and does not like to wait.
-    let (lead, window) = match how {
-        Stop::Terminate => (drain.lead, drain.window),
-        Stop::Interrupt => (Duration::ZERO, Duration::ZERO),
-    };
-    tracing::info!(streams = node.metrics.streams_open(), ?lead, ?window, "stopping; a second signal stops at once");
-    node.drain.enter(Phase::Leaving);
-    tokio::select! {
-        () = sleep_until(began + lead.min(drain.deadline)) => {}
-        _ = stops.next() => return cut(node),
-    }
-    node.drain.enter(Phase::Draining);
-    node.hub.start_drain(window);
-    tokio::select! {
-        _ = &mut served => tracing::info!("stopped; all connections are closed"),
-        () = sleep_until(began + drain.deadline) => {
-            tracing::warn!(streams = node.metrics.streams_open(), "stopped at drain.deadline with streams open");
-        }
-        _ = stops.next() => return cut(node),
-    }
-    End::Drained
+    stops: Stops,
+    supervisor: Supervisor,
+    background: Background,
 }
 
-fn cut(node: &Node) -> End {
-    tracing::warn!(streams = node.metrics.streams_open(), "stopped at the second signal");
-    End::Cut
+/// Why a node stops.
+enum Cause {
+    Asked(Stop),
+    Broken(Ended),
+}
+
+impl Life {
+    /// The order of stopping: not ready, then no new connections, then streams end, then the deadline.
+    async fn live(mut self) -> End {
+        let cause = self.cause().await;
+        let began = Instant::now();
+        let (lead, window) = match &cause {
+            Cause::Asked(Stop::Terminate) => (self.drain.lead, self.drain.window),
+            // A person at a terminal has no load balancer that must notice, and does not like to wait.
+            Cause::Asked(Stop::Interrupt) => (Duration::ZERO, Duration::ZERO),
+            Cause::Broken(Ended { part, why }) => {
+                tracing::error!(%part, why, "a part of this node has ended, so the node stops; start it again");
+                if !part.leaves_a_drain() {
+                    return End::Broken;
+                }
+                (self.drain.lead, self.drain.window)
+            }
+        };
+        let (node, deadline) = (&self.node, self.drain.deadline);
+        self.supervisor.stopping(deadline + EXIT_TIME);
+        tracing::info!(
+            streams = node.metrics.streams_open(),
+            ?lead,
+            ?window,
+            "stopping; a second signal stops at once"
+        );
+        node.drain.enter(Phase::Leaving);
+        tokio::select! {
+            () = sleep_until(began + lead.min(deadline)) => {}
+            _ = self.stops.next() => return self.cut(),
+        }
+        node.drain.enter(Phase::Draining);
+        node.hub.start_drain(window);
+        tokio::select! {
+            () = drained(&mut self.background) => tracing::info!("stopped; all connections are closed"),
+            () = sleep_until(began + deadline) => {
+                tracing::warn!(streams = node.metrics.streams_open(), "stopped at drain.deadline with streams open");
+            }
+            _ = self.stops.next() => return self.cut(),
+        }
+        match cause {
+            Cause::Asked(_) => End::Drained,
+            Cause::Broken(_) => End::Broken,
+        }
+    }
+
+    async fn cause(&mut self) -> Cause {
+        tokio::select! {
+            stop = self.stops.next() => Cause::Asked(stop),
+            ended = self.background.ended() => Cause::Broken(ended),
+            why = self.node.fanout.ended() => Cause::Broken(Ended { part: Part::Fanout, why }),
+        }
+    }
+
+    fn cut(&self) -> End {
+        tracing::warn!(streams = self.node.metrics.streams_open(), "stopped at the second signal");
+        End::Cut
+    }
+}
+
+/// Waits until the listeners have let go of their last connection. What else ends meanwhile changes nothing.
+async fn drained(background: &mut Background) {
+    loop {
+        let Ended { part, why } = background.ended().await;
+        if part == Part::Server {
+            return;
+        }
+        tracing::error!(%part, why, "a part of this node has ended while it stops");
+    }
 }
 
 /// A wish to stop.

@@ -173,8 +173,7 @@ impl Auth {
     pub fn admit(&self, grant: ReadGrant) -> Result<Option<Arc<Pass>>, Refused> {
         let (pipeline, Some(proof)) = grant.into_parts() else { return Ok(None) };
         let life = proof.ends_at.map(|end| Duration::try_from_secs_f64(end - now()).unwrap_or_default());
-        let pass = Arc::new(Pass::new(proof.holder, pipeline, life));
-        self.passes.enter(&pass);
+        let pass = self.passes.enter(Pass::new(proof.holder, pipeline, life));
         // Looked at only now: what was revoked before the pass was entered would have passed it by.
         if !self.is_still_good(&pass) {
             return Err(Refused::Invalid);

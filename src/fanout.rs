@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::admission::Admission;
 use crate::coding::Coding;
@@ -65,10 +65,16 @@ struct Shared {
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
     stream: StreamSettings,
-    /// Streams handed over and not ended yet.
-    open: AtomicUsize,
     /// Told when a stream ends.
     ended: Notify,
+    /// Which thread has ended first by a fault, and why.
+    broken: watch::Sender<Option<String>>,
+}
+
+impl Shared {
+    fn new(hub: Arc<Hub>, metrics: Arc<Metrics>, stream: StreamSettings) -> Self {
+        Self { hub, metrics, stream, ended: Notify::new(), broken: watch::Sender::new(None) }
+    }
 }
 
 /// The fan-out threads.
@@ -86,12 +92,13 @@ impl Fanout {
     /// # Errors
     /// When the system has no more threads or file descriptors.
     pub fn start(count: usize, hub: Arc<Hub>, metrics: Arc<Metrics>, stream: StreamSettings) -> io::Result<Self> {
-        let shared = Arc::new(Shared { hub, metrics, stream, open: AtomicUsize::new(0), ended: Notify::new() });
+        let shared = Arc::new(Shared::new(hub, metrics, stream));
         let (mut inboxes, mut threads) = (Vec::new(), Vec::new());
         for number in 0..count {
             let thread = Thread::new(shared.clone())?;
             inboxes.push(thread.inbox());
-            threads.push(std::thread::Builder::new().name(thread_name(number)).spawn(move || thread.run())?);
+            let end = ThreadEnd { shared: shared.clone(), number, why: None };
+            threads.push(std::thread::Builder::new().name(thread_name(number)).spawn(move || end.watch(thread))?);
         }
         Ok(Self { shared, inboxes, threads, turn: AtomicUsize::new(0) })
     }
@@ -104,17 +111,22 @@ impl Fanout {
     /// Gives a socket to one of the threads.
     pub fn hand_over(&self, handover: Handover) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        // In turn, past a thread that ended by a fault of ours: its clients are cut off and come to the others.
+        // In turn, past a thread that ended by a fault of ours, for as long as the node drains for it.
         let living = (turn..turn + self.threads.len())
             .map(|turn| turn % self.threads.len())
             .find(|number| !self.threads[*number].is_finished());
-        match living {
-            Some(number) => {
-                self.shared.open.fetch_add(1, Ordering::SeqCst);
-                self.shared.metrics.stream_opened();
-                self.inboxes[number].add(handover);
-            }
-            None => tracing::error!("no fan-out thread is left; restart this node"),
+        // None is left: the client is cut off, and comes to another node.
+        let Some(number) = living else { return };
+        self.shared.metrics.stream_opened();
+        self.inboxes[number].add(handover);
+    }
+
+    /// Waits until a thread ends by a fault; which one, and why. Cancel safe.
+    pub async fn ended(&self) -> String {
+        match self.shared.broken.subscribe().wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(why)) => why.clone(),
+            // The sender lives in self.
+            Ok(None) | Err(_) => std::future::pending().await,
         }
     }
 
@@ -127,12 +139,45 @@ impl Fanout {
     pub async fn emptied(&self) {
         loop {
             let ended = self.shared.ended.notified();
-            if self.shared.open.load(Ordering::SeqCst) == 0 {
+            // Those of a thread that has ended are cut, and nobody counts them down.
+            let living = self.inboxes.iter().zip(&self.threads).filter(|(_, thread)| !thread.is_finished());
+            if living.map(|(inbox, _)| inbox.streams()).sum::<usize>() == 0 {
                 return;
             }
             // Looks again now and then: a notice between the look and the wait is kept for one waiter only.
             let _ = tokio::time::timeout(Duration::from_millis(100), ended).await;
         }
+    }
+}
+
+/// Says how a thread ended, also when it panics.
+struct ThreadEnd {
+    shared: Arc<Shared>,
+    number: usize,
+    /// Not known while the thread runs, and so after a panic.
+    why: Option<Result<(), io::Error>>,
+}
+
+impl ThreadEnd {
+    fn watch(mut self, thread: Thread) {
+        self.why = Some(thread.run());
+    }
+}
+
+impl Drop for ThreadEnd {
+    fn drop(&mut self) {
+        let why = match &self.why {
+            // It was asked to.
+            Some(Ok(())) => return,
+            Some(Err(error)) => format!("it cannot wait for its sockets: {error}"),
+            None => "it panicked".to_owned(),
+        };
+        let why = format!("{}: {why}", thread_name(self.number));
+        self.shared.broken.send_if_modified(|broken| {
+            let is_first = broken.is_none();
+            broken.get_or_insert(why);
+            is_first
+        });
     }
 }
 

@@ -4,7 +4,7 @@
 //! subscribes, reads histories (each once, however many wait for it), compares open logs with the
 //! store now and then, and closes what lingers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -52,8 +52,8 @@ pub struct Hub {
     /// Guards opening and closing; a log has a lock of its own.
     logs: Mutex<HashMap<PipelineId, Arc<OpenLog>>>,
     log_bytes: Arc<AtomicUsize>,
-    /// Logs without readers in the order in which they lost the last one.
-    idle: Mutex<VecDeque<(Instant, Arc<OpenLog>)>>,
+    /// Logs that lost their last reader, by when they did; each once, however often readers come and go.
+    idle: Mutex<BTreeMap<(Instant, PipelineId), Arc<OpenLog>>>,
     work: mpsc::UnboundedSender<Work>,
     /// Over how long streams are to end. Set once, before all readers are woken.
     drain_window: OnceLock<Duration>,
@@ -230,21 +230,31 @@ impl Hub {
     }
 
     fn close_idle(&self, store: &Store) {
+        let linger = self.options.linger;
         loop {
             let mut idle = self.idle.lock();
-            let Some((since, log)) = idle.front().filter(|(since, _)| since.elapsed() >= self.options.linger) else {
-                return;
-            };
-            let (since, log) = (*since, log.clone());
-            idle.pop_front();
+            let Some(entry) = idle.first_entry().filter(|entry| entry.key().0.elapsed() >= linger) else { return };
+            let log = entry.remove();
             drop(idle);
             let mut logs = self.logs.lock();
-            let is_same = logs.get(log.pipeline()).is_some_and(|open| Arc::ptr_eq(open, &log));
-            if is_same && log.is_idle_since(since) {
-                logs.remove(log.pipeline());
-                store.unwatch(log.pipeline().clone());
+            match log.idle_since() {
+                // The next reader that leaves it last queues it again.
+                None => {}
+                // Readers have come and gone meanwhile.
+                Some(since) if since.elapsed() < linger => self.queue_idle(since, log),
+                Some(_) => {
+                    logs.remove(log.pipeline());
+                    // The memory store's lock comes before the map's. A reader that joins now opens another log, whose
+                    // order to watch comes after this one.
+                    drop(logs);
+                    store.unwatch(log.pipeline().clone());
+                }
             }
         }
+    }
+
+    fn queue_idle(&self, since: Instant, log: Arc<OpenLog>) {
+        self.idle.lock().insert((since, log.pipeline().clone()), log);
     }
 
     fn start_read(&self, log: &Arc<OpenLog>, request: ReadRequest, cause: ReadCause) {
@@ -354,7 +364,39 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         if let Some(since) = self.log.leave(self.place) {
-            self.hub.idle.lock().push_back((since, self.log.clone()));
+            self.hub.queue_idle(since, self.log.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipeline_that_is_opened_and_left_over_and_over_waits_once_to_be_closed() {
+        let log = LogLimits {
+            history: 100,
+            history_bytes: 1 << 20,
+            backlog_bytes: 0,
+            backlog_age: Duration::ZERO,
+            compresses: false,
+        };
+        let options = HubOptions {
+            log,
+            hold: Duration::ZERO,
+            linger: Duration::from_secs(3600),
+            check_interval: Duration::from_secs(3600),
+        };
+        let (hub, mut queue) = Hub::new(options, Arc::new(Metrics::new().unwrap()));
+        let pipelines = ["a", "b"].map(|name| name.parse::<PipelineId>().unwrap());
+        for _ in 0..10_000 {
+            for pipeline in &pipelines {
+                drop(hub.join(pipeline));
+            }
+        }
+        assert_eq!((hub.idle.lock().len(), hub.open_logs()), (2, 2));
+        let orders = std::iter::from_fn(|| queue.try_recv().ok()).count();
+        assert_eq!(orders, 2, "each was opened once");
     }
 }

@@ -7,6 +7,7 @@ pub mod announcement;
 pub mod app;
 pub mod auth;
 pub mod available_memory;
+pub mod background;
 pub mod backoff;
 pub mod block;
 pub mod cli;

@@ -11,7 +11,7 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -70,6 +70,8 @@ pub struct Limits {
     publish_rates: PublishRates,
     /// Whether the log has been told that the node is full.
     is_told: AtomicBool,
+    /// From when on it may be told so again, in seconds since the node began.
+    next_told_at: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +128,9 @@ const ADDRESS_HEADROOM: usize = 8;
 /// And at most.
 const MOST_HEADROOM: usize = 512;
 
+/// Between two warnings that the node is full.
+const SECONDS_BETWEEN_WARNINGS: u64 = 60;
+
 impl Limits {
     /// Limits of a node that may have so many files open, of which the store needs some.
     ///
@@ -160,6 +165,7 @@ impl Limits {
             socket_rate: options.connection_rate.map(|rate| (Bucket::new(rate), Mutex::default())),
             publish_rates: PublishRates::new(options.publish_rate, options.publish_rate_per_pipeline),
             is_told: AtomicBool::new(false),
+            next_told_at: AtomicU64::new(0),
         })
     }
 
@@ -266,9 +272,13 @@ impl Limits {
         }
     }
 
-    /// Says once that the node is full, and not for every client that it sends away.
+    /// Says once that the node is full, and not for every client that it sends away; and again only after a while:
+    /// a stranger may fill the last places of a small node and leave them, as often as it likes.
     fn tell_full(&self) {
-        if !self.is_told.swap(true, Ordering::Relaxed) {
+        let now = self.began.elapsed().as_secs();
+        let is_due = now >= self.next_told_at.load(Ordering::Relaxed);
+        if is_due && !self.is_told.swap(true, Ordering::Relaxed) {
+            self.next_told_at.store(now + SECONDS_BETWEEN_WARNINGS, Ordering::Relaxed);
             tracing::warn!(limit = self.most_streams, "the node is full (limits.connections); clients are sent away");
         }
     }

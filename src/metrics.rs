@@ -1,4 +1,4 @@
-//! Metrics: one struct, handed in, with a registry of its own. A leaf: of other modules it knows one enum.
+//! Metrics: one struct, handed in, with a registry of its own. A leaf: of other modules it knows an enum and a count.
 //!
 //! Labels come from enums, so the number of series is fixed. What other modules already count is
 //! read when it is scraped, through [`Observed`].
@@ -11,6 +11,7 @@ use prometheus::local::LocalHistogram;
 use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use crate::gap::GapReason;
+use crate::telemetry::Dropped;
 
 type Counter = GenericCounter<AtomicU64>;
 
@@ -123,8 +124,12 @@ label! {
         PublishRate => "publish_rate",
         /// A publish beyond `limits.publish_rate_per_pipeline`.
         PipelineRate => "pipeline_rate",
+        /// A connection that the system could not hand over, for want of files mostly.
+        NotAccepted => "not_accepted",
         /// A connection without a PROXY header from a trusted proxy.
         ProxyHeader => "proxy_header",
+        /// A TLS handshake that failed, or that the client broke off.
+        Handshake => "handshake",
         /// A connection to the admin listener beyond its few.
         AdminFull => "admin_full",
         /// No token, or none that is valid.
@@ -133,6 +138,15 @@ label! {
         Forbidden => "forbidden",
         /// The keys that tokens are checked with could not be fetched yet.
         NoKeys => "no_keys",
+    }
+}
+label! {
+    /// Why a log line was dropped.
+    LineLoss {
+        /// `log.buffer` was full: the log is read more slowly than it is written.
+        Full => "full",
+        /// It could not be written.
+        Failed => "failed",
     }
 }
 impl Label for GapReason {
@@ -165,6 +179,8 @@ pub struct Observed {
     pub sockets: usize,
     /// Most streams.
     pub connections_limit: usize,
+    /// Log lines that were dropped.
+    pub log_lines_dropped: Dropped,
 }
 
 /// All metrics of a node.
@@ -191,6 +207,7 @@ pub struct Metrics {
     store_errors: GenericCounterVec<AtomicU64>,
     store_probe_age: Gauge,
     refused: GenericCounterVec<AtomicU64>,
+    log_lines_dropped: GenericCounterVec<AtomicU64>,
 }
 
 impl fmt::Debug for Metrics {
@@ -320,6 +337,12 @@ impl Metrics {
                 "Requests, streams and connections refused, by reason.",
                 "reason",
             )?,
+            log_lines_dropped: vec::<LineLoss>(
+                r,
+                "pipecast_log_lines_dropped_total",
+                "Lines missing from the log, by reason: `log.buffer` was full, or they could not be written.",
+                "reason",
+            )?,
             registry: registry.clone(),
         };
         Ok(metrics)
@@ -337,7 +360,12 @@ impl Metrics {
         set(&self.connections_limit, observed.connections_limit);
         self.store_up.set(observed.is_store_up.into());
         self.store_probe_age.set(observed.probe_age.map_or(-1.0, |age| age.as_secs_f64()));
-        self.store_reconnects.inc_by(observed.store_reconnects.saturating_sub(self.store_reconnects.get()));
+        let raise = |counter: &Counter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));
+        raise(&self.store_reconnects, observed.store_reconnects);
+        let Dropped { full, failed } = observed.log_lines_dropped;
+        for (loss, lines) in [(LineLoss::Full, full), (LineLoss::Failed, failed)] {
+            raise(&self.log_lines_dropped.with_label_values(&[loss.value()]), lines);
+        }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

@@ -13,6 +13,7 @@ use crate::metrics::{Metrics, Observed};
 use crate::proxies::TrustedProxies;
 use crate::settings::{Settings, StreamSettings};
 use crate::store::Store;
+use crate::telemetry::LogLines;
 
 /// A node's parts.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Node {
     pub limits: Arc<Limits>,
     /// What requests may be like.
     pub rules: Rules,
+    /// The way into the log, for what it counts.
+    pub log: LogLines,
 }
 
 /// What requests may be like, from the settings.
@@ -100,6 +103,7 @@ impl Node {
             is_store_up: self.is_store_up(),
             sockets: self.limits.sockets(),
             connections_limit: self.limits.most_streams(),
+            log_lines_dropped: self.log.dropped(),
             store_reconnects: match &*self.store {
                 Store::Memory(_) => 0,
                 Store::Redis(store) => store.health().reconnects(),

@@ -55,6 +55,8 @@ struct State {
     /// Counts clients, of which many may share one reader's place.
     pace: Pace,
     idle_since: Option<Instant>,
+    /// The hub has it in its queue of logs without readers, or is about to.
+    is_queued: bool,
 }
 
 /// A read of the history that starts after it was asked for; compare with [`View::has_read`].
@@ -112,6 +114,7 @@ impl OpenLog {
             readers: Slab::new(),
             pace: Pace::new(limits.backlog_bytes),
             idle_since: None,
+            is_queued: false,
         };
         Self { pipeline, total_bytes, mark: AtomicU64::new(0), relief: Notify::new(), state: Mutex::new(state) }
     }
@@ -128,12 +131,15 @@ impl OpenLog {
         state.readers.insert(None)
     }
 
-    /// Takes a reader away. Says since when the log has none, if it was the last.
+    /// Takes a reader away. If it was the last one, and the log is not queued for closing already, says since when the log
+    /// has none: the caller queues it then, and [`OpenLog::idle_since`] tells what came of it.
     pub fn leave(&self, reader: usize) -> Option<Instant> {
         let mut state = self.state.lock();
         state.readers.remove(reader);
         state.idle_since = state.readers.is_empty().then(Instant::now);
-        state.idle_since
+        let is_queued = state.is_queued;
+        state.is_queued |= state.idle_since.is_some();
+        state.idle_since.filter(|_| !is_queued)
     }
 
     /// How many clients there are.
@@ -210,9 +216,11 @@ impl OpenLog {
         self.state.lock().readers.len()
     }
 
-    /// Whether the log has had no reader since exactly then.
-    pub fn is_idle_since(&self, since: Instant) -> bool {
-        self.state.lock().idle_since == Some(since)
+    /// Since when the log has had no reader; one that has readers is not queued any more.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let mut state = self.state.lock();
+        state.is_queued = state.idle_since.is_some();
+        state.idle_since
     }
 
     /// Shows the log to `look`; if it finds nothing to do the reader is woken at the next change.

@@ -23,7 +23,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -52,6 +52,9 @@ const ADMIN_BUFFER_BYTES: usize = 8 << 10;
 
 /// Longest time for a request's head on the admin listener, however long publishers are given.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between two warnings that connections cannot be accepted.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 
 /// Connections that the kernel holds while a storm is accepted.
 const BACKLOG: i32 = 4096;
@@ -214,6 +217,7 @@ async fn accept<S: Service>(
     service: S,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
+    let mut told_at = None;
     let draining = stopped(stop, node.clone());
     tokio::pin!(draining);
     // Nothing is ever sent: it closes when the last connection lets go of its end.
@@ -248,9 +252,13 @@ async fn accept<S: Service>(
             }
             // Out of file descriptors, mostly: waiting lets others close, spinning would not.
             Err(error) => {
-                let delay = backoff.next_delay();
-                tracing::warn!(%error, ?delay, "connection could not be accepted");
-                tokio::time::sleep(delay).await;
+                node.metrics.refused(Refusal::NotAccepted);
+                // Clients that come and go bring this about as often as they like.
+                if told_at.is_none_or(|at: Instant| at.elapsed() >= BETWEEN_WARNINGS) {
+                    told_at = Some(Instant::now());
+                    tracing::warn!(%error, "connections cannot be accepted; they wait and are tried again");
+                }
+                tokio::time::sleep(backoff.next_delay()).await;
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::proxies::TrustedProxies;
 use crate::server::TlsFiles;
 use crate::store::Retention;
 use crate::store::redis::{RedisOptions, has_password};
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, LogOptions};
 use reader::Reader;
 
 /// All settings of a node, checked.
@@ -56,10 +56,8 @@ pub struct Settings {
     pub auth: AuthOptions,
     /// Section `drain`.
     pub drain: DrainSettings,
-    /// `log.format`.
-    pub log_format: LogFormat,
-    /// `log.filter`.
-    pub log_filter: String,
+    /// Section `log`.
+    pub log: LogOptions,
 }
 
 /// Section `server`.
@@ -311,17 +309,25 @@ impl Settings {
                     "From the signal until the node exits in any case.",
                 ),
             },
-            log_format: r.choice(
-                "log.format",
-                "text",
-                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-                "`text` or `json`.",
-            ),
-            log_filter: r.log_filter(
-                "log.filter",
-                "info",
-                "`error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,pipecast::store=debug`.",
-            ),
+            log: LogOptions {
+                format: r.choice(
+                    "log.format",
+                    "text",
+                    &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                    "`text` or `json`.",
+                ),
+                filter: r.log_filter(
+                    "log.filter",
+                    "info",
+                    "`error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,pipecast::store=debug`. A level alone is about Pipecast's own code; libraries log errors only, unless you name them (`info,h2=debug`).",
+                ),
+                buffer: r.size(
+                    "log.buffer",
+                    "1MiB",
+                    16 << 10..=1 << 30,
+                    "Most bytes of log lines that wait for a slow reader of the log; further lines are dropped and counted.",
+                ),
+            },
         }
     }
 }

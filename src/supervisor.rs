@@ -63,11 +63,12 @@ impl Supervisor {
         self.say(Word::Stopping { longest });
     }
 
-    /// Tells what the node does, and that it lives. Does not end where there is something to tell.
+    /// Tells what the node does, and that it lives. Never ends by itself.
     pub async fn follow(&self, node: &Node) {
         if self.words.is_some() {
             tokio::join!(self.tell_status(node), self.tell_life(node));
         }
+        std::future::pending().await
     }
 
     async fn tell_status(&self, node: &Node) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use slab::Slab;
 
 use super::key::StaticKey;
 use crate::pipeline::PipelineId;
@@ -42,6 +43,8 @@ pub struct Pass {
     is_revoked: AtomicBool,
     /// What carries the stream.
     waker: AtomicWaker,
+    /// Its place in the list of passes, given back when it is dropped.
+    _entry: Option<Entry>,
 }
 
 /// Without the names, which clients may have chosen.
@@ -54,7 +57,7 @@ impl fmt::Debug for Pass {
 impl Pass {
     /// A pass that is good.
     pub fn new(holder: Holder, pipeline: PipelineId, life: Option<Duration>) -> Self {
-        Self { holder, pipeline, life, is_revoked: AtomicBool::new(false), waker: AtomicWaker::new() }
+        Self { holder, pipeline, life, is_revoked: AtomicBool::new(false), waker: AtomicWaker::new(), _entry: None }
     }
 
     /// After how long its stream is to end, drawn from the last tenth of the token's time.
@@ -81,36 +84,37 @@ impl Pass {
 
 /// All passes of open streams.
 #[derive(Debug, Default)]
-pub(super) struct Passes(Mutex<Register>);
+pub(super) struct Passes(Arc<Register>);
 
-#[derive(Debug)]
-struct Register {
-    given: Vec<Weak<Pass>>,
-    /// At this length those that are gone are taken out.
-    full: usize,
+type Register = Mutex<Slab<Weak<Pass>>>;
+
+/// A pass's place in the list.
+struct Entry {
+    register: Arc<Register>,
+    key: usize,
 }
 
-impl Default for Register {
-    fn default() -> Self {
-        Self { given: Vec::new(), full: 64 }
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.register.lock().remove(self.key);
     }
 }
 
 impl Passes {
     /// Enters a pass; it leaves by being dropped.
-    pub(super) fn enter(&self, pass: &Arc<Pass>) {
-        let mut register = self.0.lock();
-        if register.given.len() >= register.full {
-            register.given.retain(|pass| pass.strong_count() > 0);
-            register.full = (register.given.len() * 2).max(64);
-        }
-        register.given.push(Arc::downgrade(pass));
+    pub(super) fn enter(&self, pass: Pass) -> Arc<Pass> {
+        let mut passes = self.0.lock();
+        let place = passes.vacant_entry();
+        let entry = Some(Entry { register: self.0.clone(), key: place.key() });
+        let pass = Arc::new(Pass { _entry: entry, ..pass });
+        place.insert(Arc::downgrade(&pass));
+        pass
     }
 
     /// Revokes those that are no longer `allowed`; how many.
     pub(super) fn revoke_unless(&self, allowed: impl Fn(&Pass) -> bool) -> usize {
-        // Woken outside of the lock.
-        let open: Vec<_> = self.0.lock().given.iter().filter_map(Weak::upgrade).collect();
+        // Woken, and dropped where they were the last ones, outside of the lock.
+        let open: Vec<_> = self.0.lock().iter().filter_map(|(_, pass)| pass.upgrade()).collect();
         let revoked = open.iter().filter(|pass| !pass.is_revoked() && !allowed(pass));
         revoked.map(|pass| pass.revoke()).count()
     }
@@ -120,9 +124,9 @@ impl Passes {
 mod tests {
     use super::*;
 
-    fn pass(jti: &str, life: Option<Duration>) -> Arc<Pass> {
+    fn pass(jti: &str, life: Option<Duration>) -> Pass {
         let holder = Holder::Token { jti: Some(jti.into()), key_id: None };
-        Arc::new(Pass::new(holder, "p".parse().unwrap(), life))
+        Pass::new(holder, "p".parse().unwrap(), life)
     }
 
     #[test]
@@ -136,12 +140,13 @@ mod tests {
     #[test]
     fn passes_that_are_gone_take_no_room() {
         let passes = Passes::default();
-        let kept = pass("kept", None);
-        passes.enter(&kept);
-        for _ in 0..10_000 {
-            passes.enter(&pass("gone", None));
+        let kept = passes.enter(pass("kept", None));
+        for _ in 0..10 {
+            let open: Vec<_> = (0..1000).map(|_| passes.enter(pass("gone", None))).collect();
+            assert_eq!(passes.0.lock().len(), 1001);
+            drop(open);
+            assert_eq!(passes.0.lock().len(), 1);
         }
-        assert!(passes.0.lock().given.len() <= 128);
         assert_eq!(passes.revoke_unless(|_| true), 0);
         assert_eq!(passes.revoke_unless(|_| false), 1);
         assert!(kept.is_revoked());

@@ -1,37 +1,53 @@
 //! `pipecast serve`: settings, bind, say so, run.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::{Failure, Outcome, complain, say};
 use crate::app::{App, End, Stops};
 use crate::settings::{Settings, Sources};
 use crate::supervisor::Supervisor;
-use crate::telemetry;
+use crate::telemetry::{self, LogLines};
+
+/// Longest time that the end waits for the log's last lines, which somebody may not read.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 pub(super) async fn serve(sources: Sources) -> Outcome {
     let (settings, _) = Settings::load(&sources).map_err(|faults| {
         complain(format!("the settings are not right:\n{faults}"));
         Failure::Usage
     })?;
-    telemetry::start(settings.log_format, &settings.log_filter);
-    let fail = |error: &dyn std::fmt::Display| {
+    let log = telemetry::start(&settings.log).map_err(|error| {
         complain(error);
+        Failure::Failed
+    })?;
+    let outcome = run(&settings, &sources, &log).await;
+    log.flush(LAST_LINES);
+    outcome
+}
+
+async fn run(settings: &Settings, sources: &Sources, log: &LogLines) -> Outcome {
+    // As `complain` does, but behind the lines that are on their way, and without waiting for a reader.
+    let fail = |error: &dyn std::fmt::Display| {
+        log.add(format!("pipecast: {error}\n").as_bytes());
         Failure::Failed
     };
     // Before anything is announced: who reads the announcement may stop us at once.
     let stops = Stops::from_signals().map_err(|error| fail(&error))?;
     let supervisor = Supervisor::find(&sources.environment).map_err(|error| fail(&error))?;
-    let app = App::bind(&settings).await.map_err(|error| fail(&error))?;
+    let app = App::bind(settings, log).await.map_err(|error| fail(&error))?;
     let public = app.public_address().map_err(|error| fail(&error))?;
     let admin = app.admin_address().map_err(|error| fail(&error))?;
-    announce(&settings, public, admin);
+    announce(settings, public, admin).map_err(|error| fail(&error))?;
     match app.run(stops, supervisor).await {
         End::Drained => Ok(()),
-        End::Cut => Err(Failure::Failed),
+        End::Cut | End::Broken => Err(Failure::Failed),
     }
 }
 
-fn announce(settings: &Settings, public: SocketAddr, admin: SocketAddr) {
+/// Says where the node is. That nobody hears it is no reason not to serve: it may be said into a full pipe, so a thread
+/// of its own does, which nobody waits for.
+fn announce(settings: &Settings, public: SocketAddr, admin: SocketAddr) -> std::io::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let what = match &settings.redis {
         None => "one node on the embedded store. Events are kept in memory only and are gone when it stops.",
@@ -39,7 +55,7 @@ fn announce(settings: &Settings, public: SocketAddr, admin: SocketAddr) {
     };
     let scheme = if settings.server.tls.is_some() { "https" } else { "http" };
     let pipeline = format!("{scheme}://{public}/pipelines/p_aBcDeF");
-    say(format!(
+    let announcement = format!(
         "Pipecast {version}: {what}\n\n  \
          public   {scheme}://{public}\n  \
          admin    http://{admin}\n\n  \
@@ -47,5 +63,6 @@ fn announce(settings: &Settings, public: SocketAddr, admin: SocketAddr) {
          Watch it           curl -N {pipeline}/sse\n  \
          Publish an event   curl -X POST {pipeline}/events -H 'Content-Type: application/json' \
          -d '{{\"channel\":\"names\",\"payload\":{{\"name\":\"Luke\"}}}}'\n\n"
-    ));
+    );
+    std::thread::Builder::new().name("announcement".into()).spawn(move || say(announcement)).map(drop)
 }

@@ -46,6 +46,12 @@ pub(super) struct Client {
     pub(super) end: Option<StreamEnd>,
     /// Whether there is more to read than was thrown away at one go.
     pub(super) has_input: bool,
+    /// Whether it waits for its turn among those with more to do by themselves.
+    pub(super) is_busy: bool,
+    /// Entries of its own among the thread's deadlines.
+    pub(super) deadlines: u8,
+    /// Whether one of them is a write deadline: one is enough, however often the socket blocks meanwhile.
+    pub(super) has_write_deadline: bool,
 }
 
 #[derive(Debug)]
@@ -89,6 +95,9 @@ impl Client {
             unsent: None,
             end: None,
             has_input: false,
+            is_busy: false,
+            deadlines: 0,
+            has_write_deadline: false,
         }
     }
 

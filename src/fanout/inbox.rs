@@ -1,7 +1,7 @@
 //! What other threads put before a fan-out thread: new sockets, pipelines that have something new, and the question whether it lives.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Wake;
 
 use mio::Waker;
@@ -18,6 +18,8 @@ pub(super) struct Inbox {
     waker: Waker,
     /// The thread has been woken and has not looked yet: waking it again would be a system call for nothing.
     is_told: AtomicBool,
+    /// Streams handed over and not ended yet.
+    streams: AtomicUsize,
     /// Written by anyone, emptied by the thread.
     letters: Mutex<Letters>,
 }
@@ -38,12 +40,23 @@ pub(super) struct Letters {
 
 impl Inbox {
     pub(super) fn new(waker: Waker) -> Self {
-        Self { waker, is_told: AtomicBool::new(false), letters: Mutex::default() }
+        Self { waker, is_told: AtomicBool::new(false), streams: AtomicUsize::new(0), letters: Mutex::default() }
     }
 
     pub(super) fn add(&self, handover: Handover) {
+        self.streams.fetch_add(1, Ordering::SeqCst);
         self.letters.lock().handovers.push(handover);
         self.tell();
+    }
+
+    /// How many streams the thread has, or will have when it has read its letters.
+    pub(super) fn streams(&self) -> usize {
+        self.streams.load(Ordering::SeqCst)
+    }
+
+    /// Counts one less.
+    pub(super) fn stream_ended(&self) {
+        self.streams.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Answered when the thread has taken its letters. Never, if it hangs or has ended.

@@ -81,7 +81,7 @@ impl Thread {
                 return;
             }
         }
-        self.busy.push_back(key);
+        self.keep_busy(entry);
     }
 
     /// What comes next for a client; `None` when nothing does.
@@ -134,7 +134,9 @@ impl Thread {
         let sent = client.send(parts, now);
         if sent == Sent::Blocked {
             let key = ClientKey { entry, number: client.number };
-            self.timers.at(now + self.shared.stream.write_timeout, key, Deadline::Write);
+            if !std::mem::replace(&mut client.has_write_deadline, true) {
+                self.arm(now + self.shared.stream.write_timeout, key, Deadline::Write);
+            }
         }
         self.has_sent(entry, sent)
     }

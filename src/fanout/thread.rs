@@ -6,7 +6,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Waker as TaskWaker;
 use std::time::{Duration, Instant};
 
@@ -76,7 +75,11 @@ impl Thread {
         self.inbox.clone()
     }
 
-    pub(super) fn run(mut self) {
+    /// The thread's life, until it is asked to stop.
+    ///
+    /// # Errors
+    /// When it cannot wait for its sockets.
+    pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         loop {
             let is_working = !self.passes.is_empty() || !self.busy.is_empty();
@@ -87,10 +90,7 @@ impl Thread {
             match self.poll.poll(&mut events, wait) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    tracing::error!(%error, "a fan-out thread cannot wait for its sockets and ends");
-                    return;
-                }
+                Err(error) => return Err(error),
             }
             self.now_ms = clock_ms();
             for event in &events {
@@ -99,7 +99,7 @@ impl Thread {
                 }
             }
             if self.read_letters().is_break() {
-                return;
+                return Ok(());
             }
             self.keep_time();
             self.work();
@@ -119,8 +119,23 @@ impl Thread {
         if is_gone {
             self.close(entry, StreamEnd::Client);
         } else if event.is_writable() && client.blocked_since().is_some() {
+            self.keep_busy(entry);
+        }
+    }
+
+    /// Gives a client a turn of its own, once, however often that is asked for before its turn comes.
+    pub(super) fn keep_busy(&mut self, entry: usize) {
+        let client = &mut self.clients[entry];
+        if !std::mem::replace(&mut client.is_busy, true) {
             self.busy.push_back(ClientKey { entry, number: client.number });
         }
+    }
+
+    /// Remembers a deadline of a client that is there.
+    pub(super) fn arm(&mut self, moment: Instant, key: ClientKey, deadline: Deadline) {
+        // Its end for what it was let in under, its end in a drain, its write deadline: no client comes near the most.
+        self.clients[key.entry].deadlines += 1;
+        self.timers.at(moment, key, deadline);
     }
 
     fn read_letters(&mut self) -> std::ops::ControlFlow<()> {
@@ -149,10 +164,10 @@ impl Thread {
             && let Some(window) = self.shared.hub.drain_window()
         {
             self.is_draining = true;
-            for (entry, client) in &self.clients {
+            for (entry, client) in &mut self.clients {
                 let moment = now + window.mul_f64(rand::random_range(0.0..=1.0));
-                let key = ClientKey { entry, number: client.number };
-                self.timers.at(moment, key, Deadline::End(StreamEnd::Drain));
+                client.deadlines += 1;
+                self.timers.at(moment, ClientKey { entry, number: client.number }, Deadline::End(StreamEnd::Drain));
             }
         }
         std::ops::ControlFlow::Continue(())
@@ -174,38 +189,38 @@ impl Thread {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(client.socket(), Token(entry), interest);
         self.clients.insert(client);
+        self.timers.keep_alive(key);
         if registered.is_err() {
             self.close(entry, StreamEnd::Client);
             return;
         }
-        self.timers.keep_alive(key);
-        if let Some(age) = self.shared.stream.max_age {
-            let age = age.mul_f64(rand::random_range(0.8..=1.0));
-            self.timers.at(now + age, key, Deadline::End(StreamEnd::MaxAge));
-        }
-        self.watch_pass(key, now);
-        if self.is_draining {
-            self.timers.at(now, key, Deadline::End(StreamEnd::Drain));
+        let age = self.shared.stream.max_age.map(|age| age.mul_f64(rand::random_range(0.8..=1.0)));
+        let ends = [
+            age.map(|age| (now + age, StreamEnd::MaxAge)),
+            self.watch_pass(key, now),
+            self.is_draining.then_some((now, StreamEnd::Drain)),
+        ];
+        // One deadline: what comes first ends it.
+        if let Some((moment, why)) = ends.into_iter().flatten().min() {
+            self.arm(moment, key, Deadline::End(why));
         }
         // With the first of the history, where it is known: one call for all of it.
         if let Some(portion) = self.next_portion(entry) {
             opening.extend_from_slice(&portion.parts);
         }
         if self.send(entry, &opening, now) {
-            self.busy.push_back(key);
+            self.keep_busy(entry);
         }
     }
 
-    /// A stream that was let in by a token ends with it.
-    fn watch_pass(&mut self, key: ClientKey, now: Instant) {
-        let Some(pass) = &self.clients[key.entry].admission.pass else { return };
-        if let Some(end) = pass.draw_life().and_then(|life| now.checked_add(life)) {
-            self.timers.at(end, key, Deadline::End(StreamEnd::Token));
-        }
+    /// A stream that was let in by a token ends with it: when, as far as is known.
+    fn watch_pass(&self, key: ClientKey, now: Instant) -> Option<(Instant, StreamEnd)> {
+        let pass = self.clients[key.entry].admission.pass.as_ref()?;
         pass.wake_when_revoked(&TaskWaker::from(Arc::new(RevokedWaker { inbox: self.inbox.clone(), client: key })));
         if pass.is_revoked() {
-            self.timers.at(now, key, Deadline::End(StreamEnd::Revoked));
+            return Some((now, StreamEnd::Revoked));
         }
+        pass.draw_life().and_then(|life| now.checked_add(life)).map(|end| (end, StreamEnd::Token))
     }
 
     fn group(&mut self, pipeline: &PipelineId) -> usize {
@@ -234,12 +249,19 @@ impl Thread {
     /// One slice of work.
     fn work(&mut self) {
         let mut left = SLICE;
+        // However many catch up or take a little at a time: live events have their share.
+        let of_passes = if self.passes.is_empty() { 0 } else { SLICE / 2 };
         let now = Instant::now();
-        for _ in 0..self.busy.len().min(SLICE) {
+        // Those who are there now: who is still busy after its turn comes next time.
+        for _ in 0..self.busy.len() {
+            if left == of_passes {
+                break;
+            }
             let Some(key) = self.busy.pop_front() else { break };
             if self.is_there(key) {
+                self.clients[key.entry].is_busy = false;
                 self.serve(key, now);
-                left = left.saturating_sub(1);
+                left -= 1;
             }
         }
         while left > 0
@@ -252,21 +274,28 @@ impl Thread {
     fn keep_time(&mut self) {
         let now = Instant::now();
         let clients = &self.clients;
-        let is_there = |key: ClientKey| clients.get(key.entry).is_some_and(|client| client.number == key.number);
-        if let Some(due) = self.timers.tick(now, is_there) {
+        if let Some(due) = self.timers.tick(now, |key| is_there(clients, key)) {
             for key in due {
                 self.keep_alive(key, now);
             }
         }
-        while let Some((key, deadline)) = self.timers.due(now) {
-            if !self.is_there(key) {
-                continue;
-            }
+        while let Some((key, deadline)) = self.next_due(now) {
             match deadline {
                 Deadline::End(why) => self.end(key, why, now),
                 Deadline::Write => self.check_blocked(key, now),
             }
         }
+    }
+
+    fn next_due(&mut self, now: Instant) -> Option<(ClientKey, Deadline)> {
+        let clients = &self.clients;
+        let (key, deadline) = self.timers.due(now, |key| is_there(clients, key))?;
+        let client = &mut self.clients[key.entry];
+        client.deadlines -= 1;
+        if deadline == Deadline::Write {
+            client.has_write_deadline = false;
+        }
+        Some((key, deadline))
     }
 
     fn keep_alive(&mut self, key: ClientKey, now: Instant) {
@@ -306,32 +335,157 @@ impl Thread {
         if deadline <= now {
             self.close(key.entry, StreamEnd::WriteTimeout);
         } else {
-            self.timers.at(deadline, key, Deadline::Write);
+            self.clients[key.entry].has_write_deadline = true;
+            self.arm(deadline, key, Deadline::Write);
         }
     }
 
     fn is_there(&self, key: ClientKey) -> bool {
-        self.clients.get(key.entry).is_some_and(|client| client.number == key.number)
+        is_there(&self.clients, key)
     }
 
     pub(super) fn close(&mut self, entry: usize, end: StreamEnd) {
         let mut client = self.clients.remove(entry);
+        let clients = &self.clients;
+        self.timers.left(client.deadlines, |key| is_there(clients, key));
         // Closing the socket does the same; a failure means that it was never registered.
         let _ = self.poll.registry().deregister(client.socket());
-        let group = &mut self.groups[client.group];
-        group.members.swap_remove(client.member);
-        if let Some(moved) = group.members.get(client.member).copied() {
+        let members = &mut self.groups[client.group].members;
+        members.swap_remove(client.member);
+        if let Some(moved) = members.get(client.member).copied() {
             self.clients[moved].member = client.member;
             // A pass that is under way may have been here already, and would leave it out.
-            self.busy.push_back(ClientKey { entry: moved, number: self.clients[moved].number });
+            self.keep_busy(moved);
         }
+        let group = &mut self.groups[client.group];
         group.reader.remove_client(client.passed_mark);
         if group.members.is_empty() {
             let group = self.groups.remove(client.group);
             self.by_pipeline.remove(group.reader.pipeline());
         }
         self.shared.metrics.stream_ended(end);
-        self.shared.open.fetch_sub(1, Ordering::SeqCst);
+        self.inbox.stream_ended();
         self.shared.ended.notify_one();
+    }
+}
+
+fn is_there(clients: &Slab<Client>, key: ClientKey) -> bool {
+    clients.get(key.entry).is_some_and(|client| client.number == key.number)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::admission::Admission;
+    use crate::coding::Coding;
+    use crate::fanout::{Framing, Shared};
+    use crate::hub::{Hub, HubOptions};
+    use crate::log::LogLimits;
+    use crate::metrics::Metrics;
+    use crate::settings::StreamSettings;
+    use crate::subscription::{Channels, Start, Wanted};
+
+    /// A thread that the test runs by hand.
+    fn thread() -> Thread {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let day = Duration::from_secs(86_400);
+        let log = LogLimits {
+            history: 100,
+            history_bytes: 1 << 20,
+            backlog_bytes: 1 << 20,
+            backlog_age: day,
+            compresses: false,
+        };
+        let options = HubOptions { log, hold: Duration::ZERO, linger: day, check_interval: day };
+        let (hub, _) = Hub::new(options, metrics.clone());
+        let stream = StreamSettings {
+            keepalive: day,
+            write_timeout: day,
+            max_age: Some(day),
+            send_buffer: 4096,
+            compresses: false,
+        };
+        Thread::new(Arc::new(Shared::new(hub, metrics, stream))).unwrap()
+    }
+
+    /// Hands a new client over; its end of the connection.
+    fn admit(thread: &mut Thread, listener: &TcpListener) -> TcpStream {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let wanted = Wanted { start: Start::History, channels: Channels::default() };
+        thread.inbox.add(Handover {
+            socket,
+            head: Bytes::new(),
+            framing: Framing::Chunked,
+            coding: Coding::Identity,
+            pipeline: "p".parse().unwrap(),
+            wanted,
+            admission: Admission::default(),
+        });
+        assert!(thread.read_letters().is_continue());
+        client
+    }
+
+    #[test]
+    fn a_client_that_takes_a_little_at_a_time_has_one_write_deadline() {
+        let mut thread = thread();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = admit(&mut thread, &listener);
+        let entry = thread.clients.iter().next().unwrap().0;
+        let key = ClientKey { entry, number: thread.clients[entry].number };
+        let mut buffer = vec![0; 8 << 20];
+        for _ in 0..1000 {
+            let now = Instant::now();
+            // As much as both kernels take, and more.
+            let parts = [Bytes::from(vec![b'x'; 1 << 20])];
+            while thread.clients[entry].blocked_since().is_none() {
+                thread.send(entry, &parts, now);
+            }
+            while thread.clients[entry].blocked_since().is_some() {
+                let length = client.read(&mut buffer).unwrap();
+                assert!(length > 0);
+                thread.serve(key, now);
+            }
+            // The end for its age, and the write deadline.
+            assert_eq!(thread.timers.entries(), (2, 1));
+        }
+        // When its moment has come, the one is gone, and the client is not.
+        let later = Instant::now() + Duration::from_secs(2 * 86_400);
+        assert_eq!(thread.next_due(later).map(|(due, _)| due), Some(key));
+        assert_eq!(thread.next_due(later).map(|(due, _)| due), Some(key));
+        assert_eq!((thread.next_due(later), thread.clients[entry].deadlines), (None, 0));
+    }
+
+    #[test]
+    fn clients_that_came_and_went_leave_no_deadline_keepalive_or_turn() {
+        let mut thread = thread();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        for _ in 0..2000 {
+            let client = admit(&mut thread, &listener);
+            let entry = thread.clients.iter().next().unwrap().0;
+            for _ in 0..10 {
+                thread.keep_busy(entry);
+            }
+            assert!(thread.busy.len() <= 2, "{} turns of one client", thread.busy.len());
+            drop(client);
+            thread.close(entry, StreamEnd::Client);
+            thread.work();
+            let (deadlines, keepalives) = thread.timers.entries();
+            assert!(deadlines <= 66 && keepalives <= 66, "{deadlines} deadlines, {keepalives} keepalives");
+        }
+        assert_eq!((thread.busy.len(), thread.inbox.streams(), thread.clients.len()), (0, 0, 0));
+    }
+
+    /// What docs/performance.md says of an idle stream depends on it.
+    #[test]
+    fn a_client_is_small() {
+        // Beside the socket, which is larger in debug builds.
+        assert!(size_of::<Client>() - size_of::<mio::net::TcpStream>() <= 184, "{}", size_of::<Client>());
     }
 }

@@ -1,4 +1,8 @@
 //! A fan-out thread's moments: keepalives from one wheel, and single deadlines from one heap.
+//!
+//! A client that leaves is not looked for: its entries are passed over when their moment comes. Before they are more than
+//! those of clients that are there, all of them are taken out at once, so that what is kept follows the streams that are
+//! open and not those that ever were, whatever the moments are. That costs each client a constant.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -30,6 +34,9 @@ const SLOTS: u32 = 64;
 /// A tick is no shorter, whatever the period.
 const SHORTEST_TICK: Duration = Duration::from_millis(5);
 
+/// So many entries of clients that are gone may stay however few others there are.
+const FEW: usize = 64;
+
 #[derive(Debug)]
 pub(super) struct Timers {
     tick: Duration,
@@ -37,6 +44,12 @@ pub(super) struct Timers {
     slots: Vec<Vec<ClientKey>>,
     current: usize,
     deadlines: BinaryHeap<Reverse<(Instant, ClientKey, Deadline)>>,
+    /// Entries of the heap whose client is gone.
+    dead_deadlines: usize,
+    /// Entries of the wheel.
+    keepalives: usize,
+    /// Those of them whose client is gone.
+    dead_keepalives: usize,
 }
 
 impl Timers {
@@ -45,25 +58,56 @@ impl Timers {
         let tick = (period / SLOTS).max(SHORTEST_TICK);
         // The nearest whole number of ticks, at least one.
         let slots = usize::try_from((period.as_nanos() + tick.as_nanos() / 2) / tick.as_nanos()).unwrap_or(1).max(1);
-        Self { tick, next_tick: now + tick, slots: vec![Vec::new(); slots], current: 0, deadlines: BinaryHeap::new() }
+        Self {
+            tick,
+            next_tick: now + tick,
+            slots: vec![Vec::new(); slots],
+            current: 0,
+            deadlines: BinaryHeap::new(),
+            dead_deadlines: 0,
+            keepalives: 0,
+            dead_keepalives: 0,
+        }
     }
 
-    /// Gives a client a keepalive one period from here, and each period after.
+    /// Gives a client a keepalive one period from here, and each period after. Once a client.
     pub(super) fn keep_alive(&mut self, client: ClientKey) {
         let slots = self.slots.len();
         self.slots[(self.current + slots - 1) % slots].push(client);
+        self.keepalives += 1;
     }
 
-    /// Remembers a deadline.
+    /// Remembers a deadline. The caller counts how many each client has, for [`Timers::left`].
     pub(super) fn at(&mut self, moment: Instant, client: ClientKey, deadline: Deadline) {
         self.deadlines.push(Reverse((moment, client, deadline)));
     }
 
+    /// Takes note that a client has left, which had a keepalive and so many deadlines.
+    pub(super) fn left(&mut self, deadlines: u8, is_there: impl Fn(ClientKey) -> bool) {
+        self.dead_deadlines += usize::from(deadlines);
+        self.dead_keepalives += 1;
+        if self.dead_deadlines > (self.deadlines.len() / 2).max(FEW) {
+            self.deadlines.retain(|Reverse((_, client, _))| is_there(*client));
+            self.deadlines.shrink_to(2 * self.deadlines.len());
+            self.dead_deadlines = 0;
+        }
+        if self.dead_keepalives > (self.keepalives / 2).max(FEW) {
+            for slot in &mut self.slots {
+                slot.retain(|client| is_there(*client));
+                slot.shrink_to(2 * slot.len());
+            }
+            self.keepalives -= self.dead_keepalives;
+            self.dead_keepalives = 0;
+        }
+    }
+
     /// How long until something is due. Without clients, nothing is.
     pub(super) fn wait(&self, now: Instant, has_clients: bool) -> Option<Duration> {
-        let tick = has_clients.then_some(self.next_tick);
+        if !has_clients {
+            return None;
+        }
         let deadline = self.deadlines.peek().map(|Reverse((moment, ..))| *moment);
-        tick.into_iter().chain(deadline).min().map(|moment| moment.saturating_duration_since(now))
+        [Some(self.next_tick), deadline].into_iter().flatten().min().map(|moment| moment.saturating_duration_since(now))
     }
 
     /// Whether a tick is due; then the clients of its slot, without those that `is_there` denies.
@@ -74,24 +118,40 @@ impl Timers {
         // A thread that was held up does not hurry through what it has missed.
         self.next_tick = (self.next_tick + self.tick).max(now);
         let slot = &mut self.slots[self.current];
+        let before = slot.len();
         slot.retain(|client| is_there(*client));
+        let gone = before - slot.len();
         let due = slot.clone();
+        self.keepalives -= gone;
+        self.dead_keepalives -= gone;
         self.current = (self.current + 1) % self.slots.len();
         Some(due)
     }
 
-    /// The next deadline that is due.
-    pub(super) fn due(&mut self, now: Instant) -> Option<(ClientKey, Deadline)> {
-        let Reverse((moment, ..)) = self.deadlines.peek()?;
-        if *moment > now {
-            return None;
+    /// The next deadline that is due, of a client that is there.
+    pub(super) fn due(&mut self, now: Instant, is_there: impl Fn(ClientKey) -> bool) -> Option<(ClientKey, Deadline)> {
+        while self.deadlines.peek().is_some_and(|Reverse((moment, ..))| *moment <= now) {
+            let Reverse((_, client, deadline)) = self.deadlines.pop()?;
+            if is_there(client) {
+                return Some((client, deadline));
+            }
+            self.dead_deadlines -= 1;
         }
-        self.deadlines.pop().map(|Reverse((_, client, deadline))| (client, deadline))
+        None
+    }
+
+    /// Entries of the heap and of the wheel.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> (usize, usize) {
+        assert_eq!(self.slots.iter().map(Vec::len).sum::<usize>(), self.keepalives);
+        (self.deadlines.len(), self.keepalives)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
 
     fn key(entry: usize) -> ClientKey {
@@ -132,16 +192,50 @@ mod tests {
     #[test]
     fn deadlines_come_in_order_and_not_early() {
         let began = Instant::now();
-        let mut timers = Timers::new(Duration::from_secs(15), began);
+        let mut timers = Timers::new(Duration::from_secs(6400), began);
         let second = Duration::from_secs(1);
         timers.at(began + second * 2, key(2), Deadline::Write);
         timers.at(began + second, key(1), Deadline::End(StreamEnd::MaxAge));
-        assert_eq!(timers.wait(began, false), Some(second));
-        assert_eq!(timers.due(began), None);
-        assert_eq!(timers.due(began + second), Some((key(1), Deadline::End(StreamEnd::MaxAge))));
-        assert_eq!(timers.due(began + second), None);
-        assert_eq!(timers.due(began + second * 3), Some((key(2), Deadline::Write)));
+        assert_eq!(timers.wait(began, true), Some(second));
+        assert_eq!(timers.due(began, |_| true), None);
+        assert_eq!(timers.due(began + second, |_| true), Some((key(1), Deadline::End(StreamEnd::MaxAge))));
+        assert_eq!(timers.due(began + second, |_| true), None);
+        assert_eq!(timers.due(began + second * 3, |_| true), Some((key(2), Deadline::Write)));
         assert_eq!(timers.wait(began, false), None);
-        assert!(timers.wait(began, true).is_some());
+        assert_eq!(timers.wait(began, true), Some(second * 100));
+    }
+
+    /// Day-long tokens, and clients that come back each minute.
+    #[test]
+    fn entries_follow_the_clients_that_are_there_not_those_that_ever_were() {
+        const OPEN: usize = 1000;
+        const TURNS: usize = 50 * OPEN;
+        let day = Duration::from_secs(86_400);
+        let began = Instant::now();
+        let mut timers = Timers::new(day, began);
+        let mut there = VecDeque::new();
+        for turn in 0..TURNS {
+            let client = key(turn);
+            timers.keep_alive(client);
+            timers.at(began + day, client, Deadline::End(StreamEnd::Token));
+            timers.at(began + day / 2, client, Deadline::Write);
+            there.push_back(client);
+            if there.len() > OPEN {
+                let oldest = there.pop_front().unwrap();
+                timers.left(2, |client| client.number > oldest.number);
+            }
+            let (deadlines, keepalives) = timers.entries();
+            assert!(deadlines <= 2 * 2 * there.len() + FEW + 1, "{deadlines} deadlines of {} clients", there.len());
+            assert!(keepalives <= 2 * there.len() + FEW + 1, "{keepalives} keepalives of {} clients", there.len());
+        }
+        for n in 0..OPEN {
+            timers.left(2, |client| client.number > (TURNS - OPEN + n) as u64);
+        }
+        let (deadlines, keepalives) = timers.entries();
+        assert!(deadlines <= FEW && keepalives <= FEW, "{deadlines} and {keepalives} entries of nobody");
+        assert!(timers.deadlines.capacity() <= 4 * FEW, "{}", timers.deadlines.capacity());
+        // Those of the last ones are passed over.
+        assert_eq!(timers.due(began + day, |_| false), None);
+        assert_eq!(timers.entries().0, 0);
     }
 }

@@ -96,7 +96,8 @@ pub(super) async fn serve<S: Service>(
         Ok::<_, io::Error>(match &protocols.tls {
             Some(tls) => {
                 let socket = Deadline::new(socket, Bytes::new(), write_timeout, state.clone());
-                let stream = Box::pin(tls.acceptor().accept(socket)).await?;
+                let accepted = Box::pin(tls.acceptor().accept(socket)).await;
+                let stream = accepted.inspect_err(|_| node.metrics.refused(Refusal::Handshake))?;
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::H2);
                 (Opened::Tls(Box::new(stream)), is_http2)
             }

@@ -309,8 +309,8 @@ impl Reader {
 
     pub(super) fn log_filter(&mut self, key: &'static str, default: &'static str, help: &'static str) -> String {
         self.read_plain(key, default, help, default.to_owned(), |text| {
-            let parsed = tracing_subscriber::EnvFilter::try_new(text);
-            parsed.map(|_| text.to_owned()).map_err(|error| format!("`{text}` is no filter: {error}"))
+            let checked = crate::telemetry::check_filter(text);
+            checked.map(|()| text.to_owned()).map_err(|problem| format!("`{text}` is no filter: {problem}"))
         })
     }
 

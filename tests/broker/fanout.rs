@@ -189,3 +189,30 @@ async fn who_moves_up_for_one_that_leaves_during_a_pass_still_gets_the_event() {
         }
     }
 }
+
+/// A thread that ended leaves a node that is half alive: its clients are cut, and the others are sent to other nodes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_fanout_thread_ended_drains_and_exits_with_a_failure() {
+    let options = Options::default().set("FANOUT__THREADS", "2").set("DRAIN__LEAD", "0s").set("DRAIN__WINDOW", "0s");
+    let mut node = options.start().await;
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut raw = Raw::connect(&node).await;
+        raw.get("/pipelines/p/sse").await;
+        raw.read_until("retry: ").await;
+        clients.push(raw);
+    }
+    // At the thread's next look at them, for a keepalive at the latest.
+    let _strace = Strace::break_waits(&node, "fanout-0");
+    assert_eq!(node.exit().await.code(), Some(1));
+    for raw in &mut clients {
+        raw.read_to_end().await;
+    }
+    // One was cut, the other one was told when to come back.
+    assert_eq!(clients.iter().filter(|raw| raw.text().matches("retry: ").count() == 2).count(), 1);
+    let log = node.log();
+    assert!(
+        log.contains("part=fan-out") && log.contains("fanout-0") && log.contains("stopped; all connections"),
+        "{log}"
+    );
+}

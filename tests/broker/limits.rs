@@ -96,6 +96,21 @@ async fn a_full_node_sends_streams_away_politely_and_takes_them_when_there_is_a_
 }
 
 #[tokio::test]
+async fn the_log_does_not_grow_when_a_stranger_fills_the_node_over_and_over() {
+    const TURNS: usize = 30;
+    let node = Options::default().set("LIMITS__CONNECTIONS", "1").start().await;
+    for turn in 1..=TURNS {
+        let held = stream_eventually(&node, "127.0.0.1", "").await;
+        assert_eq!(stream_from(&node, "127.0.0.1", "").await.1, Answer::SentAway);
+        drop(held);
+        eventually("it is gone", || async { node.metric("pipecast_sockets").await == 0.0 }).await;
+        assert!(refused(&node, "full").await >= turn as f64);
+    }
+    // Once a minute.
+    assert!(node.log().matches("the node is full").count() < TURNS / 2, "{}", node.log());
+}
+
+#[tokio::test]
 async fn places_come_back_however_often_clients_come_and_go() {
     for way in both_ways() {
         let limits = [("CONNECTIONS", "3"), ("CONNECTIONS_PER_ADDRESS", "3"), ("CONNECTIONS_PER_PIPELINE", "3")];

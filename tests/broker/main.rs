@@ -18,6 +18,7 @@ mod far_store;
 mod health;
 mod http2;
 mod limits;
+mod logging;
 mod outage;
 mod redis_setup;
 mod rust_client;

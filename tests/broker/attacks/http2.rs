@@ -174,6 +174,23 @@ async fn two_hundred_streams_of_which_nothing_is_taken_are_ended_with_bounded_me
     target.assert_unharmed().await;
 }
 
+/// The HTTP library has something to say about each of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_to_pings_that_nobody_sent_fill_no_log() {
+    let target = Target::start(Options::default()).await;
+    let lines_before = target.node.log().lines().count();
+    let mut attacker = Http2::connect(&target.node, &[]).await;
+    let answers = frame(PING, ACK, 0, b"12345678").repeat(1000);
+    assert!(!flood(&mut attacker, &answers, 100).await, "the connection was ended");
+    // All of them are read when this is answered.
+    attacker.send(get(1, "/nowhere")).await;
+    attacker.until(|frame| frame.kind == HEADERS).await;
+    let log = target.node.log();
+    assert_eq!(log.lines().count(), lines_before, "{} bytes were logged", log.len());
+    drop(attacker);
+    target.assert_unharmed().await;
+}
+
 /// One long header, remembered by the decoder and named ten thousand times: 10 KB on the wire, 40 MB unpacked.
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_that_unpack_to_megabytes_are_refused() {

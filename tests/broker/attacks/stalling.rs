@@ -116,6 +116,43 @@ async fn readers_that_take_nothing_while_40_mib_pass_cost_no_memory_and_no_other
     }
 }
 
+/// Readers that take a little now and then: never long enough nothing to be closed, and blocked over and over.
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_that_take_a_little_at_a_time_cost_no_memory_and_no_other_reader_an_event() {
+    const DRIPPING: usize = 50;
+    const EVENTS: usize = 400;
+    for way in both_ways() {
+        let options = way.set("HISTORY__LIMIT", "10").set("STREAM__WRITE_TIMEOUT", "5s").set("HUB__HOLD", "0s");
+        let target = Target::start(options).await;
+        let mut dripping: Vec<_> = (0..DRIPPING).map(|_| Raw::connect_narrow(&target.node, 8 << 10)).collect();
+        for raw in &mut dripping {
+            raw.get("/pipelines/p/sse").await;
+            raw.read_until("retry: ").await;
+        }
+        let mut fast = target.node.open("p", "").await;
+        let filler = "x".repeat(16 << 10);
+        for n in 1..=EVENTS {
+            target.node.publish("p", "a", json!({"n": n, "filler": filler})).await;
+            for raw in &mut dripping {
+                raw.received.clear();
+                // Whatever there is, and no more than a piece of it: the socket stays full.
+                raw.take_piece();
+            }
+        }
+        let events = fast.take(EVENTS).await;
+        assert!(events.iter().all(|event| event.event == "a"), "a gap was told");
+        assert_contiguous(&events);
+        // The log, what each reader has not been sent, and nothing for each time that one was blocked.
+        let most = 2 * (4 << 20) + DRIPPING as u64 * (256 << 10) + super::KEPT_BYTES;
+        assert!(target.grown_bytes() < most, "{} bytes more, {most} are allowed", target.grown_bytes());
+        assert_eq!(target.node.metric("pipecast_connections").await, (DRIPPING + 1) as f64, "one was closed");
+        drop((dripping, fast));
+        eventually("all have left", || async { target.node.metric("pipecast_connections").await == 0.0 }).await;
+        target.node.forget("p").await;
+        target.assert_unharmed().await;
+    }
+}
+
 /// A client that asks on and on, and never takes an answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_are_not_taken_end_the_connection() {

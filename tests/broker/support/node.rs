@@ -78,21 +78,30 @@ impl Options {
     }
 
     pub async fn start_unready(self) -> Node {
+        self.start_logging_to(Stdio::piped()).await
+    }
+
+    /// Starts a node that logs to a place of the caller's; [`Node::log`] shows nothing of it.
+    pub async fn start_logging_to(self, log_to: Stdio) -> Node {
         let mut command = self.command();
         if !self.arguments.iter().any(|argument| argument == "--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         command.args(["--admin-listen", "127.0.0.1:0"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log_to).spawn().unwrap();
+        // The command keeps the other end of a pipe.
+        drop(command);
         let log = Arc::new(Mutex::new(String::new()));
-        let (copy, mut errors) = (log.clone(), child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            let mut line = [0; 4096];
-            while let Ok(length @ 1..) = errors.read(&mut line) {
-                eprint!("{}", String::from_utf8_lossy(&line[..length]));
-                copy.lock().push_str(&String::from_utf8_lossy(&line[..length]));
-            }
-        });
+        if let Some(mut errors) = child.stderr.take() {
+            let copy = log.clone();
+            std::thread::spawn(move || {
+                let mut line = [0; 4096];
+                while let Ok(length @ 1..) = errors.read(&mut line) {
+                    eprint!("{}", String::from_utf8_lossy(&line[..length]));
+                    copy.lock().push_str(&String::from_utf8_lossy(&line[..length]));
+                }
+            });
+        }
         let (mut url, mut admin) = (None, None);
         for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
             let value = |name: &str| line.trim().strip_prefix(name).map(|rest| rest.trim().to_owned());
@@ -105,6 +114,20 @@ impl Options {
         let announced = url.zip(admin);
         let (url, admin) = announced.unwrap_or_else(|| panic!("the node did not start: {}", log.lock()));
         Node { child, url, admin, http: self.client.unwrap_or_else(http), log }
+    }
+
+    /// Starts a node that can write nothing, neither its announcement nor its log, and waits until it is ready.
+    pub async fn start_unheard(self) -> Node {
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (public, admin) = (free(), free());
+        let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = self.command();
+        command.args(["--listen", &public.to_string(), "--admin-listen", &admin.to_string()]);
+        let child = command.stdout(full()).stderr(full()).spawn().unwrap();
+        let (url, admin) = (format!("http://{public}"), format!("http://{admin}"));
+        let node = Node { child, url, admin, http: self.client.unwrap_or_else(http), log: Arc::default() };
+        eventually("the node is ready", || async { node.is_ready().await }).await;
+        node
     }
 }
 

@@ -103,6 +103,13 @@ impl Raw {
         self.socket.shutdown().await.unwrap();
     }
 
+    /// Reads a kilobyte of what has arrived already, without waiting.
+    pub fn take_piece(&mut self) {
+        let mut buffer = [0; 1 << 10];
+        let read = self.socket.try_read(&mut buffer);
+        self.received.extend_from_slice(&buffer[..read.unwrap_or(0)]);
+    }
+
     /// What has arrived already, without waiting; whether the node has ended the connection.
     pub fn has_ended(&mut self) -> bool {
         let mut buffer = [0; 16 << 10];
