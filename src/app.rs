@@ -15,7 +15,7 @@ use crate::auth::{Auth, AuthSetupError};
 use crate::drain::{Drain, Phase};
 use crate::fanout::Fanout;
 use crate::hub::{Hub, Work};
-use crate::limits::Limits;
+use crate::limits::{Bodies, Budget, Limits};
 use crate::metrics::{Metrics, MetricsError};
 use crate::node::{Node, Rules};
 use crate::open_files;
@@ -84,7 +84,11 @@ impl App {
         let rules = Rules::new(settings);
         let fanout = Fanout::start(settings.fanout_threads, hub.clone(), metrics.clone(), settings.stream)?;
         let drain = Drain::new();
-        let node = Arc::new(Node { hub, store: Arc::new(store), auth, fanout, metrics, drain, limits, rules });
+        let bodies = Bodies::new(settings.bodies_bytes, settings.request_bytes);
+        let histories = Budget::new(settings.histories_bytes);
+        let store = Arc::new(store);
+        let node = Node { hub, store, auth, fanout, metrics, drain, limits, bodies, histories, rules };
+        let node = Arc::new(node);
         let tls = settings.server.tls.clone().map(Tls::load).transpose()?;
         let server = Server::bind(settings.server.listen, settings.server.admin_listen, tls, &node)?;
         Ok(Self { node, server, drain: settings.drain, work, listener })

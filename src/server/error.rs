@@ -42,6 +42,10 @@ pub(super) enum RequestError {
     BodyTimeout(std::time::Duration),
     #[error("the body broke off; send it again")]
     BodyBroken,
+    #[error("the node has no room for another body now (limits.bodies); nothing was stored: send it again in a moment")]
+    BodiesFull,
+    #[error("the node has no room for another history now (limits.histories); ask again in a moment")]
+    HistoriesFull,
     #[error("{0}")]
     Rate(#[from] RateReached),
     #[error("{0}; nothing was acknowledged: send it again, with an Idempotency-Key to be safe from doubles")]
@@ -65,7 +69,7 @@ impl RequestError {
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BodiesFull | Self::HistoriesFull | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -75,6 +79,8 @@ impl RequestError {
             return reached.refusal;
         }
         match self.status() {
+            _ if matches!(self, Self::BodiesFull) => Refusal::BodiesFull,
+            _ if matches!(self, Self::HistoriesFull) => Refusal::HistoriesFull,
             StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
             StatusCode::REQUEST_TIMEOUT => Refusal::Timeout,
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Access(_)) => Refusal::NoKeys,
@@ -119,7 +125,12 @@ impl RequestError {
                 };
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
-            Self::Store(_) | Self::Access(_) => {
+            Self::BodiesFull => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                // The rest of the body may still be on its way.
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::HistoriesFull | Self::Store(_) | Self::Access(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             // What is left of the body is not worth reading.
