@@ -16,7 +16,7 @@ use crate::background::{Background, Ended, Part};
 use crate::drain::{Drain, Phase};
 use crate::fanout::Fanout;
 use crate::hub::{Hub, Work};
-use crate::limits::Limits;
+use crate::limits::{Bodies, Budget, Limits};
 use crate::metrics::{Metrics, MetricsError};
 use crate::node::{Node, Rules};
 use crate::open_files;
@@ -87,8 +87,11 @@ impl App {
         let rules = Rules::new(settings);
         let fanout = Fanout::start(settings.fanout_threads, hub.clone(), metrics.clone(), settings.stream)?;
         let drain = Drain::new();
+        let bodies = Bodies::new(settings.bodies_bytes, settings.request_bytes);
+        let histories = Budget::new(settings.histories_bytes);
         let (store, log) = (Arc::new(store), log.clone());
-        let node = Arc::new(Node { hub, store, auth, fanout, metrics, drain, limits, rules, log });
+        let node = Node { hub, store, auth, fanout, metrics, drain, limits, bodies, histories, rules, log };
+        let node = Arc::new(node);
         let tls = settings.server.tls.clone().map(Tls::load).transpose()?;
         let server = Server::bind(settings.server.listen, settings.server.admin_listen, tls, &node)?;
         Ok(Self { node, server, drain: settings.drain, work, listener })

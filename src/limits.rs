@@ -3,7 +3,9 @@
 //! Knows counts, addresses and names; no sockets and no HTTP. What to answer is the server's business.
 
 mod address;
+mod bodies;
 mod buckets;
+mod budget;
 mod rate;
 
 use std::collections::HashMap;
@@ -22,7 +24,9 @@ use address::AddressBlock;
 use buckets::PublishRates;
 use rate::Bucket;
 
+pub use bodies::{Bodies, BodyRoom};
 pub use buckets::{Publisher, RateReached};
+pub use budget::{Budget, NoRoom, Reservation};
 pub use rate::{InvalidRate, Rate};
 
 /// Open files that are kept from clients: listeners, fan-out threads, logs, and the admin listener's connections.

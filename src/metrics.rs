@@ -108,6 +108,10 @@ label! {
         Timeout => "timeout",
         /// The store is away.
         Store => "store",
+        /// No room for a body (`limits.bodies`).
+        BodiesFull => "bodies_full",
+        /// No room for a history as JSON (`limits.histories`).
+        HistoriesFull => "histories_full",
         /// `limits.connections` streams are open.
         Full => "full",
         /// Its address has `limits.connections_per_address` streams.
@@ -181,11 +185,17 @@ pub struct Observed {
     pub connections_limit: usize,
     /// Log lines that were dropped.
     pub log_lines_dropped: Dropped,
+    /// Memory reserved for requests' bodies.
+    pub bodies_bytes: usize,
+    /// Memory reserved for histories as JSON.
+    pub histories_bytes: usize,
 }
 
 /// All metrics of a node.
 pub struct Metrics {
     registry: Registry,
+    bodies_bytes: IntGauge,
+    histories_bytes: IntGauge,
     connections: IntGauge,
     connections_limit: IntGauge,
     sockets: IntGauge,
@@ -253,6 +263,14 @@ impl Metrics {
         #[cfg(target_os = "linux")]
         r.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         let metrics = Self {
+            bodies_bytes: gauge(
+                "pipecast_bodies_bytes",
+                "Memory reserved for the bodies of requests under way, of limits.bodies.",
+            )?,
+            histories_bytes: gauge(
+                "pipecast_histories_bytes",
+                "Memory reserved for histories being sent as JSON, of limits.histories.",
+            )?,
             connections: gauge("pipecast_connections", "Streams open on this node.")?,
             connections_limit: gauge(
                 "pipecast_connections_limit",
@@ -356,6 +374,8 @@ impl Metrics {
         let set = |gauge: &IntGauge, count: usize| gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         set(&self.pipelines_open, observed.pipelines_open);
         set(&self.log_bytes, observed.log_bytes);
+        set(&self.bodies_bytes, observed.bodies_bytes);
+        set(&self.histories_bytes, observed.histories_bytes);
         set(&self.sockets, observed.sockets);
         set(&self.connections_limit, observed.connections_limit);
         self.store_up.set(observed.is_store_up.into());

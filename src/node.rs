@@ -8,7 +8,7 @@ use crate::drain::Drain;
 use crate::event::EventLimits;
 use crate::fanout::Fanout;
 use crate::hub::Hub;
-use crate::limits::Limits;
+use crate::limits::{Bodies, Budget, Limits};
 use crate::metrics::{Metrics, Observed};
 use crate::proxies::TrustedProxies;
 use crate::settings::{Settings, StreamSettings};
@@ -32,6 +32,10 @@ pub struct Node {
     pub drain: Drain,
     /// How many may come, and how fast.
     pub limits: Arc<Limits>,
+    /// Room for requests' bodies, `limits.bodies`.
+    pub bodies: Bodies,
+    /// Room for histories as JSON, `limits.histories`.
+    pub histories: Budget,
     /// What requests may be like.
     pub rules: Rules,
     /// The way into the log, for what it counts.
@@ -47,6 +51,8 @@ pub struct Rules {
     pub history: usize,
     /// Most bytes of a request's body.
     pub request_bytes: usize,
+    /// Bytes of histories as JSON that are under way together.
+    pub histories_bytes: usize,
     /// Streams and requests on one connection of HTTP/2.
     pub streams_per_connection: u32,
     /// Longest time for a request's body to arrive.
@@ -76,6 +82,7 @@ impl Rules {
             events: settings.events,
             history: settings.retention.limit,
             request_bytes: settings.request_bytes,
+            histories_bytes: settings.histories_bytes,
             streams_per_connection: settings.streams_per_connection,
             request_timeout: settings.request_timeout,
             idle_timeout: settings.idle_timeout,
@@ -102,6 +109,8 @@ impl Node {
             probe_age: self.store.probe_age(),
             is_store_up: self.is_store_up(),
             sockets: self.limits.sockets(),
+            bodies_bytes: self.bodies.used(),
+            histories_bytes: self.histories.used(),
             connections_limit: self.limits.most_streams(),
             log_lines_dropped: self.log.dropped(),
             store_reconnects: match &*self.store {

@@ -13,8 +13,10 @@ mod idempotency;
 pub mod keys;
 mod listener;
 pub mod memory;
+pub mod page;
 mod prober;
 pub mod redis;
+mod redis_page;
 mod wire;
 
 use std::fmt;
@@ -28,6 +30,7 @@ use crate::frame::History;
 use crate::pipeline::PipelineId;
 
 use memory::MemoryStore;
+use page::{About, Page, PageBounds, PageStart};
 use redis::RedisStore;
 
 pub use connector::Unfit;
@@ -143,14 +146,41 @@ impl Store {
         }
     }
 
-    /// The newest frames of a pipeline.
+    /// The newest frames of a pipeline, read page by page: each has its own time-out.
     ///
     /// # Errors
-    /// As [`Store::append`].
+    /// As [`Store::append`], but for the time: it lasts for as long as pages come.
     pub async fn history(&self, pipeline: &PipelineId) -> Result<History, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.history(pipeline)),
             Self::Redis(store) => store.history(pipeline).await,
+        }
+    }
+
+    /// A page of a pipeline's history.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub async fn page(
+        &self,
+        pipeline: &PipelineId,
+        start: PageStart<'_>,
+        bounds: PageBounds,
+    ) -> Result<Page, StoreError> {
+        match self {
+            Self::Memory(store) => Ok(store.page(pipeline, start, bounds)),
+            Self::Redis(store) => store.page(pipeline, start, bounds).await,
+        }
+    }
+
+    /// What is known of a pipeline, without reading its events.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub async fn about(&self, pipeline: &PipelineId) -> Result<About, StoreError> {
+        match self {
+            Self::Memory(store) => Ok(store.about(pipeline)),
+            Self::Redis(store) => store.about(pipeline).await,
         }
     }
 

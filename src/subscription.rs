@@ -60,6 +60,11 @@ impl Channels {
         self.0.is_none()
     }
 
+    /// The channels that pass; none when all do.
+    pub fn names(&self) -> Option<&[String]> {
+        self.0.as_deref()
+    }
+
     /// Whether a frame passes.
     pub fn pass(&self, frame: &Frame) -> bool {
         self.0.as_deref().is_none_or(|channels| channels.iter().any(|channel| channel == frame.channel()))

@@ -1,12 +1,12 @@
 //! The bodies of answers.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use super::history_pages::Pages;
 use super::http2::StreamState;
 use super::stream_body::StreamBody;
 use crate::admission::Admission;
@@ -23,11 +23,18 @@ pub(super) enum Body {
     Full(Bytes),
     /// Bytes that are told from a whole stream by nothing but their early end.
     Short(Bytes),
+    /// A history of more than one page.
+    Pages(Box<Pages>),
     /// A stream that is asked for; `server::connection` decides how it is carried.
     Opening(Box<Opening>),
     /// A stream carried by hyper.
     Stream(Box<StreamBody>),
 }
+
+/// An answer cannot be finished. Its client must not take it for whole, so its body has no regular end.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the rest of the answer cannot be had")]
+pub(super) struct Interrupted;
 
 /// A stream that is asked for.
 #[derive(Debug)]
@@ -40,12 +47,12 @@ pub(super) struct Opening {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Interrupted;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         let polled = self.get_mut().poll_data(cx);
         StreamState::asked(matches!(polled, Poll::Ready(Some(_))));
-        polled.map(|data| data.map(|bytes| Ok(Frame::data(bytes))))
+        polled.map(|data| data.map(|bytes| bytes.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -56,21 +63,22 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Short(_) | Self::Opening(_) | Self::Stream(_) => SizeHint::default(),
+            Self::Short(_) | Self::Pages(_) | Self::Opening(_) | Self::Stream(_) => SizeHint::default(),
         }
     }
 }
 
 impl Body {
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
         match self {
             Self::Empty | Self::Opening(_) => Poll::Ready(None),
             Self::Full(bytes) | Self::Short(bytes) => {
                 let bytes = std::mem::take(bytes);
                 *self = Self::Empty;
-                Poll::Ready(Some(bytes))
+                Poll::Ready(Some(Ok(bytes)))
             }
-            Self::Stream(stream) => stream.poll_chunk(cx),
+            Self::Pages(pages) => pages.poll_piece(cx),
+            Self::Stream(stream) => stream.poll_chunk(cx).map(|bytes| bytes.map(Ok)),
         }
     }
 }

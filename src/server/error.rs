@@ -42,6 +42,10 @@ pub(super) enum RequestError {
     BodyTimeout(std::time::Duration),
     #[error("the body broke off; send it again")]
     BodyBroken,
+    #[error("the node has no room for another body now (limits.bodies); nothing was stored: send it again in a moment")]
+    BodiesFull,
+    #[error("the node has no room for another history now (limits.histories); ask again in a moment")]
+    HistoriesFull,
     #[error("{0}")]
     Rate(#[from] RateReached),
     // The store's own words are for the operator's log.
@@ -87,6 +91,7 @@ impl RequestError {
             Self::Store(StoreError::Away(_) | StoreError::Refusing(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(StoreError::Unexpected(_)) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(StoreError::KeyReused) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::BodiesFull | Self::HistoriesFull => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -96,6 +101,8 @@ impl RequestError {
             return reached.refusal;
         }
         match self.status() {
+            _ if matches!(self, Self::BodiesFull) => Refusal::BodiesFull,
+            _ if matches!(self, Self::HistoriesFull) => Refusal::HistoriesFull,
             StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
             StatusCode::REQUEST_TIMEOUT => Refusal::Timeout,
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Access(_)) => Refusal::NoKeys,
@@ -140,10 +147,15 @@ impl RequestError {
                 };
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
+            Self::BodiesFull => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                // The rest of the body may still be on its way.
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Self::Store(StoreError::Refusing(_)) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
             }
-            Self::Store(StoreError::Away(_)) | Self::Access(_) => {
+            Self::HistoriesFull | Self::Store(StoreError::Away(_)) | Self::Access(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             // What is left of the body is not worth reading.

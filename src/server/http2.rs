@@ -19,9 +19,10 @@ use crate::node::Rules;
 /// What every client of HTTP/2 with prior knowledge sends first (RFC 9113, section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What a client may send of a request's body before we have read it, and of all on a connection.
+/// What a client may send of requests' bodies before we have read it, on one stream and on all of a connection. Not
+/// counted by `limits.bodies`, so no more on all than on one.
 const STREAM_WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW;
 
 /// What waits in user space for one stream that the client does not take.
 const SEND_BUFFER: usize = 16 << 10;
@@ -52,6 +53,11 @@ impl StreamState {
     /// The stream of this task is one of this connection's.
     pub(super) fn belong_to(connection: &Arc<ConnectionState>) {
         let _ = STREAM.try_with(|state| state.connection.set(connection.clone()));
+    }
+
+    /// The connection that it is a stream of.
+    pub(super) fn connection(&self) -> Option<Arc<ConnectionState>> {
+        self.connection.get().cloned()
     }
 
     /// The body of this task's stream was asked for more, so what it gave before was taken; and it

@@ -2,9 +2,6 @@
 
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
-use http_body::Body as _;
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
@@ -12,6 +9,7 @@ use serde::Serialize;
 
 use super::body::Body;
 use super::error::RequestError;
+use super::receive::receive;
 use super::router::json;
 use crate::auth::PublishGrant;
 use crate::event::{Batch, Shape};
@@ -23,10 +21,6 @@ use crate::store::{IdempotencyKey, InvalidIdempotencyKey, Origin, Receipt};
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// How much of a body that is too large is read and thrown away, as a multiple of the limit.
-/// Closing with unread bytes resets the connection, and the client may never see why.
-const DISCARDED: u64 = 4;
-
 /// Stores what a publisher sends.
 pub(super) async fn publish(
     node: &Node,
@@ -37,11 +31,13 @@ pub(super) async fn publish(
     let pipeline = grant.pipeline();
     let format = Format::of(request.headers())?;
     let key = idempotency_key(request.headers())?;
-    let body = read_body(node, request).await?;
+    // Kept until the events are stored: what is made of a body takes as much as it.
+    let (body, room) = receive(node, request).await?;
     let batch = match format {
         Format::Json => Batch::from_json(&body, &node.rules.events)?,
         Format::Ndjson => Batch::from_ndjson(&body, &node.rules.events)?,
     };
+    drop(body);
     node.limits.publish(publisher, pipeline, batch.events.len())?;
     let began = Instant::now();
     let stored = node.store.append(pipeline, batch, key.as_ref()).await;
@@ -55,6 +51,7 @@ pub(super) async fn publish(
         }
     };
     node.metrics.published(events, began.elapsed());
+    drop(room);
     let receipt = stored?;
     if node.hub.keep_pace(pipeline).await {
         node.metrics.publish_held();
@@ -95,37 +92,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Reques
         return Err(InvalidIdempotencyKey.into());
     }
     Ok(key.transpose()?)
-}
-
-async fn read_body(node: &Node, request: Request<Incoming>) -> Result<Bytes, RequestError> {
-    let limit = node.rules.request_bytes;
-    let is_asking_first = request.headers().contains_key(header::EXPECT);
-    let body = request.into_body();
-    let announced = body.size_hint().exact().unwrap_or_default();
-    let is_hopeless = announced > limit as u64 && (is_asking_first || announced > DISCARDED * limit as u64);
-    if is_hopeless {
-        return Err(RequestError::BodyTooLarge(limit));
-    }
-    let timeout = node.rules.request_timeout;
-    tokio::time::timeout(timeout, collect(body, limit)).await.map_err(|_| RequestError::BodyTimeout(timeout))?
-}
-
-async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, RequestError> {
-    let mut received = 0u64;
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| RequestError::BodyBroken)?.into_data() else { continue };
-        received += data.remaining() as u64;
-        if received <= limit as u64 {
-            whole.extend_from_slice(&data);
-        } else {
-            whole = BytesMut::new();
-        }
-        if received > DISCARDED * limit as u64 {
-            break;
-        }
-    }
-    if received > limit as u64 { Err(RequestError::BodyTooLarge(limit)) } else { Ok(whole.freeze()) }
 }
 
 #[derive(Serialize)]

@@ -82,7 +82,8 @@ async fn route(node: &Node, request: Request<Incoming>, client: IpAddr) -> Resul
             history::describe(node, &may_read(node, pipeline, &request).await?).await
         }
         Route::Events(pipeline) if is_read => {
-            history::read(node, &may_read(node, pipeline, &request).await?, request.uri().query()).await
+            let grant = may_read(node, pipeline, &request).await?;
+            history::read(node, &grant, request.method(), request.uri().query()).await
         }
         Route::Events(pipeline) if request.method() == Method::POST => {
             let grant = may_publish(node, pipeline, &request).await?;
@@ -130,7 +131,12 @@ fn wants_page(request: &Request<Incoming>) -> bool {
 pub(super) fn json(status: StatusCode, mut text: String) -> Response<Body> {
     // For people who look at it with curl.
     text.push('\n');
-    let mut response = Response::new(Body::Full(text.into()));
+    json_body(status, Body::Full(text.into()))
+}
+
+/// An answer of JSON that is written otherwise.
+pub(super) fn json_body(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
+
+use crate::limits::Budget;
 
 /// What a connection and the streams on it know of each other.
 #[derive(Debug, Default)]
@@ -24,6 +26,8 @@ pub(super) struct ConnectionState {
     is_answering: AtomicBool,
     /// Written by the socket, taken back by the service: bytes of a request came, and not all of its head.
     has_begun: AtomicBool,
+    /// Room for histories as JSON that its streams share; made when the first one asks.
+    histories: OnceLock<Budget>,
     /// Written at each request in HTTP/2, taken back by whoever looks for a connection without any.
     has_asked: AtomicBool,
 }
@@ -69,6 +73,11 @@ impl ConnectionState {
     /// Whether a request was noted since the last time that this was asked.
     pub(super) fn take_asked(&self) -> bool {
         self.has_asked.swap(false, Ordering::Relaxed)
+    }
+
+    /// Room of so many bytes for histories as JSON on this connection.
+    pub(super) fn histories(&self, bytes: usize) -> &Budget {
+        self.histories.get_or_init(|| Budget::new(bytes))
     }
 
     /// Whether bytes wait to be written.

@@ -21,7 +21,7 @@ use crate::store::memory::clock_ms;
 use crate::subscription::{Item, Subscription};
 
 /// A large frame goes to hyper in pieces, so that no connection buffers a whole one.
-const PIECE_BYTES: usize = 16 << 10;
+pub(super) const PIECE_BYTES: usize = 16 << 10;
 
 /// One client's stream.
 ///

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 
 use super::idempotency::Digest;
+use super::page::{About, Page, PageBounds, PageStart};
 use super::{Audience, IDEMPOTENCY_TTL, IdempotencyKey, Newest, Origin, Receipt, Retention, StoreError};
 use crate::announcement::Announcement;
 use crate::event::Batch;
@@ -111,6 +112,28 @@ impl MemoryStore {
             floor: kept.floor,
             frames: kept.history.iter().cloned().collect(),
         })
+    }
+
+    /// See [`super::Store::page`].
+    pub fn page(&self, pipeline: &PipelineId, start: PageStart<'_>, bounds: PageBounds) -> Page {
+        let mut state = self.state.lock();
+        let Some(kept) = state.live(pipeline, Instant::now()) else { return Page::default() };
+        // The window by the rule of all stores, whatever is kept.
+        let mut held = 0;
+        let window = kept.history.iter().rev().take(self.retention.limit).enumerate().take_while(|(count, frame)| {
+            held += frame.text().len();
+            *count == 0 || held <= self.retention.bytes
+        });
+        let older = kept.history.len() - window.count();
+        let floor = older.checked_sub(1).map_or(kept.floor, |last| kept.history[last].id());
+        Page::cut(floor, kept.history.range(older..), start, bounds)
+    }
+
+    /// See [`super::Store::about`].
+    pub fn about(&self, pipeline: &PipelineId) -> About {
+        let mut state = self.state.lock();
+        let about = |kept: &mut Kept| About { newest: kept.newest(), events: kept.history.len() };
+        state.live(pipeline, Instant::now()).map_or_else(About::default, about)
     }
 
     /// See [`super::Store::forget`].

@@ -21,13 +21,18 @@ use super::failure::Failure;
 use super::health::Health;
 use super::keys::{Names, Prefix};
 use super::listener::{self, ListenerHandle};
+use super::page::{About, Page, PageBounds, PageStart};
 use super::prober::Prober;
+use super::redis_page::{PageScripts, about_of, page_of};
 use super::wire::Wire;
 use super::{Audience, IdempotencyKey, Newest, Receipt, Retention, StoreError};
 use crate::event::Batch;
 use crate::event_id::EventId;
 use crate::frame::History;
 use crate::pipeline::PipelineId;
+
+/// How often a history is read from its beginning when another one takes its place meanwhile.
+const HISTORY_ATTEMPTS: usize = 3;
 
 /// Connections to Redis besides the pool: two that publish, and one each that listens, probes, reads for live streams and
 /// compares.
@@ -67,6 +72,7 @@ pub struct RedisStore {
     timeout: Duration,
     appender: Appender,
     forget: Script,
+    pages: PageScripts,
     listener: ListenerHandle,
     health: Arc<Health>,
 }
@@ -138,6 +144,7 @@ impl RedisStore {
             timeout: options.timeout,
             appender,
             forget: Script::new(include_str!("forget.lua")),
+            pages: PageScripts::new(),
             listener,
             health,
         };
@@ -174,12 +181,55 @@ impl RedisStore {
     }
 
     pub(super) async fn history(&self, pipeline: &PipelineId) -> Result<History, StoreError> {
-        let mut read = redis::cmd("LRANGE");
-        // By the limit, not the whole list: another's list of a million entries must not be read.
-        read.arg(self.names.list(pipeline)).arg(-i64::try_from(self.retention.limit).unwrap_or(i64::MAX)).arg(-1);
-        let entries: Vec<Vec<u8>> =
-            self.run_on(&self.live, async |connection| read.query_async(connection).await).await?;
-        Ok(History::from_entries(entries.into_iter().map(Bytes::from)))
+        let Retention { limit, bytes, .. } = self.retention;
+        for _ in 0..HISTORY_ATTEMPTS {
+            let start = PageStart::Newest { count: limit, channels: &[] };
+            let Page { mut history, rest } = self.live_page(pipeline, start, PageBounds::WHOLE).await?;
+            // What is newer than this is announced: a history that grows while it is read would have no end.
+            let Some(newest) = rest else { return Ok(history) };
+            while history.newest() < newest {
+                let next = self.live_page(pipeline, PageStart::Next(history.newest()), PageBounds::WHOLE).await?;
+                let has_more = !next.history.frames.is_empty();
+                history.go_on(next.history);
+                if !has_more {
+                    break;
+                }
+            }
+            if history.newest() >= newest {
+                history.keep_newest(limit, bytes);
+                return Ok(history);
+            }
+            // It was forgotten, or lost its newest events: that is another history, to be read from its beginning.
+        }
+        Err(StoreError::Away("the history was begun anew each time that it was read".to_owned()))
+    }
+
+    /// A page for a client.
+    pub(super) async fn page(
+        &self,
+        pipeline: &PipelineId,
+        start: PageStart<'_>,
+        bounds: PageBounds,
+    ) -> Result<Page, StoreError> {
+        let call = self.pages.page(&self.names.list(pipeline), self.retention, start, bounds);
+        self.run(async |connection| call.invoke_async(connection).await).await.map(page_of)
+    }
+
+    /// A page for a log that live streams read.
+    async fn live_page(
+        &self,
+        pipeline: &PipelineId,
+        start: PageStart<'_>,
+        bounds: PageBounds,
+    ) -> Result<Page, StoreError> {
+        let call = self.pages.page(&self.names.list(pipeline), self.retention, start, bounds);
+        self.run_on(&self.live, async |connection| call.invoke_async(connection).await).await.map(page_of)
+    }
+
+    pub(super) async fn about(&self, pipeline: &PipelineId) -> Result<About, StoreError> {
+        let call = self.pages.about(&self.names.list(pipeline), self.retention);
+        let answer: Vec<Vec<u8>> = self.run(async |connection| call.invoke_async(connection).await).await?;
+        Ok(about_of(&answer, self.retention.limit))
     }
 
     pub(super) async fn forget(&self, pipeline: &PipelineId) -> Result<(), StoreError> {

@@ -1,7 +1,9 @@
 //! Hostile clients, one named test for each attack. After each the node still serves, and its memory is back.
 
 mod admin;
+mod bodies;
 mod damage;
+mod histories;
 mod http2;
 mod injection;
 mod json;

@@ -89,6 +89,10 @@ on_both_stores_and_ways! {
     forgetting_reaches_open_streams_without_a_gap: defaults();
     a_repeated_key_publishes_once: defaults();
     history_as_json_pages_filters_and_keeps_every_digit: defaults();
+    a_history_of_many_pages_answers_as_one_of_a_page: defaults();
+    a_history_that_is_trimmed_while_it_is_read_has_a_gap_and_no_double: defaults();
+    a_history_has_a_bound_in_bytes: defaults().set("HISTORY__BYTES", "64KiB");
+    head_of_a_history_reads_nothing: defaults();
     what_is_known_of_a_pipeline: defaults();
     a_filter_lets_only_its_channels_through: defaults();
     a_filtered_stream_moves_its_resume_point: defaults().set("STREAM__KEEPALIVE", "200ms");
@@ -304,6 +308,113 @@ async fn history_as_json_pages_filters_and_keeps_every_digit(node: &Node) {
             "{bad}"
         );
     }
+}
+
+/// Byte by byte, whether a page is enough or not.
+async fn a_history_of_many_pages_answers_as_one_of_a_page(node: &Node) {
+    let get = async |query: &str| {
+        let answer = node.http.get(format!("{}/pipelines/p/events{query}", node.url)).send().await.unwrap();
+        (answer.headers().contains_key("content-length"), answer.text().await.unwrap())
+    };
+    for filler in [10, 8000] {
+        node.forget("p").await;
+        let (mut ids, mut all) = (Vec::new(), Vec::new());
+        for n in 0..100 {
+            let channel = ["a", "b"][usize::from(n % 10 == 0)];
+            let x = "x".repeat(filler);
+            let id = node.publish("p", channel, json!({"n": n, "x": x})).await;
+            all.push(format!("{{\"id\":\"{id}\",\"channel\":\"{channel}\",\"payload\":{{\"n\":{n},\"x\":\"{x}\"}}}}"));
+            ids.push(id);
+        }
+        let page = |events: &[&str], gap: bool| format!("{{\"events\":[{}],\"gap\":{gap}}}\n", events.join(","));
+        let texts = |range: std::ops::Range<usize>| all[range].iter().map(String::as_str).collect::<Vec<_>>();
+        let of_b: Vec<_> = (0..100).step_by(10).map(|n| all[n].as_str()).collect();
+        let id = |n: usize| &ids[n];
+        for (query, expected) in [
+            (String::new(), page(&texts(0..100), false)),
+            ("?limit=100".into(), page(&texts(0..100), false)),
+            ("?limit=37".into(), page(&texts(63..100), false)),
+            ("?limit=1".into(), page(&texts(99..100), false)),
+            ("?limit=0".into(), page(&[], false)),
+            ("?channel=b".into(), page(&of_b, false)),
+            ("?channel=b&limit=3".into(), page(&of_b[7..], false)),
+            ("?channel=a&channel=b&limit=50".into(), page(&texts(50..100), false)),
+            ("?channel=none".into(), page(&[], false)),
+            (format!("?after={}", id(0)), page(&texts(1..100), false)),
+            (format!("?after={}", id(40)), page(&texts(41..100), false)),
+            (format!("?after={}&limit=25", id(40)), page(&texts(41..66), false)),
+            (format!("?after={}&channel=b&limit=2", id(40)), page(&of_b[5..7], false)),
+            (format!("?after={}&limit=0", id(40)), page(&[], false)),
+            (format!("?after={}", id(99)), page(&[], false)),
+            ("?after=5-100000".into(), page(&texts(0..100), true)),
+            ("?after=9007199254740991-5".into(), page(&texts(0..100), true)),
+            ("?after=9007199254740991-5&limit=3".into(), page(&texts(0..3), true)),
+        ] {
+            let (has_length, text) = get(&query).await;
+            assert!(text == expected, "{query} with {filler}: {} bytes, not {}", text.len(), expected.len());
+            // What is looked through for a filter may be more than a page, and the answer less.
+            let is_one_page = expected.len() < 100_000;
+            assert!(has_length == is_one_page || query.contains("channel"), "{query} with {filler}");
+        }
+    }
+}
+
+/// Events are published, and old ones trimmed, between two pages of the same answer.
+async fn a_history_that_is_trimmed_while_it_is_read_has_a_gap_and_no_double(node: &Node) {
+    for more in [30, 70, 150] {
+        let filler = "x".repeat(40 << 10);
+        let publish = async |count: u64| {
+            for n in 0..count {
+                node.publish("p", "a", json!({"n": n, "filler": filler})).await;
+            }
+        };
+        publish(100).await;
+        let newest = node.history("p", "?limit=1").await["events"][0]["id"].as_str().unwrap().to_owned();
+        // What the kernel and the HTTP library hold is far from all of it.
+        let mut raw = crate::support::raw::Raw::connect_narrow(node, 4 << 10);
+        raw.send("GET /pipelines/p/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        raw.read_until("{\"events\":[").await;
+        publish(more).await;
+        raw.read_to_end().await;
+        let page: Value = serde_json::from_slice(&raw.body()).unwrap();
+        let ids: Vec<_> =
+            page["events"].as_array().unwrap().iter().map(|event| event["id"].as_str().unwrap()).collect();
+        let is_whole = ids.windows(2).all(|pair| seq(pair[0]) + 1 == seq(pair[1])) && ids.last() == Some(&&*newest);
+        assert!(ids.windows(2).all(|pair| parts(pair[0]) < parts(pair[1])), "{ids:?}");
+        assert!(parts(ids[ids.len() - 1]) <= parts(&newest), "it follows the publishers: {ids:?}");
+        assert_eq!(page["gap"], !is_whole, "{ids:?}");
+        assert_eq!(is_whole, more == 30 && ids.len() == 100, "{more} more events: {ids:?}");
+        node.forget("p").await;
+    }
+}
+
+async fn a_history_has_a_bound_in_bytes(node: &Node) {
+    for n in 1..=10 {
+        node.publish("p", "a", json!({"n": n, "filler": "x".repeat(20 << 10)})).await;
+    }
+    let numbers = async |query: &str| {
+        let page = node.history("p", query).await;
+        let events = page["events"].as_array().unwrap().clone();
+        (events.iter().map(|event| event["payload"]["n"].as_u64().unwrap()).collect::<Vec<_>>(), page["gap"].clone())
+    };
+    assert_eq!(numbers("").await, (vec![8, 9, 10], json!(false)));
+    assert_eq!(numbers("?limit=2").await, (vec![9, 10], json!(false)));
+    assert_eq!(numbers("?after=5-1").await, (vec![8, 9, 10], json!(true)));
+    // The newest is kept whatever it has.
+    let id = node.publish("p", "a", json!({"n": 11, "filler": "x".repeat(100 << 10)})).await;
+    assert_eq!(numbers("").await.0, [11]);
+    assert_eq!(numbers(&format!("?after={id}")).await, (vec![], json!(false)));
+}
+
+async fn head_of_a_history_reads_nothing(node: &Node) {
+    node.publish("p", "a", json!(1)).await;
+    let head = async |query: &str| {
+        let answer = node.http.head(format!("{}/pipelines/p/events{query}", node.url)).send().await.unwrap();
+        assert!(answer.headers()["content-type"].to_str().unwrap().contains("json"));
+        answer.status()
+    };
+    assert_eq!((head("").await, head("?limit=x").await), (StatusCode::OK, StatusCode::BAD_REQUEST));
+    assert_eq!(node.metric("pipecast_history_reads_total{cause=\"request\"}").await, 0.0);
 }
 
 async fn what_is_known_of_a_pipeline(node: &Node) {

@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Reader, parse_count};
+use super::{Reader, parse_count, parse_size};
+use crate::available_memory;
 use crate::limits::Rate;
 use crate::proxies::TrustedProxies;
 
@@ -18,6 +19,16 @@ impl Reader {
         self.read_plain(key, default, help, None, |text| match text {
             text if text == default => Ok(None),
             text => parse_count(text, &range).map(Some).map_err(|problem| format!("{problem}, or `{default}`")),
+        })
+    }
+
+    /// Bytes of memory, or `auto` for a part of what this process may use: one of so many.
+    pub(in crate::settings) fn memory(&mut self, key: &'static str, parts: u64, help: &'static str) -> usize {
+        let most = (1 << 30).min(available_memory::bytes() / parts);
+        let auto = usize::try_from(most).unwrap_or(usize::MAX);
+        self.read_plain(key, "auto", help, auto, |text| match text {
+            "auto" => Ok(auto),
+            text => parse_size(text, "64MiB", &(1 << 20..=1 << 40)).map_err(|problem| format!("{problem}, or `auto`")),
         })
     }
 

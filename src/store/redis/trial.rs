@@ -11,6 +11,7 @@ use crate::event::Shape;
 use crate::store::Retention;
 use crate::store::append_script::{APPEND, AppendCall};
 use crate::store::failure::Failure;
+use crate::store::page::{PageBounds, PageStart};
 
 /// What is stored is forgotten by Redis after so long.
 const TTL: Duration = Duration::from_secs(10);
@@ -34,6 +35,10 @@ pub(super) async fn run(store: &RedisStore) -> Result<Reached, RedisSetupError> 
     forget.arg(millis(TTL)).arg(&trial.channel).arg("PUBLISH");
     let probe = redis::cmd("SET").arg(store.names.new_probe()).arg("").arg("PX").arg(millis(TTL)).to_owned();
 
+    let newest = PageStart::Newest { count: 1, channels: &[] };
+    let page = store.pages.page(&trial.list, retention, newest, PageBounds::WHOLE);
+    let about = store.pages.about(&trial.list, retention);
+
     let mut doing = "the connection";
     let tried = store.pool.run(async |connection| {
         doing = "to listen";
@@ -46,7 +51,8 @@ pub(super) async fn run(store: &RedisStore) -> Result<Reached, RedisSetupError> 
         append.load_async(connection).await?;
         publish.query_async::<redis::Value>(connection).await?;
         doing = "to read histories";
-        redis::cmd("LRANGE").arg(&trial.list).arg(-1).arg(-1).query_async::<redis::Value>(connection).await?;
+        page.invoke_async::<redis::Value>(connection).await?;
+        about.invoke_async::<redis::Value>(connection).await?;
         doing = "to compare histories";
         redis::cmd("LINDEX").arg(&trial.list).arg(-1).query_async::<redis::Value>(connection).await?;
         redis::cmd("PEXPIRE").arg(&trial.list).arg(millis(TTL)).query_async::<redis::Value>(connection).await?;

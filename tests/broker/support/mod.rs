@@ -1,5 +1,6 @@
 //! What tests start, ask and wait for.
 
+pub mod cgroup;
 pub mod http2;
 pub mod node;
 pub mod proxy;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use parking_lot::Mutex;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::cgroup::Cgroup;
 use super::stream::Stream;
 use super::{PATIENCE, eventually, http};
 
@@ -33,6 +35,7 @@ pub struct Options {
     arguments: Vec<String>,
     environment: HashMap<String, String>,
     client: Option<Client>,
+    cgroup: Option<PathBuf>,
 }
 
 impl Options {
@@ -59,13 +62,28 @@ impl Options {
         self
     }
 
+    /// Starts it in this cgroup.
+    pub fn within(mut self, cgroup: &Cgroup) -> Self {
+        self.cgroup = Some(cgroup.processes());
+        self
+    }
+
     pub fn redis(self, url: &str) -> Self {
         self.argument("--redis").argument(url)
     }
 
     /// The program with these options, not started.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pipecast"));
+        let program = env!("CARGO_BIN_EXE_pipecast");
+        let mut command = match &self.cgroup {
+            None => Command::new(program),
+            // In the cgroup from its first page of memory on.
+            Some(processes) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(processes).arg(program);
+                shell
+            }
+        };
         command.arg("serve").args(&self.arguments).env_clear().envs(&self.environment);
         command
     }
@@ -204,6 +222,11 @@ impl Node {
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Whether its process is still there.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     pub fn kill(&mut self) {

@@ -33,6 +33,8 @@ struct State {
     delay: Duration,
     /// Connections over which nothing went for so long are dead as well.
     memory: Option<Duration>,
+    /// Bytes a second that come back over one connection; 0 for as many as there are.
+    rate: AtomicU64,
 }
 
 impl Proxy {
@@ -63,6 +65,11 @@ impl Proxy {
         format!("redis+unix://{}", self.folder.path().join("proxy.sock").display())
     }
 
+    /// From here on so many bytes a second come back over each connection.
+    pub fn narrow_to(&self, bytes_per_second: u64) {
+        self.state.rate.store(bytes_per_second, Ordering::SeqCst);
+    }
+
     /// From here on nothing comes back over the connections that are open, and none is closed.
     pub fn silence_open_connections(&self) {
         self.state.dead_below.store(self.state.accepted.load(Ordering::SeqCst), Ordering::SeqCst);
@@ -88,9 +95,16 @@ async fn accept(listener: UnixListener, state: Arc<State>) {
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         let used = Arc::new(Mutex::new(Some(Instant::now())));
-        pass(number, from_client, to_server, state.clone(), used.clone());
-        pass(number, from_server, to_client, state.clone(), used);
+        pass(number, Direction::There, from_client, to_server, state.clone(), used.clone());
+        pass(number, Direction::Back, from_server, to_client, state.clone(), used);
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    /// From the node to Redis.
+    There,
+    Back,
 }
 
 /// Passes one direction of a connection on, until it ends or is dead.
@@ -98,6 +112,7 @@ async fn accept(listener: UnixListener, state: Arc<State>) {
 /// `used` is when something last went over it in either direction; `None` once it is forgotten.
 fn pass(
     number: u64,
+    direction: Direction,
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     state: Arc<State>,
@@ -105,7 +120,9 @@ fn pass(
 ) {
     let (sender, mut under_way) = mpsc::unbounded_channel::<(tokio::time::Instant, Vec<u8>)>();
     let delay = state.delay;
+    let incoming = state.clone();
     tokio::spawn(async move {
+        let state = incoming;
         let mut buffer = vec![0; 64 << 10];
         while let Ok(length @ 1..) = from.read(&mut buffer).await {
             let is_known = {
@@ -127,6 +144,10 @@ fn pass(
         while let Some((at, bytes)) = under_way.recv().await {
             if !delay.is_zero() {
                 sleep_until(at).await;
+            }
+            let rate = state.rate.load(Ordering::SeqCst);
+            if direction == Direction::Back && rate > 0 {
+                tokio::time::sleep(Duration::from_secs_f64(bytes.len() as f64 / rate as f64)).await;
             }
             if to.write_all(&bytes).await.is_err() {
                 break;

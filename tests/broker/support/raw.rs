@@ -57,6 +57,23 @@ impl Raw {
         timeout(PATIENCE, self.socket.write_all(bytes.as_ref())).await.is_ok_and(|sent| sent.is_ok())
     }
 
+    /// Sends what the node takes without waiting, and no more; how many bytes that was.
+    pub fn send_what_is_taken(&mut self, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.socket.try_write(&bytes[sent..]) {
+                Ok(length) => sent += length,
+                Err(_) => break,
+            }
+        }
+        sent
+    }
+
+    /// Takes at most so many bytes, if there are any, and forgets them.
+    pub fn take_some(&mut self, most: usize) {
+        let _ = self.socket.try_read(&mut vec![0; most]);
+    }
+
     pub async fn get(&mut self, path: &str) {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
     }

@@ -1,0 +1,169 @@
+//! Room for the bodies of requests: what all that are under way on a node take together.
+//!
+//! Small bodies have a part of their own: publishers of single events go on while others fill the rest with what they
+//! do not finish. It counts; receiving is the server's business.
+
+use super::budget::{Budget, NoRoom, Reservation};
+
+/// Up to here a body is small, in bytes.
+const SMALL: usize = 64 << 10;
+
+/// The small ones' part of all room.
+const SMALL_PART: usize = 4;
+
+/// What is held of a body: it and the events made of it, and after that the events and what the store makes of them.
+const COPIES: usize = 2;
+
+/// Room for bodies, `limits.bodies`.
+#[derive(Debug)]
+pub struct Bodies {
+    small: Budget,
+    large: Budget,
+}
+
+/// The room of one body, and of what it becomes. Given back when dropped.
+#[derive(Debug)]
+pub struct BodyRoom<'a> {
+    bodies: &'a Bodies,
+    size: usize,
+    held: Option<(Size, Reservation)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Size {
+    Small,
+    Large,
+}
+
+impl Bodies {
+    /// Room of so many bytes for bodies of at most `most_bytes` each, one of which always fits.
+    pub fn new(bytes: usize, most_bytes: usize) -> Self {
+        let small = (bytes / SMALL_PART).max(SMALL * COPIES);
+        let large = bytes.saturating_sub(small).max(most_bytes.saturating_mul(COPIES));
+        Self { small: Budget::new(small), large: Budget::new(large) }
+    }
+
+    /// Bytes that are held.
+    pub fn used(&self) -> usize {
+        self.small.used() + self.large.used()
+    }
+
+    /// Room for a body of which nothing has come yet.
+    pub fn begin(&self) -> BodyRoom<'_> {
+        BodyRoom { bodies: self, size: 0, held: None }
+    }
+}
+
+impl BodyRoom<'_> {
+    /// Bytes of the body that there is room for.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Makes room for a body of so many bytes in all, waiting if need be. Cancel safe.
+    ///
+    /// # Errors
+    /// When there was none for 2 s. What was reserved before stays.
+    pub async fn grow_to(&mut self, size: usize) -> Result<(), NoRoom> {
+        if size <= self.size {
+            return Ok(());
+        }
+        let Bodies { small, large } = self.bodies;
+        let bytes = size.saturating_mul(COPIES);
+        let kind = match &self.held {
+            Some((Size::Large, _)) => Size::Large,
+            _ if size > SMALL => Size::Large,
+            _ => Size::Small,
+        };
+        let more = match &self.held {
+            Some((held, reservation)) if *held == kind => bytes.saturating_sub(reservation.bytes()),
+            _ => bytes,
+        };
+        let (kind, added) = match kind {
+            Size::Large => (Size::Large, large.reserve(more).await?),
+            // The large ones' room will do too, while there is some.
+            Size::Small => match small.try_reserve(more) {
+                Some(reservation) => (Size::Small, reservation),
+                None => match large.try_reserve(bytes) {
+                    Some(reservation) => (Size::Large, reservation),
+                    None => (Size::Small, small.reserve(more).await?),
+                },
+            },
+        };
+        self.held = match self.held.take() {
+            Some((held, mut reservation)) if held == kind => {
+                reservation.add(added);
+                Some((kind, reservation))
+            }
+            // What it had of the other's goes back.
+            _ => Some((kind, added)),
+        };
+        self.size = size;
+        Ok(())
+    }
+
+    /// Gives all of it back: the body is thrown away.
+    pub fn give_back(&mut self) {
+        (self.size, self.held) = (0, None);
+    }
+
+    /// Whether others wait for room of the kind that this body holds.
+    pub fn is_wanted(&self) -> bool {
+        match &self.held {
+            Some((Size::Small, _)) => self.bodies.small.is_short(),
+            Some((Size::Large, _)) => self.bodies.large.is_short(),
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: usize = 1 << 10;
+
+    #[tokio::test]
+    async fn small_bodies_have_room_when_the_large_have_none() {
+        let bodies = Bodies::new(8 << 20, 1 << 20);
+        let mut large: Vec<_> = (0..4).map(|_| bodies.begin()).collect();
+        for (n, room) in large.iter_mut().enumerate() {
+            assert_eq!(room.grow_to(1 << 20).await.is_ok(), n < 3);
+        }
+        let mut small: Vec<_> = (0..17).map(|_| bodies.begin()).collect();
+        for (n, room) in small.iter_mut().enumerate() {
+            assert_eq!(room.grow_to(64 * KIB).await.is_ok(), n < 16);
+        }
+        assert_eq!(bodies.used(), 8 << 20);
+        drop((large, small));
+        assert_eq!(bodies.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_grows_moves_to_the_large_ones() {
+        let bodies = Bodies::new(8 << 20, 1 << 20);
+        let mut room = bodies.begin();
+        room.grow_to(10 * KIB).await.unwrap();
+        assert_eq!((bodies.small.used(), bodies.large.used()), (20 * KIB, 0));
+        room.grow_to(100 * KIB).await.unwrap();
+        assert_eq!((bodies.small.used(), bodies.large.used(), room.size()), (0, 200 * KIB, 100 * KIB));
+        room.grow_to(50 * KIB).await.unwrap();
+        room.grow_to(200 * KIB).await.unwrap();
+        assert_eq!(bodies.used(), 400 * KIB);
+    }
+
+    #[tokio::test]
+    async fn the_largest_body_fits_into_the_least_room() {
+        let bodies = Bodies::new(0, 4 << 20);
+        let mut room = bodies.begin();
+        room.grow_to(64 * KIB).await.unwrap();
+        room.grow_to(4 << 20).await.unwrap();
+        assert!(!room.is_wanted());
+        let mut other = bodies.begin();
+        let (refused, ()) = tokio::join!(other.grow_to(1 << 20), async {
+            tokio::task::yield_now().await;
+            assert!(room.is_wanted());
+        });
+        assert_eq!(refused, Err(NoRoom));
+    }
+}

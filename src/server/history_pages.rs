@@ -1,0 +1,307 @@
+//! A history as the JSON of an answer, page by page: the next one is read when the client has taken the last.
+//!
+//! It never holds more than a page, for which the request has room before it begins.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::body::Interrupted;
+use super::error::RequestError;
+use super::http2::StreamState;
+use super::stream_body::PIECE_BYTES;
+use crate::event_id::{EventId, ResumePoint};
+use crate::frame::Frame;
+use crate::gap::GapReason;
+use crate::limits::Reservation;
+use crate::log::{Log, LogLimits, Portion, Read};
+use crate::metrics::{Metrics, StoreOp};
+use crate::node::Node;
+use crate::pipeline::PipelineId;
+use crate::store::memory::clock_ms;
+use crate::store::page::{Page, PageBounds, PageStart};
+use crate::store::{Store, StoreError};
+use crate::subscription::Channels;
+
+/// Bytes of frames in one page, unless it is one event: smaller than a page of the store's own, since clients take
+/// their time with it.
+const PAGE_BYTES: usize = 128 << 10;
+
+/// What JSON adds to an event's payload, at most and about.
+const AROUND_EVENT: usize = 1 << 10;
+
+/// A connection of HTTP/2 gets this part of the node's room at most.
+const CONNECTIONS_PART: usize = 4;
+
+/// What of a history is wanted.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) channels: Channels,
+    /// The first events after this one; without it the newest.
+    pub(super) after: Option<EventId>,
+    /// How many events at most.
+    pub(super) limit: usize,
+}
+
+/// The room of one answer, on its node and on its connection.
+#[derive(Debug)]
+pub(super) struct Room {
+    node: Reservation,
+    connection: Option<Reservation>,
+}
+
+impl Room {
+    /// Takes room for one page, waiting if need be.
+    ///
+    /// # Errors
+    /// [`RequestError::HistoriesFull`].
+    pub(super) async fn take(node: &Node) -> Result<Self, RequestError> {
+        let bytes = PAGE_BYTES.max(node.rules.events.event_bytes.saturating_add(AROUND_EVENT));
+        // Over HTTP/1.1 a connection has one answer at a time.
+        let connection = match StreamState::current().and_then(|stream| stream.connection()) {
+            Some(connection) => {
+                let part = (node.rules.histories_bytes / CONNECTIONS_PART).max(bytes);
+                Some(connection.histories(part).reserve(bytes).await.map_err(|_| RequestError::HistoriesFull)?)
+            }
+            None => None,
+        };
+        let node = node.histories.reserve(bytes).await.map_err(|_| RequestError::HistoriesFull)?;
+        Ok(Self { node, connection })
+    }
+
+    /// Gives back what is more than so many bytes.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        self.node.shrink_to(bytes);
+        if let Some(connection) = &mut self.connection {
+            connection.shrink_to(bytes);
+        }
+    }
+}
+
+/// Text that keeps its room for as long as anybody has a part of it, the HTTP library's queues included.
+struct Held {
+    text: Vec<u8>,
+    _room: Arc<Room>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+/// The text of a page, and the room that it takes.
+pub(super) fn hold(text: Vec<u8>, room: &Arc<Room>) -> Bytes {
+    Bytes::from_owner(Held { text, _room: room.clone() })
+}
+
+/// How far an answer has come.
+pub(super) struct Reading {
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    pipeline: PipelineId,
+    channels: Channels,
+    /// Events that may still be told.
+    left: usize,
+    /// The newest event that was read, and the newest that there was at the beginning: without an end an answer to a
+    /// slow client would follow its publishers.
+    last: EventId,
+    until: EventId,
+    has_gap: bool,
+    has_events: bool,
+}
+
+impl Reading {
+    /// Reads the first page: the beginning of the document, and what is to come if that is not all of it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn begin(
+        node: &Node,
+        pipeline: &PipelineId,
+        wanted: Wanted,
+    ) -> Result<(Vec<u8>, Option<Self>), StoreError> {
+        let Wanted { channels, after, limit } = wanted;
+        let mut reading = Self {
+            store: node.store.clone(),
+            metrics: node.metrics.clone(),
+            pipeline: pipeline.clone(),
+            channels,
+            left: limit,
+            last: EventId::ZERO,
+            until: EventId::ZERO,
+            has_gap: false,
+            has_events: false,
+        };
+        let (frames, rest) = reading.first_page(after).await?;
+        let mut text = with_room_for(&frames);
+        text.extend_from_slice(b"{\"events\":[");
+        reading.write(&frames, &mut text);
+        reading.until = rest.unwrap_or_default();
+        Ok(reading.finish_page(text))
+    }
+
+    /// The frames of the first page that are to be told, and the newest event if more follow.
+    async fn first_page(&mut self, after: Option<EventId>) -> Result<(Vec<Frame>, Option<EventId>), StoreError> {
+        let start = match (after, self.channels.names()) {
+            (Some(id), _) => PageStart::After(id),
+            (None, names) if self.left == 0 || names.is_some_and(<[_]>::is_empty) => return Ok((Vec::new(), None)),
+            (None, names) => PageStart::Newest { count: self.left, channels: names.unwrap_or_default() },
+        };
+        let Page { history, rest } = self.page(start).await?;
+        let mut log = log();
+        log.merge(history, Instant::now());
+        let (mut cursor, gap) = match after {
+            Some(after) => log.place_after(&ResumePoint::After(after), clock_ms()),
+            None => (log.place_newest(usize::MAX, |_| true), None),
+        };
+        self.has_gap = gap.is_some();
+        let mut rest = rest;
+        // An id that was never given out says nothing of what its client has: all that is kept is told.
+        if after.is_some_and(|after| after > log.tail()) && gap.is_some_and(|gap| gap.reason == GapReason::Unknown) {
+            let page = self.page(PageStart::Newest { count: usize::MAX, channels: &[] }).await?;
+            log = self::log();
+            log.merge(page.history, Instant::now());
+            cursor = log.place_newest(usize::MAX, |_| true);
+            rest = page.rest;
+        }
+        self.last = log.tail();
+        let portion = Portion { frames: self.left, bytes: usize::MAX };
+        Ok(match log.read(&mut cursor, portion, clock_ms(), |frame| self.channels.pass(frame)) {
+            Read::Frames(frames) => (frames, rest),
+            Read::Nothing | Read::Gap(_) => (Vec::new(), rest),
+        })
+    }
+
+    /// Reads the next page.
+    async fn go_on(mut self) -> Result<(Vec<u8>, Option<Self>), StoreError> {
+        let Page { history, .. } = self.page(PageStart::Next(self.last)).await?;
+        // Trimmed, forgotten or begun anew since the last page.
+        let is_next = history.frames.first().is_some_and(|first| self.last.is_followed_by(first.id()));
+        self.has_gap |= !is_next;
+        let (last, until) = (self.last, self.until);
+        let is_wanted = |frame: &&Frame| last < frame.id() && frame.id() <= until && self.channels.pass(frame);
+        let frames: Vec<_> = history.frames.iter().filter(is_wanted).take(self.left).cloned().collect();
+        let mut text = with_room_for(&frames);
+        self.write(&frames, &mut text);
+        // What does not lead further is the end.
+        self.last =
+            Some(history.newest()).filter(|newest| *newest > last && !history.frames.is_empty()).unwrap_or(until);
+        Ok(self.finish_page(text))
+    }
+
+    async fn page(&self, start: PageStart<'_>) -> Result<Page, StoreError> {
+        let before = usize::from(matches!(start, PageStart::After(_)));
+        let events = match self.channels.is_all() {
+            true => self.left.saturating_add(before),
+            false => usize::MAX,
+        };
+        let page = self.store.page(&self.pipeline, start, PageBounds { events, bytes: PAGE_BYTES }).await;
+        page.inspect_err(|error| {
+            self.metrics.store_error(StoreOp::History);
+            tracing::debug!(pipeline = %self.pipeline, %error, "history could not be read");
+        })
+    }
+
+    fn write(&mut self, frames: &[Frame], text: &mut Vec<u8>) {
+        for frame in frames {
+            if std::mem::replace(&mut self.has_events, true) {
+                text.push(b',');
+            }
+            let event = Event { id: frame.id().to_string(), channel: frame.channel(), payload: frame.payload() };
+            // To memory: nothing to fail.
+            let _ = serde_json::to_writer(&mut *text, &event);
+        }
+        self.left -= frames.len();
+    }
+
+    /// Ends the document if this was its last page.
+    fn finish_page(self, mut text: Vec<u8>) -> (Vec<u8>, Option<Self>) {
+        if self.left > 0 && self.last < self.until {
+            return (text, Some(self));
+        }
+        text.extend_from_slice(format!("],\"gap\":{}}}\n", self.has_gap).as_bytes());
+        (text, None)
+    }
+}
+
+/// A log of one page.
+fn log() -> Log {
+    let all = usize::MAX;
+    Log::new(LogLimits {
+        history: all,
+        history_bytes: all,
+        backlog_bytes: 0,
+        backlog_age: Duration::ZERO,
+        compresses: false,
+    })
+}
+
+fn with_room_for(frames: &[Frame]) -> Vec<u8> {
+    // The lines of a frame are nearly as long as the members of JSON that they become.
+    Vec::with_capacity(64 + frames.iter().map(|frame| frame.text().len() + 16).sum::<usize>())
+}
+
+#[derive(Serialize)]
+struct Event<'a> {
+    id: String,
+    channel: &'a str,
+    #[serde(serialize_with = "raw")]
+    payload: &'a str,
+}
+
+/// The payload byte for byte, as the publisher sent it; what is no JSON, because somebody else
+/// wrote to the store, as a string.
+fn raw<S: Serializer>(payload: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match serde_json::from_str::<&RawValue>(payload) {
+        Ok(payload) => payload.serialize(serializer),
+        Err(_) => serializer.serialize_str(payload),
+    }
+}
+
+/// A document of more than one page as the body of an answer.
+pub(super) struct Pages {
+    /// What is left of the page at hand.
+    text: Bytes,
+    pages: Pin<Box<dyn Stream<Item = Result<Bytes, Interrupted>> + Send>>,
+}
+
+impl Pages {
+    /// Begins with the first page.
+    pub(super) fn new(first: Bytes, reading: Reading, room: Arc<Room>) -> Self {
+        let pages = stream::try_unfold(Some(reading), move |reading| {
+            let room = room.clone();
+            async move {
+                let Some(reading) = reading else { return Ok(None) };
+                let (text, reading) = reading.go_on().await.map_err(|_| Interrupted)?;
+                Ok(Some((hold(text, &room), reading)))
+            }
+        });
+        Self { text: first, pages: Box::pin(pages) }
+    }
+
+    /// The next bytes; an error when the rest cannot be had.
+    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
+        while self.text.is_empty() {
+            match ready!(self.pages.as_mut().poll_next(cx)) {
+                Some(Ok(text)) => self.text = text,
+                end => return Poll::Ready(end),
+            }
+        }
+        let length = self.text.len().min(PIECE_BYTES);
+        Poll::Ready(Some(Ok(self.text.split_to(length))))
+    }
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pages").finish_non_exhaustive()
+    }
+}

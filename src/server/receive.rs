@@ -1,0 +1,132 @@
+//! Receiving a request's body: within a size, a time, and the room that all bodies share.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::{Frame, Incoming};
+use hyper::header;
+use hyper::{Request, Version};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::error::RequestError;
+use crate::limits::BodyRoom;
+use crate::node::Node;
+
+/// How much of a body that is too large is read and thrown away, as a multiple of the limit.
+/// Closing with unread bytes resets the connection, and the client may never see why.
+const DISCARDED: u64 = 4;
+
+/// How long that is done where there is no room for a body.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
+/// A body's pace is looked at so often.
+const PACE_PERIOD: Duration = Duration::from_secs(1);
+
+/// While others wait for room, at least so many bytes must come in that time.
+const PACE_BYTES: usize = 16 << 10;
+
+/// Receives a body; what it takes stays reserved until the room is dropped.
+pub(super) async fn receive(node: &Node, request: Request<Incoming>) -> Result<(Vec<u8>, BodyRoom<'_>), RequestError> {
+    let limit = node.rules.request_bytes;
+    let is_asking_first = request.headers().contains_key(header::EXPECT);
+    // Of HTTP/2 a stream alone is given up.
+    let is_connection_over = request.version() < Version::HTTP_2;
+    let mut body = request.into_body();
+    let announced = body.size_hint().exact().unwrap_or_default();
+    let is_hopeless = announced > limit as u64 && (is_asking_first || announced > DISCARDED * limit as u64);
+    if is_hopeless {
+        return Err(RequestError::BodyTooLarge(limit));
+    }
+    let time = node.rules.request_timeout;
+    let mut receiving = Receiving { body: &mut body, limit, room: node.bodies.begin(), received: 0, pace: Pace::new() };
+    let received = timeout(time, receiving.collect()).await.map_err(|_| RequestError::BodyTimeout(time))?;
+    let Receiving { room, .. } = receiving;
+    if is_connection_over && matches!(received, Err(RequestError::BodiesFull)) {
+        drop(room);
+        let _ = timeout(DISCARD_TIME, discard(body, DISCARDED * limit as u64)).await;
+        return Err(RequestError::BodiesFull);
+    }
+    Ok((received?, room))
+}
+
+async fn discard(mut body: Incoming, most: u64) {
+    let mut discarded = 0;
+    while discarded < most
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        discarded += frame.data_ref().map_or(0, Bytes::len) as u64;
+    }
+}
+
+/// A body on its way.
+struct Receiving<'a, 'b> {
+    body: &'a mut Incoming,
+    limit: usize,
+    room: BodyRoom<'b>,
+    received: u64,
+    pace: Pace,
+}
+
+/// What came since when.
+struct Pace {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { since: Instant::now(), bytes: 0 }
+    }
+}
+
+impl Receiving<'_, '_> {
+    async fn collect(&mut self) -> Result<Vec<u8>, RequestError> {
+        let limit = self.limit as u64;
+        // What is announced is not made room for before it comes, but it says when no more will.
+        let most = self.body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(self.limit);
+        let mut whole = Vec::new();
+        while let Some(frame) = self.next().await? {
+            let Ok(data) = frame.into_data() else { continue };
+            self.received += data.remaining() as u64;
+            self.pace.bytes = self.pace.bytes.saturating_add(data.remaining());
+            if self.received <= limit {
+                let needed = whole.len() + data.len();
+                if needed > self.room.size() {
+                    // By doubling, or a body of many pieces would be copied for each.
+                    let size = needed.next_power_of_two().min(most).max(needed);
+                    self.room.grow_to(size).await.map_err(|_| RequestError::BodiesFull)?;
+                    whole.reserve_exact(size - whole.len());
+                    // What was waited for room is not the client's time.
+                    self.pace = Pace::new();
+                }
+                whole.extend_from_slice(&data);
+            } else {
+                whole = Vec::new();
+                self.room.give_back();
+            }
+            if self.received > DISCARDED * limit {
+                break;
+            }
+        }
+        if self.received > limit { Err(RequestError::BodyTooLarge(self.limit)) } else { Ok(whole) }
+    }
+
+    /// The next of the body. One that hardly comes loses its room to those who wait for it.
+    async fn next(&mut self) -> Result<Option<Frame<Bytes>>, RequestError> {
+        loop {
+            let until = self.pace.since + PACE_PERIOD;
+            let next = timeout_at(until, self.body.frame()).await;
+            if Instant::now() >= until {
+                if self.pace.bytes < PACE_BYTES && self.room.is_wanted() {
+                    return Err(RequestError::BodiesFull);
+                }
+                self.pace = Pace::new();
+            }
+            if let Ok(frame) = next {
+                return frame.transpose().map_err(|_| RequestError::BodyBroken);
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Pages: a pipeline's history in pieces, so that nobody has to hold or await all of it at once.
+//!
+//! What can be kept (`history.limit` times `limits.event`, 25 MB by default) is more than one reader should cost, and
+//! more than one round trip to Redis may take. Appends and trims may come between two pages: a page begins by an id,
+//! never by a place, so nothing is doubled, and what was trimmed meanwhile shows as a hole.
+
+use crate::event_id::EventId;
+use crate::frame::{Frame, History};
+
+/// Bytes of one page where a whole history is wanted: most histories are one page.
+pub const PAGE_BYTES: usize = 256 << 10;
+
+/// Where a page begins. What is outside of the window (`history.limit`, `history.bytes`) does not exist.
+#[derive(Clone, Copy, Debug)]
+pub enum PageStart<'a> {
+    /// With the oldest of the newest `count` events on these channels; on all when none is named.
+    Newest {
+        /// How many.
+        count: usize,
+        /// Their channels' names.
+        channels: &'a [String],
+    },
+    /// With the newest event up to this id, if the window has it, so that a log can judge whether something is missing
+    /// before the first one after it. That one belongs to the page too, whatever its size.
+    After(EventId),
+    /// With the first event after this id, wherever the window begins by now: a page before ended there.
+    Next(EventId),
+}
+
+/// How much a page holds at most, but always one event if there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct PageBounds {
+    /// Events.
+    pub events: usize,
+    /// Bytes of their frames.
+    pub bytes: usize,
+}
+
+impl PageBounds {
+    /// As many events as fit into [`PAGE_BYTES`].
+    pub const WHOLE: Self = Self { events: usize::MAX, bytes: PAGE_BYTES };
+}
+
+/// A part of a history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Its events, oldest first, without a hole.
+    pub history: History,
+    /// The newest event that the store had when the page was read, if the page ends before it.
+    pub rest: Option<EventId>,
+}
+
+/// What is known of a pipeline without its events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct About {
+    /// The newest event's id, `0-0` when there never was one.
+    pub newest: EventId,
+    /// How many events the store keeps, `history.limit` at most. Older ones may be beyond `history.bytes` where that
+    /// was lowered since the last event.
+    pub events: usize,
+}
+
+impl History {
+    /// Goes on with the next page. After a hole only what follows it is left.
+    ///
+    /// Returns whether there was one.
+    pub fn go_on(&mut self, next: Self) -> bool {
+        let is_hole = !next.frames.first().is_some_and(|first| self.newest().is_followed_by(first.id()));
+        if is_hole {
+            *self = next;
+        } else {
+            self.frames.extend(next.frames);
+        }
+        is_hole
+    }
+
+    /// Lets go of the oldest events beyond so many, or so many bytes of frames; the newest stays.
+    pub fn keep_newest(&mut self, events: usize, bytes: usize) {
+        let mut held = 0;
+        let kept = self.frames.iter().rev().enumerate().take_while(|(count, frame)| {
+            held += frame.text().len();
+            *count == 0 || *count < events && held <= bytes
+        });
+        let surplus = self.frames.len() - kept.count();
+        if let Some(newest_dropped) = self.frames.drain(..surplus).next_back() {
+            self.floor = newest_dropped.id();
+        }
+    }
+}
+
+impl Page {
+    /// A page of the newest `window` frames of a history that is in memory, as a store's list would give it.
+    ///
+    /// `frames` are the window's, oldest first.
+    pub fn cut<'a>(
+        floor: EventId,
+        frames: impl DoubleEndedIterator<Item = &'a Frame> + ExactSizeIterator + Clone,
+        start: PageStart<'_>,
+        bounds: PageBounds,
+    ) -> Self {
+        let newest = frames.clone().next_back().map_or(floor, Frame::id);
+        let first_after = |id: EventId| frames.clone().take_while(|frame| frame.id() <= id).count();
+        let (skipped, least) = match start {
+            PageStart::Newest { count, channels } => {
+                let passes = |frame: &Frame| channels.is_empty() || channels.iter().any(|name| name == frame.channel());
+                let mut wanted = count;
+                let taken = frames.clone().rev().take_while(|frame| {
+                    let is_wanted = wanted > 0;
+                    wanted -= usize::from(is_wanted && passes(frame));
+                    is_wanted
+                });
+                (frames.len() - taken.count(), 1)
+            }
+            PageStart::After(id) => {
+                let older = first_after(id);
+                (older.saturating_sub(1), 1 + usize::from(older > 0))
+            }
+            PageStart::Next(id) => (first_after(id), 1),
+        };
+        let before = skipped.checked_sub(1).and_then(|last| frames.clone().nth(last)).map_or(floor, Frame::id);
+        let mut bytes = 0;
+        let held = frames.skip(skipped).enumerate().take_while(|(count, frame)| {
+            bytes += frame.text().len();
+            *count < least || *count < bounds.events && bytes <= bounds.bytes
+        });
+        let history = History { floor: before, frames: held.map(|(_, frame)| frame.clone()).collect() };
+        let rest = Some(newest).filter(|newest| history.newest() < *newest && !history.frames.is_empty());
+        Self { history, rest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn frame(seq: u64, bytes: usize) -> Frame {
+        let body = format!("event: {}\ndata: {}\n\n", ["a", "b"][(seq % 2) as usize], "1".repeat(bytes.max(1)));
+        Frame::new(EventId { ms: 7, seq }, body.as_bytes()).unwrap()
+    }
+
+    fn ids(history: &History) -> Vec<u64> {
+        history.frames.iter().map(|frame| frame.id().seq).collect()
+    }
+
+    #[test]
+    fn a_hole_between_pages_leaves_what_follows_it() {
+        let part = |seqs: std::ops::RangeInclusive<u64>| {
+            let floor = EventId { ms: 7, seq: seqs.start() - 1 };
+            History { floor, frames: seqs.map(|seq| frame(seq, 1)).collect() }
+        };
+        let mut history = part(3..=4);
+        assert!(!history.go_on(part(5..=6)));
+        assert_eq!((ids(&history), history.floor.seq), (vec![3, 4, 5, 6], 2));
+        assert!(history.go_on(part(9..=9)));
+        assert_eq!((ids(&history), history.floor.seq), (vec![9], 8));
+    }
+
+    proptest! {
+        #[test]
+        fn pages_put_together_are_the_history(
+            sizes in prop::collection::vec(1usize..300, 1..40),
+            bytes in 1usize..2000,
+            events in 1usize..9,
+            after in 0u64..45,
+        ) {
+            let frames: Vec<_> = sizes.iter().zip(4..).map(|(size, seq)| frame(seq, *size)).collect();
+            let floor = EventId { ms: 7, seq: 3 };
+            let bounds = PageBounds { events, bytes };
+            for start in [PageStart::After(EventId { ms: 7, seq: after }), PageStart::Newest { count: usize::MAX, channels: &[] }] {
+                let Page { mut history, mut rest } = Page::cut(floor, frames.iter(), start, bounds);
+                while rest.is_some() {
+                    let next = Page::cut(floor, frames.iter(), PageStart::Next(history.newest()), bounds);
+                    prop_assert!(!next.history.frames.is_empty());
+                    prop_assert!(next.history.frames.len() <= events);
+                    rest = next.rest;
+                    prop_assert!(!history.go_on(next.history));
+                }
+                let skipped = match start {
+                    PageStart::After(id) => frames.iter().filter(|frame| frame.id() <= id).count().saturating_sub(1),
+                    _ => 0,
+                };
+                prop_assert_eq!(&history.frames, &frames[skipped..]);
+                prop_assert_eq!(history.floor.seq, 3 + skipped as u64);
+            }
+        }
+
+        #[test]
+        fn the_newest_are_counted_by_channel(count in 0usize..30, events in 1usize..40) {
+            let frames: Vec<_> = (1..).take(events).map(|seq| frame(seq, 1)).collect();
+            let channels = ["a".to_owned()];
+            let start = PageStart::Newest { count, channels: &channels };
+            let page = Page::cut(EventId::ZERO, frames.iter(), start, PageBounds::WHOLE);
+            let passing = page.history.frames.iter().filter(|frame| frame.channel() == "a").count();
+            prop_assert_eq!(passing, count.min(events / 2));
+        }
+
+        #[test]
+        fn the_newest_is_kept_whatever_the_bounds(sizes in prop::collection::vec(1usize..300, 1..40), events in 0usize..50, bytes in 0usize..5000) {
+            let frames: Vec<_> = sizes.iter().zip(1..).map(|(size, seq)| frame(seq, *size)).collect();
+            let mut history = History { floor: EventId::ZERO, frames: frames.clone() };
+            history.keep_newest(events, bytes);
+            prop_assert_eq!(history.frames.last(), frames.last());
+            let held: usize = history.frames.iter().map(|frame| frame.text().len()).sum();
+            prop_assert!(history.frames.len() == 1 || history.frames.len() <= events && held <= bytes);
+            prop_assert_eq!(history.floor.seq, (frames.len() - history.frames.len()) as u64);
+        }
+    }
+}
