@@ -92,7 +92,10 @@ fn a_resume_point_is_judged_by_what_is_kept() {
 
     let mut mixed = log_with(100, 4..=6);
     mixed.announce(Announcement { after: id(100, 6), frames: vec![frame(200, 7)] }, Instant::now());
-    check(&mixed, "150-2", unknown, (100, 6), &[7]);
+    check(&mixed, "150-2", reset, (100, 3), &[4, 5, 6, 7]);
+    check(&mixed, "150-5", reset, (100, 4), &[5, 6, 7]);
+    check(&mixed, "150-6", reset, (100, 5), &[6, 7]);
+    check(&mixed, "250-5", reset, (100, 4), &[5, 6, 7]);
     check(&mixed, "150-9", reset, (100, 6), &[7]);
 
     let empty = Log::new(LIMITS);
