@@ -160,44 +160,46 @@ impl Log {
 
     /// Adds what is new in an announcement, if it follows what is known.
     pub fn announce(&mut self, announcement: Announcement, now: Instant) -> Announced {
-        let tail = self.tail();
-        let Some(newest) = announcement.frames.last().map(Frame::id) else {
-            return Announced::Hole;
+        let Some(start) = announcement.start_after(self.tail()) else {
+            let is_known = announcement.frames.last().is_some_and(|newest| self.holds(newest.id()));
+            return if is_known { Announced::Known } else { Announced::Hole };
         };
-        let known = if announcement.after == tail {
-            0
-        } else if let Some(index) = announcement.frames.iter().position(|frame| frame.id() == tail) {
-            index + 1
-        } else if self.holds(newest) {
-            return Announced::Known;
-        } else {
-            return Announced::Hole;
-        };
-        if known == announcement.frames.len() {
+        if start == announcement.frames.len() {
             return Announced::Known;
         }
-        self.push(announcement.frames.into_iter().skip(known), now);
+        self.push(announcement.frames.into_iter().skip(start), now);
         Announced::Added
+    }
+
+    /// Whether a history goes on from what is known, so that taking it over costs no cursor its place.
+    pub fn is_continued_by(&self, history: &History) -> bool {
+        self.continues_at(history).is_some()
+    }
+
+    /// How many frames of a history come at or before the tail, if the history goes on from there.
+    fn continues_at(&self, history: &History) -> Option<usize> {
+        let tail = self.tail();
+        let position = history.frames.iter().position(|frame| frame.id() == tail).map(|index| index + 1);
+        position.or_else(|| match history.frames.first() {
+            _ if history.floor == tail => Some(0),
+            // The number alone, where the list does not say what was before its first event.
+            Some(first) if tail.is_followed_by(first.id()) && history.floor == first.id().just_before() => Some(0),
+            _ => None,
+        })
     }
 
     /// Takes over the store's history. Cursors stay valid where it continues what was known;
     /// otherwise their readers are placed anew, by the id that each has reached.
     pub fn merge(&mut self, history: History, now: Instant) {
-        let tail = self.tail();
-        let position = history.frames.iter().position(|frame| frame.id() == tail).map(|index| index + 1);
-        let continues_at = position.or_else(|| match history.frames.first() {
-            _ if history.floor == tail => Some(0),
-            // The number alone, where the list does not say what was before its first event.
-            Some(first) if tail.is_followed_by(first.id()) && history.floor == first.id().just_before() => Some(0),
-            _ => None,
-        });
+        let continues_at = self.continues_at(&history);
         let History { floor, frames } = history;
-        let window = frames.len();
+        let length = frames.len();
+        let bytes: usize = frames.iter().map(|frame| frame.text().len()).sum();
         if let Some(known) = continues_at {
             self.push(frames.into_iter().skip(known), now);
-            // Fewer than the limit means that nothing was trimmed: what is older was forgotten.
-            if window < self.limits.history {
-                self.drop_oldest(self.frames.len().saturating_sub(window));
+            let older = self.frames.len().saturating_sub(length);
+            if self.was_forgotten(older, length, bytes) {
+                self.drop_oldest(older);
             }
         } else {
             let end = self.start + self.frames.len() as u64;
@@ -208,9 +210,29 @@ impl Log {
             self.reset_at = self.start;
             self.push(frames.into_iter(), now);
         }
-        self.window = window.min(self.frames.len());
-        self.window_bytes = self.history().map(|frame| frame.text().len()).sum();
+        self.widen_window(length);
         self.floor = floor;
+    }
+
+    /// Makes the newest frames the history, as many as it may have, and at most so many: what is older than the store's
+    /// list is no part of it although there may be room.
+    fn widen_window(&mut self, most: usize) {
+        (self.window, self.window_bytes) = (0, 0);
+        for kept in self.frames.iter().rev().take(most.min(self.limits.history)) {
+            let bytes = self.window_bytes + kept.frame.text().len();
+            if self.window > 0 && bytes > self.limits.history_bytes {
+                break;
+            }
+            (self.window, self.window_bytes) = (self.window + 1, bytes);
+        }
+    }
+
+    /// Whether the store has let go of the oldest `older` frames although there was room for the newest of them before a
+    /// list of so many frames and bytes: then it did not trim them, they were forgotten on request.
+    fn was_forgotten(&self, older: usize, length: usize, bytes: usize) -> bool {
+        let Some(newest) = older.checked_sub(1).and_then(|index| self.frames.get(index)) else { return false };
+        let is_room = length < self.limits.history && bytes + newest.frame.text().len() <= self.limits.history_bytes;
+        length == 0 || is_room
     }
 
     /// Lets go of backlog that has had its time.
@@ -357,12 +379,20 @@ impl Log {
             self.window += 1;
             let frame = if self.limits.compresses { frame.compressible() } else { frame };
             self.frames.push_back(Kept { frame, since: now });
-            if self.window > self.limits.history {
-                self.window_bytes -= self.frames[self.frames.len() - self.window].frame.text().len();
-                self.window -= 1;
+            while self.window > self.limits.history || self.window > 1 && self.window_bytes > self.limits.history_bytes
+            {
+                self.shrink_window();
             }
         }
         self.trim_but(added, now);
+    }
+
+    /// The history's oldest frame is backlog from here on.
+    fn shrink_window(&mut self) {
+        if let Some(oldest) = self.frames.len().checked_sub(self.window).and_then(|index| self.frames.get(index)) {
+            self.window_bytes -= oldest.frame.text().len();
+            self.window -= 1;
+        }
     }
 
     /// Never cuts the newest `newest` frames: readers who had read all before them must get them

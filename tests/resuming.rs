@@ -27,7 +27,7 @@ enum Step {
     /// A failover: the newest events were not replicated.
     LoseTail { events: usize },
     /// The store's clock steps back, as that of another machine may.
-    StepBack { ms: u64 },
+    TurnBack { ms: u64 },
     /// The history is forgotten on request; ids go on.
     Forget,
     /// A client reads all that there is, and leaves.
@@ -39,7 +39,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (1u64..6, 0u64..4).prop_map(|(count, ms)| Step::Publish { count, ms }),
         1 => Just(Step::Flush),
         2 => (1usize..8).prop_map(|events| Step::LoseTail { events }),
-        2 => (1u64..12).prop_map(|ms| Step::StepBack { ms }),
+        2 => (1u64..12).prop_map(|ms| Step::TurnBack { ms }),
         1 => Just(Step::Forget),
         3 => Just(Step::Leave),
     ];
@@ -174,7 +174,7 @@ fn follow(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 pipeline.branch.truncate(length);
                 pipeline.gone = length.saturating_sub(LIMIT);
             }
-            Step::StepBack { ms } => pipeline.clock_ms -= ms.min(pipeline.clock_ms),
+            Step::TurnBack { ms } => pipeline.clock_ms -= ms.min(pipeline.clock_ms),
             Step::Forget => {
                 let newest = pipeline.branch.last().copied().or(pipeline.marker);
                 let clock_ms = pipeline.clock_ms;

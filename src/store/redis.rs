@@ -14,9 +14,8 @@ use super::appender::{self, Appender};
 use super::connector::{Connector, PoolManager};
 use super::keys::Prefix;
 use super::listener::{self, Health, ListenerHandle};
-use super::{Audience, IdempotencyKey, Newest, Receipt, Retention, StoreError};
+use super::{Audience, IdempotencyKey, Newest, Receipt, Retention, StoreError, newest};
 use crate::event::Batch;
-use crate::event_id::EventId;
 use crate::frame::History;
 use crate::pipeline::PipelineId;
 
@@ -55,6 +54,7 @@ pub struct RedisStore {
     timeout: Duration,
     appender: Appender,
     forget: Script,
+    newest: newest::NewestScript,
     listener: ListenerHandle,
     health: Arc<Health>,
 }
@@ -117,6 +117,7 @@ impl RedisStore {
             timeout: options.timeout,
             appender,
             forget: Script::new(include_str!("forget.lua")),
+            newest: newest::NewestScript::default(),
             listener,
             health,
         };
@@ -168,14 +169,14 @@ impl RedisStore {
         self.run(async |connection| call.invoke_async(connection).await).await
     }
 
-    pub(super) async fn newest(&self, pipelines: &[PipelineId]) -> Result<Vec<Newest>, StoreError> {
-        let mut pipe = redis::pipe();
-        for pipeline in pipelines {
-            pipe.cmd("LINDEX").arg(self.prefix.list(pipeline)).arg(-1);
-            pipe.cmd("PEXPIRE").arg(self.prefix.list(pipeline)).arg(millis(self.retention.ttl)).ignore();
+    pub(super) async fn newest(&self, pipelines: &[PipelineId]) -> Vec<Result<Newest, StoreError>> {
+        let mut newest = Vec::with_capacity(pipelines.len());
+        for some in pipelines.chunks(newest::AT_ONCE) {
+            let call = self.newest.call(some, &self.prefix, self.retention.ttl);
+            let answers = self.run(async |connection| call.invoke_async(connection).await).await;
+            newest.extend(newest::read(some.len(), answers));
         }
-        let entries: Vec<Option<Vec<u8>>> = self.run(async |connection| pipe.query_async(connection).await).await?;
-        Ok(entries.into_iter().map(read_newest).collect())
+        newest
     }
 
     pub(super) fn watch(&self, pipeline: PipelineId) {
@@ -307,17 +308,6 @@ pub(super) fn check_version(hello: &redis::Value) -> Result<(), RedisSetupError>
     let mut numbers = found.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
     let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
     if version >= OLDEST_VERSION { Ok(()) } else { Err(RedisSetupError::TooOld { found }) }
-}
-
-fn read_newest(entry: Option<Vec<u8>>) -> Newest {
-    let Some(entry) = entry else {
-        return Newest::Nothing(EventId::ZERO);
-    };
-    let history = History::from_entries([Bytes::from(entry)]);
-    match history.frames.last() {
-        Some(frame) => Newest::Event(frame.id()),
-        None => Newest::Nothing(history.floor),
-    }
 }
 
 /// As Redis wants durations.

@@ -26,4 +26,5 @@ mod supervisor;
 mod support;
 mod system;
 mod tls;
+mod unreadable;
 mod wire;
