@@ -1,12 +1,10 @@
 //! The newest of many pipelines in Redis: what is asked, and how the answer is read. No connection.
 
-use std::time::Duration;
-
 use redis::{Script, ScriptInvocation};
 
 use super::keys::Prefix;
 use super::redis::millis;
-use super::{Newest, StoreError};
+use super::{Newest, Retention, StoreError};
 use crate::event_id::EventId;
 use crate::pipeline::PipelineId;
 
@@ -25,12 +23,12 @@ impl Default for NewestScript {
 
 impl NewestScript {
     /// A call for these pipelines.
-    pub(super) fn call(&self, pipelines: &[PipelineId], prefix: &Prefix, ttl: Duration) -> ScriptInvocation<'_> {
+    pub(super) fn call(&self, pipelines: &[PipelineId], prefix: &Prefix, retention: Retention) -> ScriptInvocation<'_> {
         let mut call = self.0.prepare_invoke();
         for pipeline in pipelines {
             call.key(prefix.list(pipeline));
         }
-        call.arg(millis(ttl));
+        call.arg(millis(retention.ttl)).arg(retention.limit);
         call
     }
 }

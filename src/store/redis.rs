@@ -172,7 +172,7 @@ impl RedisStore {
     pub(super) async fn newest(&self, pipelines: &[PipelineId]) -> Vec<Result<Newest, StoreError>> {
         let mut newest = Vec::with_capacity(pipelines.len());
         for some in pipelines.chunks(newest::AT_ONCE) {
-            let call = self.newest.call(some, &self.prefix, self.retention.ttl);
+            let call = self.newest.call(some, &self.prefix, self.retention);
             let answers = self.run(async |connection| call.invoke_async(connection).await).await;
             newest.extend(newest::read(some.len(), answers));
         }

@@ -143,6 +143,34 @@ async fn a_list_of_another_type_does_not_end_the_check_of_others() {
     }
 }
 
+/// Bytes to Redis and from it since its start.
+fn moved_bytes(redis: &Redis) -> u64 {
+    let stats = redis.command(&["INFO", "stats"]);
+    let moved = stats
+        .lines()
+        .filter_map(|line| line.split_once("put_bytes:").filter(|(name, _)| name.starts_with("total_net_")));
+    moved.map(|(_, bytes)| bytes.trim().parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_moves_ids_and_no_events() {
+    const PIPELINES: u64 = 100;
+    let redis = Redis::start().await;
+    let options = Options::default().redis(&redis.url()).set("REDIS__PROBE_INTERVAL", "60s");
+    let node = options.set("HUB__CHECK_INTERVAL", "100ms").start().await;
+    let mut streams = Vec::new();
+    for n in 0..PIPELINES {
+        streams.push(node.open(&format!("pipeline-{n}"), "").await);
+        node.publish(&format!("pipeline-{n}"), "large", json!("x".repeat(10 << 10))).await;
+        streams.last_mut().unwrap().next().await;
+    }
+    let (checks, bytes) = (calls(&redis, "pttl"), moved_bytes(&redis));
+    eventually("all are checked some times", || async { calls(&redis, "pttl") >= checks + 50 * PIPELINES }).await;
+    let (bytes, checks) = (moved_bytes(&redis) - bytes, calls(&redis, "pttl") - checks);
+    // 71 each, and what asking for these figures moves.
+    assert!(bytes < checks << 11, "{bytes} bytes for {checks} checks");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_history_forgotten_unheard_is_found_by_the_check() {
     let redis = Redis::start().await;
