@@ -163,6 +163,11 @@ class Redis:
     def used_memory(self):
         return next(int(line.split(":")[1]) for line in self.cli("info", "memory").splitlines() if line.startswith("used_memory:"))
 
+    def net_bytes(self):
+        """To it and from it since its start."""
+        lines = self.cli("info", "stats").splitlines()
+        return sum(int(line.split(":")[1]) for line in lines if line.startswith(("total_net_input_bytes:", "total_net_output_bytes:")))
+
     def stop(self):
         self.process.kill()
         self.process.wait()

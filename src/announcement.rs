@@ -41,6 +41,15 @@ impl Announcement {
         Ok(Self { after, frames })
     }
 
+    /// How many of the events come at or before `tail`, if those after it are what follows it: the announcement names
+    /// `tail`, as the event before it or among its own. `None` when it does not, or has no events.
+    pub fn start_after(&self, tail: EventId) -> Option<usize> {
+        if self.after == tail && !self.frames.is_empty() {
+            return Some(0);
+        }
+        self.frames.iter().position(|frame| frame.id() == tail).map(|index| index + 1)
+    }
+
     /// Bytes of the frames.
     pub fn bytes(&self) -> usize {
         self.frames.iter().map(|frame| frame.text().len()).sum()

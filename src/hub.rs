@@ -4,7 +4,7 @@
 //! subscribes, reads histories (each once, however many wait for it), compares open logs with the
 //! store now and then, and closes what lingers.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -17,15 +17,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::announcement::Announcement;
-use crate::backoff::Backoff;
 use crate::frame::History;
 use crate::log::{Cursor, LogLimits};
 use crate::metrics::{Metrics, ReadCause, StoreOp};
-use crate::open_log::{OpenLog, ReadRequest, Ticket, View};
+use crate::open_log::{OpenLog, View};
 use crate::pipeline::PipelineId;
-use crate::store::{Audience, Newest, Store};
+use crate::read_queue::{ReadQueue, Waiting};
+use crate::refresh::{Question, ReadRequest, Refresh, Ticket};
+use crate::store::{Audience, Newest, Store, StoreError};
 
-/// Histories read at the same time; more wait their turn.
+/// Histories read at the same time; more wait their turn. One that failed waits outside.
 const READS_AT_ONCE: usize = 32;
 
 /// Pipelines compared with the store in one call.
@@ -66,7 +67,7 @@ pub struct Work(Task);
 #[derive(Debug)]
 enum Task {
     Watch(PipelineId),
-    Read(Arc<OpenLog>, ReadCause),
+    Read(Arc<OpenLog>),
     Answer(oneshot::Sender<()>),
 }
 
@@ -103,7 +104,10 @@ impl Hub {
         });
         let log = log.clone();
         // Under the map's lock: the log cannot be closed before it has its reader.
-        let place = log.join();
+        let (place, is_to_be_read) = log.join();
+        if is_to_be_read {
+            self.send(Task::Read(log.clone()));
+        }
         Reader { hub: self.clone(), log, place }
     }
 
@@ -154,8 +158,9 @@ impl Hub {
 
     /// The hub's life. Ends never by itself; dropping it stops all reads.
     pub async fn run(self: Arc<Self>, store: Arc<Store>, mut queue: mpsc::UnboundedReceiver<Work>) {
-        let mut waiting: VecDeque<(Arc<OpenLog>, ReadCause)> = VecDeque::new();
+        let mut waiting = ReadQueue::default();
         let mut reads = FuturesUnordered::new();
+        let mut retries = FuturesUnordered::new();
         let mut checks = interval(self.options.check_interval);
         let mut closings = interval(self.options.linger.clamp(Duration::from_millis(100), Duration::from_secs(1)));
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -163,19 +168,28 @@ impl Hub {
         let mut checking = FuturesUnordered::new();
         loop {
             while reads.len() < READS_AT_ONCE
-                && let Some((log, cause)) = waiting.pop_front()
+                && let Some(next) = waiting.pop()
             {
-                reads.push(self.read(&store, log, cause));
+                if let Some(question) = next.log.begin_read() {
+                    reads.push(self.read(&store, next, question));
+                }
             }
             tokio::select! {
                 Some(Work(task)) = queue.recv() => match task {
                     Task::Watch(pipeline) => store.watch(pipeline),
-                    Task::Read(log, cause) => waiting.push_back((log, cause)),
+                    Task::Read(log) => waiting.push(log),
                     Task::Answer(answer) => _ = answer.send(()),
                 },
-                Some((log, history)) = reads.next() => {
-                    if log.finish_read(history) {
-                        waiting.push_back((log, ReadCause::Hole));
+                Some((read, answer)) = reads.next() => {
+                    match self.take_over(&read.log, answer) {
+                        Done::Whole => {}
+                        Done::Again => waiting.push(read.log),
+                        Done::Later => retries.push(later(read)),
+                    }
+                }
+                Some(retry) = retries.next() => {
+                    if retry.log.retries_read() {
+                        waiting.push_again(retry);
                     }
                 }
                 _ = closings.tick() => self.close_idle(&store),
@@ -185,20 +199,33 @@ impl Hub {
         }
     }
 
-    /// Reads a history, however long the store is away.
-    async fn read(&self, store: &Store, log: Arc<OpenLog>, cause: ReadCause) -> (Arc<OpenLog>, History) {
-        let mut backoff = Backoff::for_store();
-        loop {
-            self.metrics.history_read(cause);
-            match store.history(log.pipeline()).await {
-                Ok(history) => return (log, history),
-                Err(error) => {
-                    self.metrics.store_error(StoreOp::History);
-                    tracing::debug!(pipeline = %log.pipeline(), %error, "history could not be read");
-                    sleep(backoff.next_delay()).await;
-                }
+    /// Asks the store once.
+    async fn read(&self, store: &Store, waiting: Waiting, question: Question) -> (Waiting, Result<Answer, StoreError>) {
+        let log = &waiting.log;
+        let cause = match question {
+            Question::Newest(before) => match newest(store, log.pipeline()).await {
+                Ok(newest) if log.agrees(newest, before) => return (waiting, Ok(Answer::NothingNew)),
+                Ok(_) => ReadCause::Ahead,
+                Err(error) => return (waiting, Err(error)),
+            },
+            Question::History(cause) => cause,
+        };
+        self.metrics.history_read(cause);
+        let history = store.history(log.pipeline()).await;
+        (waiting, history.map(Answer::History))
+    }
+
+    fn take_over(&self, log: &OpenLog, answer: Result<Answer, StoreError>) -> Done {
+        let is_wanted_again = match answer {
+            Ok(Answer::NothingNew) => log.finish_look(),
+            Ok(Answer::History(history)) => log.finish_read(history),
+            Err(error) => {
+                self.metrics.store_error(StoreOp::History);
+                tracing::debug!(pipeline = %log.pipeline(), %error, "history could not be read");
+                return if log.fail_read() { Done::Later } else { Done::Whole };
             }
-        }
+        };
+        if is_wanted_again { Done::Again } else { Done::Whole }
     }
 
     /// Compares open logs with the store, so that a lost last announcement is found too, and keeps
@@ -208,21 +235,16 @@ impl Hub {
         for some in read.chunks(CHECKED_AT_ONCE) {
             let before: Vec<_> = some.iter().map(|log| log.look(|view| view.log.tail())).collect();
             let pipelines: Vec<_> = some.iter().map(|log| log.pipeline().clone()).collect();
-            let newest = match store.newest(&pipelines).await {
-                Ok(newest) => newest,
-                Err(error) => {
-                    self.metrics.store_error(StoreOp::Check);
-                    tracing::debug!(%error, "open logs could not be compared with the store");
-                    return;
-                }
-            };
-            for ((log, before), newest) in some.iter().zip(before).zip(newest) {
-                let is_behind = log.look(|view| match newest {
-                    Newest::Event(id) => id < before || !view.log.holds(id),
-                    Newest::Nothing(id) => view.log.history_len() > 0 && view.log.tail() == before || id != before,
-                });
-                if is_behind && view_is_read(log) {
-                    self.start_read(log, log.request_read(), ReadCause::Check);
+            for ((log, before), newest) in some.iter().zip(before).zip(store.newest(&pipelines).await) {
+                match newest {
+                    Ok(newest) if !log.agrees(newest, before) && log.look(|view| view.has_read(Refresh::FIRST)) => {
+                        self.start_read(log, log.request_read(ReadCause::Check));
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        self.metrics.store_error(StoreOp::Check);
+                        tracing::debug!(pipeline = %log.pipeline(), %error, "it could not be compared with the store");
+                    }
                 }
                 log.trim();
             }
@@ -257,9 +279,9 @@ impl Hub {
         self.idle.lock().insert((since, log.pipeline().clone()), log);
     }
 
-    fn start_read(&self, log: &Arc<OpenLog>, request: ReadRequest, cause: ReadCause) {
+    fn start_read(&self, log: &Arc<OpenLog>, request: ReadRequest) {
         if let ReadRequest::Start(_) = request {
-            self.send(Task::Read(log.clone(), cause));
+            self.send(Task::Read(log.clone()));
         }
     }
 
@@ -277,9 +299,32 @@ impl Hub {
     }
 }
 
-/// A log whose first read is still to come needs no comparing.
-fn view_is_read(log: &OpenLog) -> bool {
-    log.look(|view| view.has_read(OpenLog::FIRST_READ))
+/// What the store answered.
+enum Answer {
+    /// It has what the log has.
+    NothingNew,
+    History(History),
+}
+
+/// What a read leaves to be done.
+enum Done {
+    Whole,
+    /// Another read, at once.
+    Again,
+    /// The same, after a while.
+    Later,
+}
+
+/// Waits outside of the reads that are under way.
+async fn later(mut waiting: Waiting) -> Waiting {
+    sleep(waiting.backoff.next_delay()).await;
+    waiting
+}
+
+/// The newest of one pipeline.
+async fn newest(store: &Store, pipeline: &PipelineId) -> Result<Newest, StoreError> {
+    let one = store.newest(std::slice::from_ref(pipeline)).await;
+    one.into_iter().next().unwrap_or_else(|| Err(StoreError::Unexpected("no answer about a pipeline".into())))
 }
 
 impl Audience for Hub {
@@ -287,22 +332,20 @@ impl Audience for Hub {
         if let Some(log) = self.find(pipeline)
             && let Some(request) = log.announce(announcement)
         {
-            self.start_read(&log, request, ReadCause::Hole);
+            self.start_read(&log, request);
         }
     }
 
     fn announced_damaged(&self, pipeline: &str) {
         if let Some(log) = self.find(pipeline) {
-            self.start_read(&log, log.request_read(), ReadCause::Hole);
+            self.start_read(&log, log.request_read(ReadCause::Hole));
         }
     }
 
     fn subscribed(&self, pipelines: &[PipelineId]) {
         for pipeline in pipelines {
             if let Some(log) = self.find(pipeline.as_str()) {
-                let request = log.subscribed();
-                let is_first = request.ticket() == OpenLog::FIRST_READ;
-                self.start_read(&log, request, if is_first { ReadCause::Open } else { ReadCause::Reconnect });
+                self.start_read(&log, log.subscribed());
             }
         }
     }
@@ -350,8 +393,8 @@ impl Reader {
 
     /// Asks for a history read that starts after this call.
     pub fn request_read(&self, cause: ReadCause) -> Ticket {
-        let request = self.log.request_read();
-        self.hub.start_read(&self.log, request, cause);
+        let request = self.log.request_read(cause);
+        self.hub.start_read(&self.log, request);
         request.ticket()
     }
 

@@ -100,6 +100,9 @@ pub enum Read {
     Nothing,
 }
 
+/// Why a client is told of a gap, and how many events it missed where that is known; none where its history goes on.
+type Verdict = Option<(GapReason, Option<u64>)>;
+
 /// How much one read takes at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Portion {
@@ -157,43 +160,46 @@ impl Log {
 
     /// Adds what is new in an announcement, if it follows what is known.
     pub fn announce(&mut self, announcement: Announcement, now: Instant) -> Announced {
-        let tail = self.tail();
-        let Some(newest) = announcement.frames.last().map(Frame::id) else {
-            return Announced::Hole;
+        let Some(start) = announcement.start_after(self.tail()) else {
+            let is_known = announcement.frames.last().is_some_and(|newest| self.holds(newest.id()));
+            return if is_known { Announced::Known } else { Announced::Hole };
         };
-        let known = if announcement.after == tail {
-            0
-        } else if let Some(index) = announcement.frames.iter().position(|frame| frame.id() == tail) {
-            index + 1
-        } else if self.holds(newest) {
-            return Announced::Known;
-        } else {
-            return Announced::Hole;
-        };
-        if known == announcement.frames.len() {
+        if start == announcement.frames.len() {
             return Announced::Known;
         }
-        self.push(announcement.frames.into_iter().skip(known), now);
+        self.push(announcement.frames.into_iter().skip(start), now);
         Announced::Added
+    }
+
+    /// Whether a history goes on from what is known, so that taking it over costs no cursor its place.
+    pub fn is_continued_by(&self, history: &History) -> bool {
+        self.continues_at(history).is_some()
+    }
+
+    /// How many frames of a history come at or before the tail, if the history goes on from there.
+    fn continues_at(&self, history: &History) -> Option<usize> {
+        let tail = self.tail();
+        let position = history.frames.iter().position(|frame| frame.id() == tail).map(|index| index + 1);
+        position.or_else(|| match history.frames.first() {
+            _ if history.floor == tail => Some(0),
+            // The number alone, where the list does not say what was before its first event.
+            Some(first) if tail.is_followed_by(first.id()) && history.floor == first.id().just_before() => Some(0),
+            _ => None,
+        })
     }
 
     /// Takes over the store's history. Cursors stay valid where it continues what was known;
     /// otherwise their readers are placed anew, by the id that each has reached.
     pub fn merge(&mut self, history: History, now: Instant) {
-        let tail = self.tail();
-        let position = history.frames.iter().position(|frame| frame.id() == tail).map(|index| index + 1);
-        let continues_at = position.or_else(|| match history.frames.first() {
-            _ if history.floor == tail => Some(0),
-            Some(first) if tail.is_followed_by(first.id()) => Some(0),
-            _ => None,
-        });
+        let continues_at = self.continues_at(&history);
         let History { floor, frames } = history;
-        let window = frames.len();
+        let length = frames.len();
+        let bytes: usize = frames.iter().map(|frame| frame.text().len()).sum();
         if let Some(known) = continues_at {
             self.push(frames.into_iter().skip(known), now);
-            // Fewer than the limit means that nothing was trimmed: what is older was forgotten.
-            if window < self.limits.history {
-                self.drop_oldest(self.frames.len().saturating_sub(window));
+            let older = self.frames.len().saturating_sub(length);
+            if self.was_forgotten(older, length, bytes) {
+                self.drop_oldest(older);
             }
         } else {
             let end = self.start + self.frames.len() as u64;
@@ -204,9 +210,29 @@ impl Log {
             self.reset_at = self.start;
             self.push(frames.into_iter(), now);
         }
-        self.window = window.min(self.frames.len());
-        self.window_bytes = self.history().map(|frame| frame.text().len()).sum();
+        self.widen_window(length);
         self.floor = floor;
+    }
+
+    /// Makes the newest frames the history, as many as it may have, and at most so many: what is older than the store's
+    /// list is no part of it although there may be room.
+    fn widen_window(&mut self, most: usize) {
+        (self.window, self.window_bytes) = (0, 0);
+        for kept in self.frames.iter().rev().take(most.min(self.limits.history)) {
+            let bytes = self.window_bytes + kept.frame.text().len();
+            if self.window > 0 && bytes > self.limits.history_bytes {
+                break;
+            }
+            (self.window, self.window_bytes) = (self.window + 1, bytes);
+        }
+    }
+
+    /// Whether the store has let go of the oldest `older` frames although there was room for the newest of them before a
+    /// list of so many frames and bytes: then it did not trim them, they were forgotten on request.
+    fn was_forgotten(&self, older: usize, length: usize, bytes: usize) -> bool {
+        let Some(newest) = older.checked_sub(1).and_then(|index| self.frames.get(index)) else { return false };
+        let is_room = length < self.limits.history && bytes + newest.frame.text().len() <= self.limits.history_bytes;
+        length == 0 || is_room
     }
 
     /// Lets go of backlog that has had its time.
@@ -237,6 +263,25 @@ impl Log {
     ///
     /// `now_ms` is this node's clock in milliseconds since the Unix epoch: an id from later than
     /// that was never given out.
+    ///
+    /// Ids order by time, so what is known is split in two: the newest event at or before the resume point, and the first
+    /// one after it. Where nothing that is kept is so old, [`Log::base`] stands for it. Within one history `seq` grows
+    /// with the id, so a number that does not grow shows another one: it began anew, or a failover lost its newest events.
+    ///
+    /// | newest up to the point | first after it | the client is told | and gets |
+    /// |---|---|---|---|
+    /// | the point itself | any or none | nothing | all after the point |
+    /// | none | the next `seq`, and what was before it is not known | nothing | all that is kept |
+    /// | none | a `seq` beyond the next | `trimmed`, and how many | all that is kept |
+    /// | none | the same `seq` or a lower one | `reset` | all that is kept |
+    /// | a lower `seq` | any or none | `reset`: the point was lost | all after the point |
+    /// | the same `seq` or a greater one | any or none | `reset`: another history | all from the point's `seq` on |
+    /// | any but the point | none, and the point is from the future | `unknown` | all that is kept |
+    /// | (the point is no id) | | `unknown` | all that is kept |
+    ///
+    /// In another history the event with the point's `seq` is not the client's, whatever its time: the store's clock may
+    /// have stepped back after the loss. So it and all that was counted after it are new to the client. Of those counted
+    /// before, nobody can know which the client has had: it is told of the gap, and gets none of them twice.
     pub fn place_after(&self, after: &ResumePoint, now_ms: u64) -> (Cursor, Option<Gap>) {
         let window_starts = self.start + (self.frames.len() - self.window) as u64;
         let id = match after {
@@ -245,32 +290,31 @@ impl Log {
                 return self.place_at(window_starts, self.base(), Some((GapReason::Unknown, None)), after);
             }
         };
+        // What is known of just before the history's frame of this index.
+        let before = |index: usize| {
+            index.checked_sub(1).and_then(|last| self.history().nth(last)).map_or(self.base(), Frame::id)
+        };
+        let place = |older: usize, verdict: Verdict| {
+            let resume = if verdict.is_none() { id } else { before(older) };
+            self.place_at(window_starts + older as u64, resume, verdict, after)
+        };
         let older = self.history().take_while(|frame| frame.id() <= id).count();
-        let index = window_starts + older as u64;
-        let before = match older.checked_sub(1) {
-            Some(last) => self.history().nth(last).map_or(self.base(), Frame::id),
-            None => self.base(),
-        };
-        if before == id {
-            return self.place_at(index, id, None, after);
-        }
-        let Some(first) = self.history().nth(older).map(Frame::id) else {
-            let verdict = if id < self.tail() {
-                (index, before, judge(id, self.tail().plus(1)))
-            } else if id.ms > now_ms.saturating_add(CLOCK_TOLERANCE_MS) {
-                // From another broker, or made up: nothing of what is kept can be known to the client.
-                (window_starts, self.base(), (GapReason::Unknown, None))
-            } else {
-                (index, before, (GapReason::Reset, None))
-            };
-            return self.place_at(verdict.0, verdict.1, Some(verdict.2), after);
-        };
-        if id.is_followed_by(first) {
-            self.place_at(index, id, None, after)
-        } else if older > 0 && first.seq > id.seq {
-            self.place_at(index, before, Some((GapReason::Unknown, None)), after)
+        let newest = before(older);
+        // What stands for the event before the history where that is not known.
+        let stand_in = self.history().next().map(|first| first.id().just_before());
+        let reset = Some((GapReason::Reset, None));
+        if newest == id || older == 0 && stand_in == Some(id) {
+            place(older, None)
+        } else if newest > id {
+            let is_next = stand_in == Some(newest) && newest.seq == id.seq;
+            place(older, if is_next { None } else { judge_older(id, newest) })
+        } else if older == self.window && is_from_the_future(id, now_ms) {
+            // From another broker, or made up: nothing of what is kept can be known to the client.
+            place(0, Some((GapReason::Unknown, None)))
+        } else if newest.seq < id.seq {
+            place(older, reset)
         } else {
-            self.place_at(index, before, Some(judge(id, first)), after)
+            place(self.history().take_while(|frame| frame.id().seq < id.seq).count(), reset)
         }
     }
 
@@ -320,13 +364,7 @@ impl Log {
         self.frames.get(index).is_some_and(|kept| kept.frame.id() == id)
     }
 
-    fn place_at(
-        &self,
-        next: u64,
-        resume: EventId,
-        verdict: Option<(GapReason, Option<u64>)>,
-        after: &ResumePoint,
-    ) -> (Cursor, Option<Gap>) {
+    fn place_at(&self, next: u64, resume: EventId, verdict: Verdict, after: &ResumePoint) -> (Cursor, Option<Gap>) {
         let gap = verdict.map(|(reason, missed)| Gap { reason, after: after.clone(), missed, resume });
         (Cursor { next, after: resume }, gap)
     }
@@ -341,12 +379,20 @@ impl Log {
             self.window += 1;
             let frame = if self.limits.compresses { frame.compressible() } else { frame };
             self.frames.push_back(Kept { frame, since: now });
-            if self.window > self.limits.history {
-                self.window_bytes -= self.frames[self.frames.len() - self.window].frame.text().len();
-                self.window -= 1;
+            while self.window > self.limits.history || self.window > 1 && self.window_bytes > self.limits.history_bytes
+            {
+                self.shrink_window();
             }
         }
         self.trim_but(added, now);
+    }
+
+    /// The history's oldest frame is backlog from here on.
+    fn shrink_window(&mut self) {
+        if let Some(oldest) = self.frames.len().checked_sub(self.window).and_then(|index| self.frames.get(index)) {
+            self.window_bytes -= oldest.frame.text().len();
+            self.window -= 1;
+        }
     }
 
     /// Never cuts the newest `newest` frames: readers who had read all before them must get them
@@ -373,11 +419,16 @@ impl Log {
     }
 }
 
-/// Why `first` is the first event after `id` although it does not follow it.
-fn judge(id: EventId, first: EventId) -> (GapReason, Option<u64>) {
-    match first.seq.checked_sub(id.seq) {
+/// Whether no store can have given out an id yet, by a clock in milliseconds since the Unix epoch.
+pub fn is_from_the_future(id: EventId, now_ms: u64) -> bool {
+    id.ms > now_ms.saturating_add(CLOCK_TOLERANCE_MS)
+}
+
+/// What a client missed that stands at `id`, when `base` is the oldest that is known of.
+fn judge_older(id: EventId, base: EventId) -> Verdict {
+    match base.seq.checked_sub(id.seq) {
         // The counter went back, so it was begun anew: how many were lost nobody knows.
-        None | Some(0 | 1) => (GapReason::Reset, None),
-        Some(distance) => (GapReason::Trimmed, Some(distance - 1)),
+        None | Some(0) => Some((GapReason::Reset, None)),
+        missed => Some((GapReason::Trimmed, missed)),
     }
 }

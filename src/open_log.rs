@@ -1,7 +1,8 @@
 //! A log as this node shares it: one for all readers of a pipeline, kept true by re-reading.
 //!
-//! Announcements are hints; while a read of the store's history is under way they wait, so that
-//! what is merged is never older than what is already shown.
+//! Announcements are hints, but one that names the log's newest event is right: its events are added at once, also while
+//! the store's history is read. What was announced meanwhile goes on top of the list that comes back, so that what is
+//! merged is never older than what readers have.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,13 +14,15 @@ use slab::Slab;
 use tokio::sync::Notify;
 
 use crate::announcement::Announcement;
+use crate::event_id::EventId;
 use crate::frame::History;
+use crate::heard::Heard;
 use crate::log::{Announced, Log, LogLimits};
+use crate::metrics::ReadCause;
 use crate::pace::Pace;
 use crate::pipeline::PipelineId;
-
-/// Announcements held back during one read, at most so many bytes; more is left to another read.
-const PENDING_BYTES: usize = 8 << 20;
+use crate::refresh::{Question, ReadRequest, Refresh, Ticket};
+use crate::store::Newest;
 
 /// While publishers wait for readers: if none of these gets further for so long, they are not waited for.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -42,14 +45,11 @@ pub struct OpenLog {
 #[derive(Debug)]
 struct State {
     log: Log,
-    /// The store's announcements have been subscribed to at least once.
-    is_subscribed: bool,
-    reads_started: u64,
-    reads_done: u64,
-    /// A read is wanted that starts after the one under way.
-    is_read_again: bool,
-    pending: Vec<Announcement>,
-    pending_bytes: usize,
+    refresh: Refresh,
+    /// Since the read under way was started.
+    heard: Heard,
+    /// Whether something of that did not follow the log.
+    has_hole: bool,
     /// One place a reader: what wakes it, while it waits.
     readers: Slab<Option<Waker>>,
     /// Counts clients, of which many may share one reader's place.
@@ -59,26 +59,15 @@ struct State {
     is_queued: bool,
 }
 
-/// A read of the history that starts after it was asked for; compare with [`View::has_read`].
+/// How much a read of the history matters to clients, most first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Ticket(u64);
-
-/// Whether the caller must start a read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ReadRequest {
-    /// The caller starts it now.
-    Start(Ticket),
-    /// It joins one that will start by itself.
-    Joined(Ticket),
-}
-
-impl ReadRequest {
-    /// The read to wait for.
-    pub fn ticket(self) -> Ticket {
-        match self {
-            Self::Start(ticket) | Self::Joined(ticket) => ticket,
-        }
-    }
+pub enum Urgency {
+    /// Some get nothing before it.
+    Awaited,
+    /// Some read on, and may lack something.
+    Live,
+    /// There are none.
+    Lingering,
 }
 
 /// What a reader sees under the lock.
@@ -86,31 +75,25 @@ impl ReadRequest {
 pub struct View<'a> {
     /// The log.
     pub log: &'a Log,
-    reads_done: u64,
+    refresh: &'a Refresh,
 }
 
 impl View<'_> {
     /// Whether that read is done.
     pub fn has_read(&self, ticket: Ticket) -> bool {
-        self.reads_done >= ticket.0
+        self.refresh.has_read(ticket)
     }
 }
 
 impl OpenLog {
-    /// The first read of the history.
-    pub const FIRST_READ: Ticket = Ticket(1);
-
-    /// A log that nothing has been read into. Its first read counts as started, and waits for the
-    /// subscription: a history read before it could miss what comes in between.
+    /// A log that nothing has been read into. Its first read waits for the subscription: a history
+    /// read before it could miss what comes in between.
     pub fn new(pipeline: PipelineId, limits: LogLimits, total_bytes: Arc<AtomicUsize>) -> Self {
         let state = State {
             log: Log::new(limits),
-            is_subscribed: false,
-            reads_started: 1,
-            reads_done: 0,
-            is_read_again: false,
-            pending: Vec::new(),
-            pending_bytes: 0,
+            refresh: Refresh::default(),
+            heard: Heard::default(),
+            has_hole: false,
             readers: Slab::new(),
             pace: Pace::new(limits.backlog_bytes),
             idle_since: None,
@@ -124,11 +107,12 @@ impl OpenLog {
         &self.pipeline
     }
 
-    /// Adds a reader; the number is its place.
-    pub fn join(&self) -> usize {
+    /// Adds a reader; the number is its place. Also says whether the log is to be put into the queue of reads.
+    pub fn join(&self) -> (usize, bool) {
         let mut state = self.state.lock();
         state.idle_since = None;
-        state.readers.insert(None)
+        let is_to_be_read = state.readers.is_empty() && state.refresh.joined();
+        (state.readers.insert(None), is_to_be_read)
     }
 
     /// Takes a reader away. If it was the last one, and the log is not queued for closing already, says since when the log
@@ -228,8 +212,7 @@ impl OpenLog {
     /// Cancel safe: the waker is replaced by the next call.
     pub fn poll<T>(&self, reader: usize, cx: &Context<'_>, look: impl FnOnce(View<'_>) -> Poll<T>) -> Poll<T> {
         let mut state = self.state.lock();
-        let view = View { log: &state.log, reads_done: state.reads_done };
-        let found = look(view);
+        let found = look(View { log: &state.log, refresh: &state.refresh });
         if found.is_pending()
             && let Some(place) = state.readers.get_mut(reader)
         {
@@ -244,7 +227,7 @@ impl OpenLog {
     /// Shows the log.
     pub fn look<T>(&self, look: impl FnOnce(View<'_>) -> T) -> T {
         let state = self.state.lock();
-        look(View { log: &state.log, reads_done: state.reads_done })
+        look(View { log: &state.log, refresh: &state.refresh })
     }
 
     /// Takes an announcement. `None` when nothing is to be read.
@@ -255,54 +238,124 @@ impl OpenLog {
         self.account(bytes_before, &mut state);
         match announced {
             Announced::Added => {
+                state.refresh.continued();
                 let wakers = state.take_wakers();
                 drop(state);
                 wake(wakers);
                 None
             }
             Announced::Known => None,
-            Announced::Hole => Some(state.request_read()),
+            Announced::Hole => state.refresh.missed(),
         }
     }
 
     /// Takes note that announcements come from here on, for the first time or again. What came
-    /// before must be read.
+    /// before must be read, unless the next one shows that nothing did.
     pub fn subscribed(&self) -> ReadRequest {
-        let mut state = self.state.lock();
-        if std::mem::replace(&mut state.is_subscribed, true) {
-            state.request_read()
-        } else {
-            ReadRequest::Start(Self::FIRST_READ)
-        }
+        self.state.lock().refresh.subscribed()
     }
 
     /// Asks for a read that starts after this call.
-    pub fn request_read(&self) -> ReadRequest {
-        self.state.lock().request_read()
+    pub fn request_read(&self, cause: ReadCause) -> ReadRequest {
+        self.state.lock().refresh.request(cause)
+    }
+
+    /// How much the read that is wanted matters to clients.
+    pub fn urgency(&self) -> Urgency {
+        let state = self.state.lock();
+        match (state.readers.is_empty(), state.refresh.is_awaited()) {
+            (true, _) => Urgency::Lingering,
+            (false, false) => Urgency::Live,
+            (false, true) => Urgency::Awaited,
+        }
+    }
+
+    /// The log's turn in the queue of reads has come: what the store is to be asked now. `None` when nothing is, any more.
+    pub fn begin_read(&self) -> Option<Question> {
+        let mut state = self.state.lock();
+        let tail = state.log.tail();
+        let question = state.refresh.begin(tail)?;
+        // What was announced before is in the list that is read now, or was lost by the store.
+        state.heard = Heard::default();
+        state.has_hole = false;
+        Some(question)
+    }
+
+    /// Whether a store that has this as its newest has nothing that the log lacked when its own newest was `before`.
+    pub fn agrees(&self, newest: Newest, before: EventId) -> bool {
+        let state = self.state.lock();
+        match newest {
+            // Fewer than the log has, and no event later: some were forgotten while announcements were missed.
+            Newest::Event { id, events } if id == state.log.tail() && events < state.log.history_len() => false,
+            Newest::Event { id, .. } => id >= before && state.log.holds(id),
+            Newest::Nothing(id) => id == before && (state.log.history_len() == 0 || state.log.tail() != before),
+        }
+    }
+
+    /// The store had nothing new. Returns whether a read is wanted at once.
+    #[must_use]
+    pub fn finish_look(&self) -> bool {
+        let mut state = self.state.lock();
+        state.heard = Heard::default();
+        let is_whole = !std::mem::take(&mut state.has_hole);
+        let is_wanted = state.refresh.succeeded(is_whole);
+        let wakers = state.take_wakers();
+        drop(state);
+        wake(wakers);
+        is_wanted
     }
 
     /// Takes over what a read found. Returns whether another read is wanted at once.
     #[must_use]
-    pub fn finish_read(&self, history: History) -> bool {
+    pub fn finish_read(&self, mut history: History) -> bool {
         let mut state = self.state.lock();
+        let heard = std::mem::take(&mut state.heard);
+        state.has_hole = false;
+        let is_whole = heard.extend(&mut history);
+        if !is_whole && state.refresh.has_first() && !state.log.is_continued_by(&history) {
+            // What was announced meanwhile does not go with the list. Either may be of a history that the store has lost,
+            // and a reset on the word of the wrong one would show events twice. Clients that wait for this read wait for
+            // the next.
+            state.refresh.failed();
+            state.refresh.missed();
+            return true;
+        }
         let bytes_before = state.log.bytes();
         state.log.merge(history, Instant::now());
-        state.reads_done = state.reads_started;
-        state.pending_bytes = 0;
-        for announcement in std::mem::take(&mut state.pending) {
-            if state.announce(announcement) == Announced::Hole {
-                state.is_read_again = true;
-            }
-        }
         self.account(bytes_before, &mut state);
-        let is_read_again = std::mem::take(&mut state.is_read_again);
-        if is_read_again {
-            state.reads_started += 1;
-        }
+        let is_wanted = state.refresh.succeeded(is_whole);
         let wakers = state.take_wakers();
         drop(state);
         wake(wakers);
-        is_read_again
+        is_wanted
+    }
+
+    /// The store did not answer. Returns whether it is to be asked again: not when there are no readers, since the next
+    /// one asks again.
+    #[must_use]
+    pub fn fail_read(&self) -> bool {
+        let mut state = self.state.lock();
+        state.heard = Heard::default();
+        state.refresh.failed();
+        if std::mem::take(&mut state.has_hole) {
+            state.refresh.missed();
+        }
+        let has_readers = !state.readers.is_empty();
+        if !has_readers {
+            state.refresh.drop_queued();
+        }
+        has_readers
+    }
+
+    /// The time has come to ask the store again. Returns whether that is still wanted, as [`OpenLog::fail_read`] does.
+    #[must_use]
+    pub fn retries_read(&self) -> bool {
+        let mut state = self.state.lock();
+        let has_readers = !state.readers.is_empty();
+        if !has_readers {
+            state.refresh.drop_queued();
+        }
+        has_readers
     }
 
     /// Lets go of backlog that has had its time.
@@ -339,32 +392,30 @@ impl Drop for OpenLog {
 }
 
 impl State {
-    fn is_reading(&self) -> bool {
-        self.reads_done < self.reads_started
-    }
-
     fn announce(&mut self, announcement: Announcement) -> Announced {
-        if !self.is_reading() {
+        let is_reading = self.refresh.is_under_way();
+        if !self.refresh.has_first() {
+            // Nobody is placed yet, and there is nothing that it could follow. Before the store was asked the list to
+            // come has it.
+            if is_reading {
+                self.heard.add(announcement);
+            }
+            return Announced::Known;
+        }
+        if !is_reading {
             return self.log.announce(announcement, Instant::now());
         }
-        self.pending_bytes += announcement.bytes();
-        self.pending.push(announcement);
-        if self.pending_bytes > PENDING_BYTES {
-            self.pending.clear();
-            self.pending_bytes = 0;
-            self.is_read_again = true;
+        let announced = self.log.announce(announcement.clone(), Instant::now());
+        if announced == Announced::Known {
+            return announced;
         }
-        Announced::Known
-    }
-
-    fn request_read(&mut self) -> ReadRequest {
-        if self.is_reading() {
-            self.is_read_again = true;
-            ReadRequest::Joined(Ticket(self.reads_started + 1))
-        } else {
-            self.reads_started += 1;
-            ReadRequest::Start(Ticket(self.reads_started))
+        self.heard.add(announcement);
+        if announced == Announced::Hole {
+            // The list that is being read may have what is missing.
+            self.has_hole = true;
+            return Announced::Known;
         }
+        announced
     }
 
     fn take_wakers(&mut self) -> Vec<Waker> {
@@ -381,9 +432,7 @@ fn wake(wakers: Vec<Waker>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_id::EventId;
     use crate::frame::Frame;
-    use std::time::Duration;
 
     fn open_log() -> OpenLog {
         let limits = LogLimits {
@@ -413,9 +462,25 @@ mod tests {
         log.look(|view| view.log.tail().seq)
     }
 
-    #[test]
-    fn an_announcement_during_a_read_comes_after_it() {
+    fn begin(log: &OpenLog) -> Question {
+        log.begin_read().unwrap()
+    }
+
+    /// A log whose first read found these.
+    fn read_log(seqs: std::ops::RangeInclusive<u64>) -> OpenLog {
         let log = open_log();
+        log.subscribed();
+        begin(&log);
+        assert!(!log.finish_read(history(seqs)));
+        log
+    }
+
+    #[test]
+    fn announcements_during_the_first_read_come_after_it() {
+        let log = open_log();
+        log.subscribed();
+        assert_eq!(log.announce(announcement(3..=3)), None, "the list has it, since the read comes later");
+        begin(&log);
         assert_eq!(log.announce(announcement(4..=4)), None);
         assert_eq!(log.announce(announcement(5..=6)), None);
         assert_eq!(tail(&log), 0);
@@ -424,26 +489,116 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_is_older_than_an_announcement_is_followed_by_another() {
-        let log = open_log();
-        assert_eq!(log.announce(announcement(6..=6)), None);
-        assert!(log.finish_read(history(1..=4)), "5 is missing");
-        assert_eq!(tail(&log), 4);
-        assert!(!log.finish_read(history(1..=6)));
-        assert_eq!(tail(&log), 6);
+    fn announcements_that_follow_are_added_at_once_during_a_read() {
+        let log = read_log(1..=3);
+        log.request_read(ReadCause::Check);
+        begin(&log);
+        log.announce(announcement(4..=5));
+        assert_eq!(tail(&log), 5);
+        assert!(!log.finish_read(history(1..=3)), "an older list");
+        assert_eq!(tail(&log), 5);
+        log.look(|view| assert!(view.log.holds(EventId { ms: 9, seq: 1 }), "and no reset"));
+        // Also while it fails, again and again.
+        log.request_read(ReadCause::Check);
+        log.join();
+        for seq in 6..=9 {
+            begin(&log);
+            log.announce(announcement(seq..=seq));
+            assert!(log.fail_read());
+            assert_eq!(tail(&log), seq);
+        }
+        begin(&log);
+        assert!(!log.finish_read(history(1..=9)));
+        assert_eq!(tail(&log), 9);
     }
 
     #[test]
-    fn a_read_asked_for_during_a_read_is_a_new_one_and_shared() {
+    fn a_list_that_lost_its_tail_is_followed_in_spite_of_what_was_heard() {
+        let log = read_log(1..=6);
+        log.request_read(ReadCause::Check);
+        begin(&log);
+        log.announce(announcement(7..=7));
+        // The store has lost 5 and 6, so 7 is of what is lost, too.
+        assert!(log.finish_read(history(1..=4)), "7 has no place");
+        assert_eq!(tail(&log), 7);
+        begin(&log);
+        assert!(!log.finish_read(history(1..=4)));
+        assert_eq!(tail(&log), 4);
+    }
+
+    #[test]
+    fn a_read_that_is_older_than_an_announcement_is_followed_by_another() {
+        let log = read_log(1..=3);
+        assert!(matches!(log.announce(announcement(5..=5)), Some(ReadRequest::Start(_))));
+        begin(&log);
+        assert_eq!(log.announce(announcement(7..=7)), None);
+        assert!(log.finish_read(history(1..=5)), "6 is missing");
+        assert_eq!(tail(&log), 5);
+        begin(&log);
+        assert!(!log.finish_read(history(1..=7)));
+        assert_eq!(tail(&log), 7);
+    }
+
+    #[test]
+    fn more_than_is_kept_during_one_read_costs_another_and_no_reset() {
+        let log = read_log(1..=3);
+        let ticket = log.request_read(ReadCause::Check).ticket();
+        begin(&log);
+        let body = format!("event: a\ndata: \"{}\"\n\n", "x".repeat(1 << 20));
+        for seq in 4..=20 {
+            let frames = vec![Frame::new(EventId { ms: 9, seq }, body.as_bytes()).unwrap()];
+            log.announce(Announcement { after: EventId { ms: 9, seq: seq - 1 }, frames });
+            assert_eq!(tail(&log), seq);
+        }
+        assert!(log.finish_read(history(1..=3)));
+        assert_eq!(tail(&log), 20);
+        log.look(|view| assert!(!view.has_read(ticket)));
+    }
+
+    #[test]
+    fn a_store_that_has_nothing_newer_needs_no_read() {
+        let log = read_log(1..=3);
+        let ticket = log.request_read(ReadCause::Ahead).ticket();
+        let Question::Newest(before) = begin(&log) else { panic!("the newest is enough") };
+        let newest = |seq, events| Newest::Event { id: EventId { ms: 9, seq }, events };
+        assert!(!log.agrees(Newest::Nothing(EventId { ms: 9, seq: 3 }), before), "all was forgotten");
+        log.announce(announcement(4..=4));
+        for (newest, agrees) in [
+            (newest(3, 3), true),
+            (newest(4, 4), true),
+            (newest(5, 5), false),
+            (newest(2, 2), false),
+            (newest(4, 1), false),
+            (Newest::Nothing(EventId::ZERO), false),
+        ] {
+            assert_eq!(log.agrees(newest, before), agrees, "{newest:?}");
+        }
+        assert!(!log.finish_look());
+        log.look(|view| assert!(view.has_read(ticket)));
+        // What did not follow is read about all the same.
+        log.request_read(ReadCause::Ahead);
+        begin(&log);
+        log.announce(announcement(6..=6));
+        assert!(log.finish_look());
+        assert_eq!(begin(&log), Question::History(ReadCause::Hole));
+    }
+
+    #[test]
+    fn a_read_that_fails_is_dropped_without_readers_and_begun_again_by_the_next() {
         let log = open_log();
-        let first = log.request_read();
-        assert!(matches!(first, ReadRequest::Joined(_)));
-        assert_eq!(log.request_read(), first);
-        assert!(log.finish_read(history(1..=1)));
-        log.look(|view| assert!(view.has_read(OpenLog::FIRST_READ) && !view.has_read(first.ticket())));
-        assert!(!log.finish_read(history(1..=2)));
-        log.look(|view| assert!(view.has_read(first.ticket())));
-        assert!(matches!(log.request_read(), ReadRequest::Start(_)));
+        let (place, is_to_be_read) = log.join();
+        assert!(!is_to_be_read, "not before announcements come");
+        log.subscribed();
+        begin(&log);
+        assert!(log.fail_read() && log.retries_read());
+        log.leave(place);
+        assert!(!log.retries_read());
+        assert_eq!(log.begin_read(), None);
+        let (_, is_to_be_read) = log.join();
+        assert!(is_to_be_read);
+        begin(&log);
+        assert!(!log.finish_read(history(1..=1)));
+        log.look(|view| assert!(view.has_read(Refresh::FIRST)));
     }
 
     #[test]
@@ -457,6 +612,8 @@ mod tests {
             compresses: false,
         };
         let log = OpenLog::new("p".parse().unwrap(), limits, total.clone());
+        log.subscribed();
+        begin(&log);
         let _ = log.finish_read(history(1..=2));
         let two = total.load(Ordering::Relaxed);
         log.announce(announcement(3..=3));

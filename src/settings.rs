@@ -231,7 +231,7 @@ impl Settings {
             Duration::ZERO..=DAY,
             "How long a pipeline stays open on a node after its last reader has left.",
         );
-        let check = r.duration("hub.check_interval", "30s", SECOND / 10..=DAY, "How often open pipelines are compared with the store, and kept from expiring; at most a third of `history.ttl` is used.");
+        let check = r.duration("hub.check_interval", "30s", SECOND / 10..=DAY, "How often open pipelines are compared with the store, and kept from expiring; at most a sixth of `history.ttl` is used.");
         let backlog_bytes = r.size(
             "hub.backlog",
             "4MiB",
@@ -250,7 +250,7 @@ impl Settings {
             },
             hold,
             linger,
-            check_interval: check.min(retention.ttl / 3),
+            check_interval: check.min(retention.ttl / 6),
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let fanout_threads = r.count_or("fanout.threads", "auto", cores, 0..=1024, "Threads that write streams to plain HTTP/1.1 connections; `auto` for one a core. With 0 the HTTP library writes them, as it does all others, at several times the cost.");

@@ -13,6 +13,7 @@ mod idempotency;
 pub mod keys;
 mod listener;
 pub mod memory;
+mod newest;
 pub mod page;
 mod prober;
 pub mod redis;
@@ -101,8 +102,13 @@ impl Receipt {
 /// The newest that a store has of a pipeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Newest {
-    /// An event with this id.
-    Event(EventId),
+    /// An event.
+    Event {
+        /// Its id.
+        id: EventId,
+        /// How many events are kept.
+        events: usize,
+    },
     /// No event, the last one had this id; `0-0` when nothing is known.
     Nothing(EventId),
 }
@@ -200,11 +206,10 @@ impl Store {
 
     /// The newest of each pipeline, in the order asked; keeps their histories from expiring.
     ///
-    /// # Errors
-    /// As [`Store::append`].
-    pub async fn newest(&self, pipelines: &[PipelineId]) -> Result<Vec<Newest>, StoreError> {
+    /// Each has its own answer or error, as of [`Store::append`]: what one list has wrong says nothing of the others.
+    pub async fn newest(&self, pipelines: &[PipelineId]) -> Vec<Result<Newest, StoreError>> {
         match self {
-            Self::Memory(store) => Ok(store.newest(pipelines)),
+            Self::Memory(store) => store.newest(pipelines).into_iter().map(Ok).collect(),
             Self::Redis(store) => store.newest(pipelines).await,
         }
     }

@@ -12,9 +12,10 @@ use crate::event_id::{EventId, ResumePoint};
 use crate::frame::Frame;
 use crate::gap::Gap;
 use crate::hub::Reader;
-use crate::log::{Cursor, Portion, Read};
+use crate::log::{Cursor, Portion, Read, is_from_the_future};
 use crate::metrics::{Metrics, ReadCause, ReplayOutcome};
-use crate::open_log::{OpenLog, Ticket, View};
+use crate::open_log::View;
+use crate::refresh::{Refresh, Ticket};
 use crate::store::memory::clock_ms;
 
 /// What a reader takes out of the log at once: enough to fill a vectored write.
@@ -82,7 +83,7 @@ pub struct Place {
 enum Phase {
     /// For a read of the history.
     Waiting(Ticket),
-    /// For a read that is newer than the client's resume point; after it the verdict is final.
+    /// For the store's word on a resume point that is ahead of the log; after it the verdict is final.
     WaitingAgain(Ticket),
     /// Placed; events newer than the second id were published since.
     Following(Cursor, EventId),
@@ -113,7 +114,7 @@ pub enum Next {
     Item(Item),
     /// Nothing until the log changes.
     Nothing,
-    /// The client is ahead of the log: the history must be read, see [`Place::wait_for`].
+    /// The client is ahead of the log, or says so: the store must be asked, see [`Place::wait_for`].
     ReadAgain,
 }
 
@@ -139,7 +140,7 @@ impl Item {
 impl Place {
     /// A client that is not placed yet.
     pub fn new(wanted: Wanted) -> Self {
-        Self { wanted, phase: Phase::Waiting(OpenLog::FIRST_READ) }
+        Self { wanted, phase: Phase::Waiting(Refresh::FIRST) }
     }
 
     /// Looks for what comes next, and moves past it.
@@ -158,10 +159,14 @@ impl Place {
         if !view.has_read(ticket) {
             return Next::Nothing;
         }
-        // A client from a node that is faster than this one: read before judging.
+        // A client from a node that is faster than this one: ask the store before judging. No node can have given out an
+        // id from the future, and who makes them up shall not make work for the store.
         let is_final = matches!(self.phase, Phase::WaitingAgain(_));
-        let is_ahead = matches!(&self.wanted.start, Start::After(ResumePoint::After(id)) if *id > view.log.tail());
-        if is_ahead && !is_final {
+        if let Start::After(ResumePoint::After(id)) = self.wanted.start
+            && id > view.log.tail()
+            && !is_from_the_future(id, clock_ms())
+            && !is_final
+        {
             return Next::ReadAgain;
         }
         let (phase, item) = place(view.log, &self.wanted);

@@ -92,7 +92,10 @@ fn a_resume_point_is_judged_by_what_is_kept() {
 
     let mut mixed = log_with(100, 4..=6);
     mixed.announce(Announcement { after: id(100, 6), frames: vec![frame(200, 7)] }, Instant::now());
-    check(&mixed, "150-2", unknown, (100, 6), &[7]);
+    check(&mixed, "150-2", reset, (100, 3), &[4, 5, 6, 7]);
+    check(&mixed, "150-5", reset, (100, 4), &[5, 6, 7]);
+    check(&mixed, "150-6", reset, (100, 5), &[6, 7]);
+    check(&mixed, "250-5", reset, (100, 4), &[5, 6, 7]);
     check(&mixed, "150-9", reset, (100, 6), &[7]);
 
     let empty = Log::new(LIMITS);
@@ -144,6 +147,27 @@ fn a_reader_who_lags_gets_one_slow_gap_and_goes_on_from_the_oldest_kept() {
     let gap = read_gap(&log, &mut cursor);
     assert_eq!((gap.reason, gap.missed, gap.resume), (GapReason::Slow, Some(30), id(100, 35)));
     assert_eq!(read_seqs(&log, &mut cursor), [36, 37, 38, 39, 40]);
+}
+
+#[test]
+fn a_history_is_bounded_in_bytes_and_always_has_its_newest_event() {
+    // Each has 32 bytes.
+    let limits = LogLimits { history: 5, history_bytes: 3 * 32, backlog_bytes: 0, ..LIMITS };
+    let mut log = Log::new(limits);
+    log.merge(history(100, 1..=5), Instant::now());
+    assert_eq!((log.history_len(), log.base()), (3, id(100, 2)));
+    log.announce(announcement(100, 6..=6), Instant::now());
+    assert_eq!((log.history_len(), log.bytes()), (3, 3 * 32));
+    // A list that is shorter than `history.limit` because of its bytes has forgotten nothing.
+    let mut log = Log::new(LogLimits { backlog_bytes: 150, ..limits });
+    log.merge(history(100, 1..=3), Instant::now());
+    let mut cursor = log.place_newest(0, |_| true);
+    log.announce(announcement(100, 4..=7), Instant::now());
+    log.merge(history(100, 5..=7), Instant::now());
+    assert_eq!(read_seqs(&log, &mut cursor), [4, 5, 6, 7]);
+    let mut log = Log::new(LogLimits { history_bytes: 1, ..limits });
+    log.merge(history(100, 1..=5), Instant::now());
+    assert_eq!((log.history_len(), log.tail()), (1, id(100, 5)));
 }
 
 #[test]
@@ -242,9 +266,9 @@ struct Reader {
 
 /// The promise of the whole project, on the log alone: what a reader gets has neither a hole nor a
 /// double nor a disorder that no gap told of, and in the end it has everything.
-fn check(steps: Vec<Step>) -> Result<(), TestCaseError> {
+fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
     let now = Instant::now();
-    let mut log = Log::new(LIMITS);
+    let mut log = Log::new(limits);
     log.merge(History::default(), now);
     let mut every_id: Vec<EventId> = Vec::new();
     let mut list: Vec<Frame> = Vec::new();
@@ -287,13 +311,11 @@ fn check(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Publish { count, is_heard } => {
                 ms += 10;
                 let after = newest;
-                let new: Vec<_> = (1..=count).map(|n| frame(ms, after.seq + n)).collect();
+                let new: Vec<_> = (1..=count).map(|n| sized_frame(ms, after.seq + n)).collect();
                 newest = id(ms, after.seq + count);
                 every_id.extend(new.iter().map(Frame::id));
                 list.extend(new.iter().cloned());
-                if list.len() > LIMITS.history {
-                    list.drain(..list.len() - LIMITS.history);
-                }
+                list.drain(..list.len() - kept(&list, limits));
                 if is_heard {
                     let announcement = Announcement { after, frames: new };
                     if log.announce(announcement, now) == Announced::Hole {
@@ -313,7 +335,8 @@ fn check(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
         }
         let held: Vec<_> = log.history().map(Frame::id).collect();
-        prop_assert!(held.len() <= LIMITS.history);
+        let newest: Vec<_> = log.history().cloned().collect();
+        prop_assert_eq!(kept(&newest, limits), newest.len(), "more than is kept");
         prop_assert!(held.windows(2).all(|pair| pair[0].is_followed_by(pair[1])));
     }
     log.merge(view(floor, &list), now);
@@ -325,9 +348,25 @@ fn check(steps: Vec<Step>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// An event whose size follows from its number, some larger than all that a small bound allows.
+fn sized_frame(ms: u64, seq: u64) -> Frame {
+    let filler = "x".repeat(usize::try_from(seq * 37 % 11 * seq % 150).unwrap());
+    Frame::new(id(ms, seq), format!("event: a\ndata: \"{filler}\"\n\n").as_bytes()).unwrap()
+}
+
+/// How many of the newest the store keeps: as many as fit into both bounds, the newest always.
+fn kept(list: &[Frame], limits: LogLimits) -> usize {
+    let mut bytes = 0;
+    let fits = |(count, frame): &(usize, &Frame)| {
+        bytes += frame.text().len();
+        *count == 0 || *count < limits.history && bytes <= limits.history_bytes
+    };
+    list.iter().rev().enumerate().take_while(fits).count()
+}
+
 fn view(floor: EventId, list: &[Frame]) -> History {
     let marker = (floor != EventId::ZERO).then(|| History::marker(floor).into());
-    let is_marked = list.len() < LIMITS.history && list.first().is_none_or(|first| floor.is_followed_by(first.id()));
+    let is_marked = list.first().is_none_or(|first| floor.is_followed_by(first.id()));
     let entries = list.iter().map(|frame| frame.shared_text());
     History::from_entries(marker.filter(|_| is_marked).into_iter().chain(entries))
 }
@@ -340,7 +379,12 @@ proptest! {
         ..ProptestConfig::default()
     })]
     #[test]
-    fn no_reader_misses_doubles_or_reorders_an_event_without_a_gap(steps in steps()) {
-        check(steps)?;
+    fn no_reader_misses_doubles_or_reorders_an_event_without_a_gap(
+        steps in steps(),
+        history in 1usize..8,
+        history_bytes in prop_oneof![Just(usize::MAX), 1usize..400],
+        backlog_bytes in 0usize..400,
+    ) {
+        check(steps, LogLimits { history, history_bytes, backlog_bytes, ..LIMITS })?;
     }
 }

@@ -157,7 +157,8 @@ impl MemoryStore {
                 return Newest::Nothing(EventId::ZERO);
             };
             kept.expires_at = now + self.retention.ttl;
-            kept.history.back().map_or(Newest::Nothing(kept.floor), |frame| Newest::Event(frame.id()))
+            let events = kept.history.len();
+            kept.history.back().map_or(Newest::Nothing(kept.floor), |frame| Newest::Event { id: frame.id(), events })
         };
         pipelines.iter().map(newest).collect()
     }

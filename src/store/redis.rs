@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use deadpool::managed;
 use redis::aio::MultiplexedConnection;
 use redis::{IntoConnectionInfo, RedisError, Script};
@@ -21,13 +20,13 @@ use super::failure::Failure;
 use super::health::Health;
 use super::keys::{Names, Prefix};
 use super::listener::{self, ListenerHandle};
+use super::newest::{self, NewestScript};
 use super::page::{About, Page, PageBounds, PageStart};
 use super::prober::Prober;
 use super::redis_page::{PageScripts, about_of, page_of};
 use super::wire::Wire;
 use super::{Audience, IdempotencyKey, Newest, Receipt, Retention, StoreError};
 use crate::event::Batch;
-use crate::event_id::EventId;
 use crate::frame::History;
 use crate::pipeline::PipelineId;
 
@@ -73,6 +72,7 @@ pub struct RedisStore {
     appender: Appender,
     forget: Script,
     pages: PageScripts,
+    newest: NewestScript,
     listener: ListenerHandle,
     health: Arc<Health>,
 }
@@ -145,6 +145,7 @@ impl RedisStore {
             appender,
             forget: Script::new(include_str!("forget.lua")),
             pages: PageScripts::new(),
+            newest: NewestScript::default(),
             listener,
             health,
         };
@@ -238,15 +239,14 @@ impl RedisStore {
         self.run(async |connection| call.invoke_async(connection).await).await
     }
 
-    pub(super) async fn newest(&self, pipelines: &[PipelineId]) -> Result<Vec<Newest>, StoreError> {
-        let mut pipe = redis::pipe();
-        for pipeline in pipelines {
-            pipe.cmd("LINDEX").arg(self.names.list(pipeline)).arg(-1);
-            pipe.cmd("PEXPIRE").arg(self.names.list(pipeline)).arg(millis(self.retention.ttl)).ignore();
+    pub(super) async fn newest(&self, pipelines: &[PipelineId]) -> Vec<Result<Newest, StoreError>> {
+        let mut newest = Vec::with_capacity(pipelines.len());
+        for some in pipelines.chunks(newest::AT_ONCE) {
+            let call = self.newest.call(some, &self.names, self.retention);
+            let answers = self.run_on(&self.checks, async |connection| call.invoke_async(connection).await).await;
+            newest.extend(newest::read(some.len(), answers));
         }
-        let entries: Vec<Option<Vec<u8>>> =
-            self.run_on(&self.checks, async |connection| pipe.query_async(connection).await).await?;
-        Ok(entries.into_iter().map(read_newest).collect())
+        newest
     }
 
     pub(super) fn watch(&self, pipeline: PipelineId) {
@@ -334,17 +334,6 @@ pub fn check_url(url: &str) -> Result<(), RedisSetupError> {
 /// Whether a URL that [`check_url`] has passed holds a password.
 pub fn has_password(url: &str) -> bool {
     url.into_connection_info().is_ok_and(|info| info.redis_settings().password().is_some())
-}
-
-fn read_newest(entry: Option<Vec<u8>>) -> Newest {
-    let Some(entry) = entry else {
-        return Newest::Nothing(EventId::ZERO);
-    };
-    let history = History::from_entries([Bytes::from(entry)]);
-    match history.frames.last() {
-        Some(frame) => Newest::Event(frame.id()),
-        None => Newest::Nothing(history.floor),
-    }
 }
 
 /// As Redis wants durations.

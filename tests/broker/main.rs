@@ -29,4 +29,5 @@ mod supervisor;
 mod support;
 mod system;
 mod tls;
+mod unreadable;
 mod wire;

@@ -20,6 +20,7 @@ pub(super) struct Costs {
     /// One more node that hears an event and gives it to one reader, us.
     hearing_us: f64,
     redis: RedisCosts,
+    pub(super) checking: Checking,
     /// A keepalive on a stream of plain HTTP/1.1, us.
     pub(super) keepalive_us: f64,
     /// A client that connects among many and gets 100 events, us.
@@ -69,6 +70,15 @@ struct RedisCosts {
     publishing: Publishing,
     /// One more node that hears an announcement.
     announcing_us: f64,
+}
+
+/// The regular comparison of one pipeline that is open on one node.
+#[derive(Deserialize, Debug)]
+pub(super) struct Checking {
+    /// CPU of Redis.
+    pub(super) redis_us: f64,
+    /// To Redis and from it.
+    pub(super) redis_bytes: f64,
 }
 
 #[derive(Deserialize, Debug)]

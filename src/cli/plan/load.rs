@@ -14,6 +14,8 @@ const SEGMENT: f64 = 90.0;
 const SEGMENT_DATA: f64 = 1448.0;
 /// `:keepalive` and a blank line.
 const KEEPALIVE: f64 = 12.0;
+/// `hub.check_interval`, seconds.
+const CHECK_INTERVAL: f64 = 30.0;
 
 /// What readers and publishers do.
 #[derive(Debug, Clone)]
@@ -60,6 +62,11 @@ impl Load {
             return readers;
         }
         nodes * (1.0 - (1.0 - 1.0 / nodes).powf(readers))
+    }
+
+    /// Comparisons of open pipelines with Redis a second, by so many nodes.
+    pub(super) fn checks(&self, nodes: f64) -> f64 {
+        self.pipelines * self.reach(nodes) / CHECK_INTERVAL
     }
 
     /// Bytes of an event's text.

@@ -183,8 +183,9 @@ fn one_node(load: &Load, machines: &Machines, costs: &Costs, nodes: f64, spare: 
 }
 
 fn redis(load: &Load, machines: &Machines, costs: &Costs, nodes: f64) -> Result<Redis, PlanError> {
-    let cores = load.rate * costs.redis_us(load.batch, load.reach(nodes)) / 1e6;
-    let bits_per_second = load.bits_from_redis(nodes);
+    let publishing = load.rate * costs.redis_us(load.batch, load.reach(nodes)) / 1e6;
+    let cores = publishing + load.checks(nodes) * costs.checking.redis_us / 1e6;
+    let bits_per_second = load.bits_from_redis(nodes) + load.checks(nodes) * costs.checking.redis_bytes * 8.0;
     let primaries = (cores / machines.fill).max(bits_per_second / (machines.bandwidth * machines.fill)).ceil().max(1.0);
     if primaries > load.pipelines.max(1.0) {
         return Err(PlanError::PipelineTooBusy);

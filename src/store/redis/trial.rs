@@ -35,9 +35,11 @@ pub(super) async fn run(store: &RedisStore) -> Result<Reached, RedisSetupError> 
     forget.arg(millis(TTL)).arg(&trial.channel).arg("PUBLISH");
     let probe = redis::cmd("SET").arg(store.names.new_probe()).arg("").arg("PX").arg(millis(TTL)).to_owned();
 
-    let newest = PageStart::Newest { count: 1, channels: &[] };
-    let page = store.pages.page(&trial.list, retention, newest, PageBounds::WHOLE);
+    let one = PageStart::Newest { count: 1, channels: &[] };
+    let page = store.pages.page(&trial.list, retention, one, PageBounds::WHOLE);
     let about = store.pages.about(&trial.list, retention);
+
+    let newest = store.newest.call_on(std::iter::once(trial.list.clone()), retention);
 
     let mut doing = "the connection";
     let tried = store.pool.run(async |connection| {
@@ -54,8 +56,7 @@ pub(super) async fn run(store: &RedisStore) -> Result<Reached, RedisSetupError> 
         page.invoke_async::<redis::Value>(connection).await?;
         about.invoke_async::<redis::Value>(connection).await?;
         doing = "to compare histories";
-        redis::cmd("LINDEX").arg(&trial.list).arg(-1).query_async::<redis::Value>(connection).await?;
-        redis::cmd("PEXPIRE").arg(&trial.list).arg(millis(TTL)).query_async::<redis::Value>(connection).await?;
+        newest.invoke_async::<redis::Value>(connection).await?;
         doing = "to forget histories";
         forget.invoke_async::<redis::Value>(connection).await?;
         Ok::<_, RedisError>(())
