@@ -24,7 +24,7 @@ use address::AddressBlock;
 use buckets::PublishRates;
 use rate::Bucket;
 
-pub use bodies::{Bodies, BodyRoom};
+pub use bodies::{Bodies, BodyRoom, SMALL_BODY};
 pub use buckets::{Publisher, RateReached};
 pub use budget::{Budget, NoRoom, Reservation};
 pub use rate::{InvalidRate, Rate};

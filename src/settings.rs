@@ -274,8 +274,8 @@ impl Settings {
             fanout_threads,
             events,
             request_bytes: r.size("limits.request", "4MiB", 64..=1 << 30, "Most bytes of a request's body."),
-            bodies_bytes: r.memory("limits.bodies", 8, "Memory for the bodies of all requests under way on this node, until their events are stored; a quarter of it for bodies of up to 64 KiB. A request for which there is no room within 2 s is answered with 503. `auto` for an eighth of the machine's or the container's memory, at most 1 GiB."),
-            histories_bytes: r.memory("limits.histories", 16, "Memory for all histories that are being sent as JSON on this node; an HTTP/2 connection has a quarter of it at most. A request for which there is no room within 2 s is answered with 503. `auto` for a sixteenth of the memory, at most 1 GiB."),
+            bodies_bytes: r.memory("limits.bodies", 8, "Memory for the bodies of all requests under way on this node, until their events are stored; a quarter of it for bodies of up to 64 KiB. A request for which there is no room within 2 s is answered with 503. `auto` for an eighth of the machine's or the container's memory, at most 256 MiB."),
+            histories_bytes: r.memory("limits.histories", 16, "Memory for all histories that are being sent as JSON on this node; an HTTP/2 connection has a quarter of it at most. A request for which there is no room within 2 s is answered with 503. `auto` for a sixteenth of the memory, at most 256 MiB."),
             streams_per_connection: r.number(
                 "limits.streams_per_connection",
                 "256",

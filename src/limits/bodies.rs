@@ -6,10 +6,11 @@
 use super::budget::{Budget, NoRoom, Reservation};
 
 /// Up to here a body is small, in bytes.
-const SMALL: usize = 64 << 10;
+pub const SMALL_BODY: usize = 64 << 10;
 
-/// The small ones' part of all room.
+/// The small ones' part of all room, and the part of the beginnings of large ones that wait for theirs.
 const SMALL_PART: usize = 4;
+const WAITING_PART: usize = 8;
 
 /// What is held of a body: it and the events made of it, and after that the events and what the store makes of them.
 const COPIES: usize = 2;
@@ -18,6 +19,7 @@ const COPIES: usize = 2;
 #[derive(Debug)]
 pub struct Bodies {
     small: Budget,
+    waiting: Budget,
     large: Budget,
 }
 
@@ -38,14 +40,15 @@ enum Size {
 impl Bodies {
     /// Room of so many bytes for bodies of at most `most_bytes` each, one of which always fits.
     pub fn new(bytes: usize, most_bytes: usize) -> Self {
-        let small = (bytes / SMALL_PART).max(SMALL * COPIES);
-        let large = bytes.saturating_sub(small).max(most_bytes.saturating_mul(COPIES));
-        Self { small: Budget::new(small), large: Budget::new(large) }
+        let small = (bytes / SMALL_PART).max(SMALL_BODY * COPIES);
+        let waiting = (bytes / WAITING_PART).max(SMALL_BODY * COPIES);
+        let large = bytes.saturating_sub(small + waiting).max(most_bytes.saturating_mul(COPIES));
+        Self { small: Budget::new(small), waiting: Budget::new(waiting), large: Budget::new(large) }
     }
 
     /// Bytes that are held.
     pub fn used(&self) -> usize {
-        self.small.used() + self.large.used()
+        self.small.used() + self.waiting.used() + self.large.used()
     }
 
     /// Room for a body of which nothing has come yet.
@@ -60,19 +63,20 @@ impl BodyRoom<'_> {
         self.size
     }
 
-    /// Makes room for a body of so many bytes in all, waiting if need be. Cancel safe.
+    /// Makes room for a body of so many bytes in all, waiting if need be.
     ///
     /// # Errors
-    /// When there was none for 2 s. What was reserved before stays.
+    /// When there was none for 2 s, or too many wait already. The body is to be given up then, and when the call is
+    /// dropped: what was reserved may be gone.
     pub async fn grow_to(&mut self, size: usize) -> Result<(), NoRoom> {
         if size <= self.size {
             return Ok(());
         }
-        let Bodies { small, large } = self.bodies;
+        let Bodies { small, waiting, large } = self.bodies;
         let bytes = size.saturating_mul(COPIES);
         let kind = match &self.held {
             Some((Size::Large, _)) => Size::Large,
-            _ if size > SMALL => Size::Large,
+            _ if size > SMALL_BODY => Size::Large,
             _ => Size::Small,
         };
         let more = match &self.held {
@@ -80,7 +84,20 @@ impl BodyRoom<'_> {
             _ => bytes,
         };
         let (kind, added) = match kind {
-            Size::Large => (Size::Large, large.reserve(more).await?),
+            Size::Large => (
+                Size::Large,
+                match large.try_reserve(more) {
+                    Some(reservation) => reservation,
+                    // Not in the small ones' room: they would have none when many wait.
+                    None => {
+                        let _beginning = match self.held.take_if(|(held, _)| *held == Size::Small) {
+                            Some((_, held)) => Some(waiting.try_reserve(held.bytes()).ok_or(NoRoom)?),
+                            None => None,
+                        };
+                        large.reserve(more).await?
+                    }
+                },
+            ),
             // The large ones' room will do too, while there is some.
             Size::Small => match small.try_reserve(more) {
                 Some(reservation) => (Size::Small, reservation),
@@ -100,6 +117,14 @@ impl BodyRoom<'_> {
         };
         self.size = size;
         Ok(())
+    }
+
+    /// Gives back what is more than a body of so many bytes takes.
+    pub fn shrink_to(&mut self, size: usize) {
+        if let Some((_, reservation)) = &mut self.held {
+            reservation.shrink_to(size.saturating_mul(COPIES));
+            self.size = self.size.min(size);
+        }
     }
 
     /// Gives all of it back: the body is thrown away.
@@ -126,15 +151,20 @@ mod tests {
     #[tokio::test]
     async fn small_bodies_have_room_when_the_large_have_none() {
         let bodies = Bodies::new(8 << 20, 1 << 20);
-        let mut large: Vec<_> = (0..4).map(|_| bodies.begin()).collect();
-        for (n, room) in large.iter_mut().enumerate() {
-            assert_eq!(room.grow_to(1 << 20).await.is_ok(), n < 3);
-        }
-        let mut small: Vec<_> = (0..17).map(|_| bodies.begin()).collect();
+        // Five MiB, of which each takes two.
+        let mut large: Vec<_> = (0..20).map(|_| bodies.begin()).collect();
+        let grown = futures_util::future::join_all(large.iter_mut().map(async |room| {
+            room.grow_to(64 * KIB).await?;
+            room.grow_to(1 << 20).await
+        }));
+        let grown = grown.await.into_iter().filter(Result::is_ok).count();
+        assert_eq!((grown, bodies.small.used(), bodies.waiting.used()), (2, 0, 0));
+        let mut small: Vec<_> = (0..25).map(|_| bodies.begin()).collect();
         for (n, room) in small.iter_mut().enumerate() {
-            assert_eq!(room.grow_to(64 * KIB).await.is_ok(), n < 16);
+            // The last ones in what the large have left.
+            assert_eq!(room.grow_to(64 * KIB).await.is_ok(), n < 24);
         }
-        assert_eq!(bodies.used(), 8 << 20);
+        assert_eq!(bodies.used(), 7 << 20);
         drop((large, small));
         assert_eq!(bodies.used(), 0);
     }
@@ -150,6 +180,8 @@ mod tests {
         room.grow_to(50 * KIB).await.unwrap();
         room.grow_to(200 * KIB).await.unwrap();
         assert_eq!(bodies.used(), 400 * KIB);
+        room.shrink_to(150 * KIB);
+        assert_eq!((bodies.used(), room.size()), (300 * KIB, 150 * KIB));
     }
 
     #[tokio::test]

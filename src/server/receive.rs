@@ -11,7 +11,7 @@ use hyper::{Request, Version};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::RequestError;
-use crate::limits::BodyRoom;
+use crate::limits::{BodyRoom, SMALL_BODY};
 use crate::node::Node;
 
 /// How much of a body that is too large is read and thrown away, as a multiple of the limit.
@@ -24,8 +24,8 @@ const DISCARD_TIME: Duration = Duration::from_secs(1);
 /// A body's pace is looked at so often.
 const PACE_PERIOD: Duration = Duration::from_secs(1);
 
-/// While others wait for room, at least so many bytes must come in that time.
-const PACE_BYTES: usize = 16 << 10;
+/// While others wait for room, a body must come at least at this part of the pace that it needs to be whole in time.
+const PACE_PART: f64 = 0.5;
 
 /// Receives a body; what it takes stays reserved until the room is dropped.
 pub(super) async fn receive(node: &Node, request: Request<Incoming>) -> Result<(Vec<u8>, BodyRoom<'_>), RequestError> {
@@ -40,7 +40,8 @@ pub(super) async fn receive(node: &Node, request: Request<Incoming>) -> Result<(
         return Err(RequestError::BodyTooLarge(limit));
     }
     let time = node.rules.request_timeout;
-    let mut receiving = Receiving { body: &mut body, limit, room: node.bodies.begin(), received: 0, pace: Pace::new() };
+    let (room, pace) = (node.bodies.begin(), Pace::new());
+    let mut receiving = Receiving { body: &mut body, limit, time, room, received: 0, pace };
     let received = timeout(time, receiving.collect()).await.map_err(|_| RequestError::BodyTimeout(time))?;
     let Receiving { room, .. } = receiving;
     if is_connection_over && matches!(received, Err(RequestError::BodiesFull)) {
@@ -64,6 +65,7 @@ async fn discard(mut body: Incoming, most: u64) {
 struct Receiving<'a, 'b> {
     body: &'a mut Incoming,
     limit: usize,
+    time: Duration,
     room: BodyRoom<'b>,
     received: u64,
     pace: Pace,
@@ -84,7 +86,7 @@ impl Pace {
 impl Receiving<'_, '_> {
     async fn collect(&mut self) -> Result<Vec<u8>, RequestError> {
         let limit = self.limit as u64;
-        // What is announced is not made room for before it comes, but it says when no more will.
+        // What is announced says when no more will come.
         let most = self.body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(self.limit);
         let mut whole = Vec::new();
         while let Some(frame) = self.next().await? {
@@ -93,13 +95,18 @@ impl Receiving<'_, '_> {
             self.pace.bytes = self.pace.bytes.saturating_add(data.remaining());
             if self.received <= limit {
                 let needed = whole.len() + data.len();
+                // By doubling, or a body of many pieces would be copied for each.
+                let doubled = needed.next_power_of_two().min(most).max(needed);
                 if needed > self.room.size() {
-                    // By doubling, or a body of many pieces would be copied for each.
-                    let size = needed.next_power_of_two().min(most).max(needed);
+                    // A large one gets all of its room once it has begun to come: of several that each have a part and
+                    // wait for the rest none would go on.
+                    let size = if needed > SMALL_BODY { most.max(needed) } else { doubled };
                     self.room.grow_to(size).await.map_err(|_| RequestError::BodiesFull)?;
-                    whole.reserve_exact(size - whole.len());
                     // What was waited for room is not the client's time.
                     self.pace = Pace::new();
+                }
+                if needed > whole.capacity() {
+                    whole.reserve_exact(doubled - whole.len());
                 }
                 whole.extend_from_slice(&data);
             } else {
@@ -110,7 +117,11 @@ impl Receiving<'_, '_> {
                 break;
             }
         }
-        if self.received > limit { Err(RequestError::BodyTooLarge(self.limit)) } else { Ok(whole) }
+        if self.received > limit {
+            return Err(RequestError::BodyTooLarge(self.limit));
+        }
+        self.room.shrink_to(whole.capacity());
+        Ok(whole)
     }
 
     /// The next of the body. One that hardly comes loses its room to those who wait for it.
@@ -119,7 +130,8 @@ impl Receiving<'_, '_> {
             let until = self.pace.since + PACE_PERIOD;
             let next = timeout_at(until, self.body.frame()).await;
             if Instant::now() >= until {
-                if self.pace.bytes < PACE_BYTES && self.room.is_wanted() {
+                let due = self.room.size() as f64 * PACE_PERIOD.as_secs_f64() / self.time.as_secs_f64();
+                if self.pace.bytes as f64 <= due * PACE_PART && self.room.is_wanted() {
                     return Err(RequestError::BodiesFull);
                 }
                 self.pace = Pace::new();

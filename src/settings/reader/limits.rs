@@ -24,7 +24,7 @@ impl Reader {
 
     /// Bytes of memory, or `auto` for a part of what this process may use: one of so many.
     pub(in crate::settings) fn memory(&mut self, key: &'static str, parts: u64, help: &'static str) -> usize {
-        let most = (1 << 30).min(available_memory::bytes() / parts);
+        let most = (256 << 20).min(available_memory::bytes() / parts);
         let auto = usize::try_from(most).unwrap_or(usize::MAX);
         self.read_plain(key, "auto", help, auto, |text| match text {
             "auto" => Ok(auto),

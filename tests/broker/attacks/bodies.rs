@@ -120,6 +120,20 @@ async fn streams_whose_bodies_stall_are_bounded_by_their_connection() {
     target.assert_unharmed().await;
 }
 
+/// Each gets room for all of it or waits: none holds a part that another needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_that_come_at_once_take_turns() {
+    let target = Target::start(options()).await;
+    let large = json!({"channel": "a", "payload": "x".repeat(200 << 10)});
+    let large = json!(vec![large; 19]).to_string();
+    // A publisher that is refused comes again, as it is told to.
+    let publishing = (0..30)
+        .map(|_| eventually("a large body is taken", || async { target.node.post("q", &large).await.status() == 202 }));
+    futures_util::future::join_all(publishing).await;
+    target.node.forget("q").await;
+    target.assert_unharmed().await;
+}
+
 /// What is announced and does not come takes no room.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_are_only_announced_take_no_room() {
