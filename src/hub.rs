@@ -5,7 +5,6 @@
 //! store now and then, and closes what lingers.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -19,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::announcement::Announcement;
 use crate::frame::History;
 use crate::log::{Cursor, LogLimits};
+use crate::log_memory::LogMemory;
 use crate::metrics::{Metrics, ReadCause, StoreOp};
 use crate::open_log::{OpenLog, View};
 use crate::pipeline::PipelineId;
@@ -37,6 +37,8 @@ const CHECKED_AT_ONCE: usize = 500;
 pub struct HubOptions {
     /// What each log keeps.
     pub log: LogLimits,
+    /// Most bytes of memory that all logs take together, `store.memory`.
+    pub log_memory: usize,
     /// Longest time that an acknowledgement waits for readers that lag.
     pub hold: Duration,
     /// How long a log stays open without readers.
@@ -52,7 +54,7 @@ pub struct Hub {
     metrics: Arc<Metrics>,
     /// Guards opening and closing; a log has a lock of its own.
     logs: Mutex<HashMap<PipelineId, Arc<OpenLog>>>,
-    log_bytes: Arc<AtomicUsize>,
+    log_memory: Arc<LogMemory>,
     /// Logs without readers in the order in which they lost the last one.
     idle: Mutex<VecDeque<(Instant, Arc<OpenLog>)>>,
     work: mpsc::UnboundedSender<Work>,
@@ -69,6 +71,7 @@ enum Task {
     Watch(PipelineId),
     Read(Arc<OpenLog>),
     Answer(oneshot::Sender<()>),
+    Relieve,
 }
 
 /// Membership in a log, of one client or of several that share it; leaves when dropped.
@@ -87,7 +90,7 @@ impl Hub {
             options,
             metrics,
             logs: Mutex::default(),
-            log_bytes: Arc::default(),
+            log_memory: Arc::new(LogMemory::new(options.log_memory)),
             idle: Mutex::default(),
             work,
             drain_window: OnceLock::new(),
@@ -100,7 +103,7 @@ impl Hub {
         let mut logs = self.logs.lock();
         let log = logs.entry(pipeline.clone()).or_insert_with(|| {
             self.send(Task::Watch(pipeline.clone()));
-            Arc::new(OpenLog::new(pipeline.clone(), self.options.log, self.log_bytes.clone()))
+            Arc::new(OpenLog::new(pipeline.clone(), self.options.log, self.log_memory.clone()))
         });
         let log = log.clone();
         // Under the map's lock: the log cannot be closed before it has its reader.
@@ -130,9 +133,14 @@ impl Hub {
         self.logs.lock().len()
     }
 
-    /// Bytes of frames in all logs.
+    /// Bytes of memory that all logs take.
     pub fn log_bytes(&self) -> usize {
-        self.log_bytes.load(Ordering::Relaxed)
+        self.log_memory.used()
+    }
+
+    /// Whether there is memory for a stream of this pipeline: always while its log is open.
+    pub fn has_room(&self, pipeline: &PipelineId) -> bool {
+        !self.log_memory.is_tight() || self.find(pipeline.as_str()).is_some()
     }
 
     /// Ends all streams; each is woken and chooses its moment within `window`.
@@ -179,6 +187,7 @@ impl Hub {
                     Task::Watch(pipeline) => store.watch(pipeline),
                     Task::Read(log) => waiting.push(log),
                     Task::Answer(answer) => _ = answer.send(()),
+                    Task::Relieve => self.relieve(&store),
                 },
                 Some((read, answer)) = reads.next() => {
                     match self.take_over(&read.log, answer) {
@@ -192,7 +201,10 @@ impl Hub {
                         waiting.push_again(retry);
                     }
                 }
-                _ = closings.tick() => self.close_idle(&store),
+                _ = closings.tick() => {
+                    while self.close_idle(&store, self.options.linger) {}
+                    self.relieve(&store);
+                }
                 _ = checks.tick(), if checking.is_empty() => checking.push(self.check(&store)),
                 Some(()) = checking.next() => {}
             }
@@ -218,7 +230,11 @@ impl Hub {
     fn take_over(&self, log: &OpenLog, answer: Result<Answer, StoreError>) -> Done {
         let is_wanted_again = match answer {
             Ok(Answer::NothingNew) => log.finish_look(),
-            Ok(Answer::History(history)) => log.finish_read(history),
+            Ok(Answer::History(history)) => {
+                let is_wanted_again = log.finish_read(history);
+                self.look_at_memory();
+                is_wanted_again
+            }
             Err(error) => {
                 self.metrics.store_error(StoreOp::History);
                 tracing::debug!(pipeline = %log.pipeline(), %error, "history could not be read");
@@ -251,21 +267,44 @@ impl Hub {
         }
     }
 
-    fn close_idle(&self, store: &Store) {
-        loop {
-            let mut idle = self.idle.lock();
-            let Some((since, log)) = idle.front().filter(|(since, _)| since.elapsed() >= self.options.linger) else {
-                return;
-            };
-            let (since, log) = (*since, log.clone());
-            idle.pop_front();
-            drop(idle);
-            let mut logs = self.logs.lock();
-            let is_same = logs.get(log.pipeline()).is_some_and(|open| Arc::ptr_eq(open, &log));
-            if is_same && log.is_idle_since(since) {
-                logs.remove(log.pipeline());
-                store.unwatch(log.pipeline().clone());
-            }
+    /// Closes the log that has been without readers for longest, if that is so long. Whether there may be more.
+    fn close_idle(&self, store: &Store, longer_than: Duration) -> bool {
+        let mut idle = self.idle.lock();
+        let Some((since, log)) = idle.front().filter(|(since, _)| since.elapsed() >= longer_than) else {
+            return false;
+        };
+        let (since, log) = (*since, log.clone());
+        idle.pop_front();
+        drop(idle);
+        let mut logs = self.logs.lock();
+        let is_same = logs.get(log.pipeline()).is_some_and(|open| Arc::ptr_eq(open, &log));
+        if is_same && log.is_idle_since(since) {
+            logs.remove(log.pipeline());
+            store.unwatch(log.pipeline().clone());
+        }
+        true
+    }
+
+    /// Lets go of memory that is too much: of logs without readers, longest idle first, then of backlogs. While that is
+    /// not enough, streams of pipelines that are not open are refused.
+    fn relieve(&self, store: &Store) {
+        while self.log_memory.is_over() && self.close_idle(store, Duration::ZERO) {}
+        if self.log_memory.is_over() {
+            self.all().iter().for_each(|log| log.drop_backlog());
+        }
+        match self.log_memory.relieved() {
+            Some(true) => tracing::warn!(
+                bytes = self.log_memory.used(),
+                "open pipelines take more than store.memory; streams of others are refused until there is room"
+            ),
+            Some(false) => tracing::info!(bytes = self.log_memory.used(), "there is room for more pipelines again"),
+            None => {}
+        }
+    }
+
+    fn look_at_memory(&self) {
+        if self.log_memory.is_to_be_reported() {
+            self.send(Task::Relieve);
         }
     }
 
@@ -319,11 +358,11 @@ async fn newest(store: &Store, pipeline: &PipelineId) -> Result<Newest, StoreErr
 
 impl Audience for Hub {
     fn announced(&self, pipeline: &str, announcement: Announcement) {
-        if let Some(log) = self.find(pipeline)
-            && let Some(request) = log.announce(announcement)
-        {
+        let Some(log) = self.find(pipeline) else { return };
+        if let Some(request) = log.announce(announcement) {
             self.start_read(&log, request);
         }
+        self.look_at_memory();
     }
 
     fn announced_damaged(&self, pipeline: &str) {

@@ -14,6 +14,7 @@ use std::time::Duration;
 pub use reader::{Fault, Row};
 
 use crate::auth::AuthOptions;
+use crate::available_memory;
 use crate::event::EventLimits;
 use crate::hub::HubOptions;
 use crate::limits::LimitOptions;
@@ -238,7 +239,10 @@ impl Settings {
         );
         let backlog_age = r.duration("hub.backlog_age", "5s", Duration::ZERO..=DAY, "How long such events are kept.");
         let hold = r.duration("hub.hold", "1s", Duration::ZERO..=SECOND * 10, "Longest time that a publish is answered late because most of the pipeline's readers on this node lag, but get further; `0s` for never.");
+        let memory = usize::try_from(available_memory::bytes() / 4).unwrap_or(usize::MAX);
+        let log_memory = r.size_or("store.memory", "auto", memory, 1 << 20..=1 << 50, "Most memory that a node takes for the histories of pipelines that are open on it. Beyond it those without readers are closed first, then streams of others are refused. `auto` for a quarter of the container's or the machine's memory.");
         let hub = HubOptions {
+            log_memory,
             log: LogLimits {
                 history: retention.limit,
                 history_bytes: retention.bytes,

@@ -212,16 +212,21 @@ impl Reader {
         range: RangeInclusive<usize>,
         help: &'static str,
     ) -> usize {
-        self.read_plain(key, default, help, *range.start(), |text| {
-            let size =
-                text.parse::<ByteSize>().map_err(|_| format!("`{text}` is no size; write one such as {default}"))?;
-            let bytes = usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
-            let show = |bytes: &usize| ByteSize(*bytes as u64).to_string();
-            if range.contains(&bytes) {
-                Ok(bytes)
-            } else {
-                Err(format!("`{text}` is out of range; {} to {} are possible", show(range.start()), show(range.end())))
-            }
+        self.read_plain(key, default, help, *range.start(), |text| parse_size(text, default, &range))
+    }
+
+    /// A size, or `auto`.
+    pub(super) fn size_or(
+        &mut self,
+        key: &'static str,
+        default: &'static str,
+        auto: usize,
+        range: RangeInclusive<usize>,
+        help: &'static str,
+    ) -> usize {
+        self.read_plain(key, default, help, auto, |text| match text {
+            "auto" => Ok(auto),
+            text => parse_size(text, "64MiB", &range).map_err(|problem| format!("{problem}, or `auto`")),
         })
     }
 
@@ -359,6 +364,17 @@ fn parse_file(text: &str) -> Result<Value, String> {
     }
     let config = Config::builder().add_source(File::from_str(text, FileFormat::Toml)).build();
     config.map(|config| config.cache).map_err(|error| error.to_string())
+}
+
+fn parse_size(text: &str, example: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {
+    let size = text.parse::<ByteSize>().map_err(|_| format!("`{text}` is no size; write one such as {example}"))?;
+    let bytes = usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+    let show = |bytes: &usize| ByteSize(*bytes as u64).to_string();
+    if range.contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("`{text}` is out of range; {} to {} are possible", show(range.start()), show(range.end())))
+    }
 }
 
 fn parse_count(text: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {

@@ -17,6 +17,7 @@ mod fanout;
 mod health;
 mod http2;
 mod limits;
+mod log_memory;
 mod outage;
 mod redis_setup;
 mod rust_client;
