@@ -193,11 +193,11 @@ impl Hub {
                     match self.take_over(&read.log, answer) {
                         Done::Whole => {}
                         Done::Again => waiting.push(read.log),
-                        Done::Later => retries.push(later(read)),
+                        Done::Later(tries) => retries.push(later(read, tries)),
                     }
                 }
-                Some(retry) = retries.next() => {
-                    if retry.log.retries_read() {
+                Some((retry, tries)) = retries.next() => {
+                    if retry.log.retries_read(tries) {
                         waiting.push_again(retry);
                     }
                 }
@@ -238,7 +238,7 @@ impl Hub {
             Err(error) => {
                 self.metrics.store_error(StoreOp::History);
                 tracing::debug!(pipeline = %log.pipeline(), %error, "history could not be read");
-                return if log.fail_read() { Done::Later } else { Done::Whole };
+                return log.fail_read().map_or(Done::Whole, Done::Later);
             }
         };
         if is_wanted_again { Done::Again } else { Done::Whole }
@@ -340,14 +340,14 @@ enum Done {
     Whole,
     /// Another read, at once.
     Again,
-    /// The same, after a while.
-    Later,
+    /// The same, after a while, when it was tried so often.
+    Later(u64),
 }
 
 /// Waits outside of the reads that are under way.
-async fn later(mut waiting: Waiting) -> Waiting {
+async fn later(mut waiting: Waiting, tries: u64) -> (Waiting, u64) {
     sleep(waiting.backoff.next_delay()).await;
-    waiting
+    (waiting, tries)
 }
 
 /// The newest of one pipeline.

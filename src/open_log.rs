@@ -328,10 +328,10 @@ impl OpenLog {
         is_wanted
     }
 
-    /// The store did not answer. Returns whether it is to be asked again: not when there are no readers, since the next
-    /// one asks again.
+    /// The store did not answer. If it is to be asked again, returns how often it has been asked. `None` when there are no
+    /// readers, since the next one asks again.
     #[must_use]
-    pub fn fail_read(&self) -> bool {
+    pub fn fail_read(&self) -> Option<u64> {
         let mut state = self.state.lock();
         state.heard = Heard::default();
         state.refresh.failed();
@@ -342,13 +342,17 @@ impl OpenLog {
         if !has_readers {
             state.refresh.drop_queued();
         }
-        has_readers
+        has_readers.then(|| state.refresh.tries())
     }
 
-    /// The time has come to ask the store again. Returns whether that is still wanted, as [`OpenLog::fail_read`] does.
+    /// The time has come to ask the store again, after it was asked so often. Returns whether that is still wanted: not
+    /// without readers, and not when it was asked since, or each of them would bring a further round of tries.
     #[must_use]
-    pub fn retries_read(&self) -> bool {
+    pub fn retries_read(&self, tries: u64) -> bool {
         let mut state = self.state.lock();
+        if state.refresh.tries() != tries {
+            return false;
+        }
         let has_readers = !state.readers.is_empty();
         if !has_readers {
             state.refresh.drop_queued();
@@ -505,7 +509,7 @@ mod tests {
         for seq in 6..=9 {
             begin(&log);
             log.announce(announcement(seq..=seq));
-            assert!(log.fail_read());
+            assert!(log.fail_read().is_some());
             assert_eq!(tail(&log), seq);
         }
         begin(&log);
@@ -591,9 +595,13 @@ mod tests {
         assert!(!is_to_be_read, "not before announcements come");
         log.subscribed();
         begin(&log);
-        assert!(log.fail_read() && log.retries_read());
+        let first = log.fail_read().unwrap();
+        assert!(log.retries_read(first));
+        begin(&log);
+        let second = log.fail_read().unwrap();
+        assert!(!log.retries_read(first), "it was asked since");
         log.leave(place);
-        assert!(!log.retries_read());
+        assert!(!log.retries_read(second));
         assert_eq!(log.begin_read(), None);
         let (_, is_to_be_read) = log.join();
         assert!(is_to_be_read);
