@@ -5,7 +5,6 @@
 //! store now and then, and closes what lingers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -19,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::announcement::Announcement;
 use crate::frame::History;
 use crate::log::{Cursor, LogLimits};
+use crate::log_memory::LogMemory;
 use crate::metrics::{Metrics, ReadCause, StoreOp};
 use crate::open_log::{OpenLog, View};
 use crate::pipeline::PipelineId;
@@ -37,6 +37,8 @@ const CHECKED_AT_ONCE: usize = 500;
 pub struct HubOptions {
     /// What each log keeps.
     pub log: LogLimits,
+    /// Most bytes of memory that all logs take together, `store.memory`.
+    pub log_memory: usize,
     /// Longest time that an acknowledgement waits for readers that lag.
     pub hold: Duration,
     /// How long a log stays open without readers.
@@ -52,7 +54,7 @@ pub struct Hub {
     metrics: Arc<Metrics>,
     /// Guards opening and closing; a log has a lock of its own.
     logs: Mutex<HashMap<PipelineId, Arc<OpenLog>>>,
-    log_bytes: Arc<AtomicUsize>,
+    log_memory: Arc<LogMemory>,
     /// Logs that lost their last reader, by when they did; each once, however often readers come and go.
     idle: Mutex<BTreeMap<(Instant, PipelineId), Arc<OpenLog>>>,
     work: mpsc::UnboundedSender<Work>,
@@ -69,6 +71,7 @@ enum Task {
     Watch(PipelineId),
     Read(Arc<OpenLog>),
     Answer(oneshot::Sender<()>),
+    Relieve,
 }
 
 /// Membership in a log, of one client or of several that share it; leaves when dropped.
@@ -87,7 +90,7 @@ impl Hub {
             options,
             metrics,
             logs: Mutex::default(),
-            log_bytes: Arc::default(),
+            log_memory: Arc::new(LogMemory::new(options.log_memory)),
             idle: Mutex::default(),
             work,
             drain_window: OnceLock::new(),
@@ -100,7 +103,7 @@ impl Hub {
         let mut logs = self.logs.lock();
         let log = logs.entry(pipeline.clone()).or_insert_with(|| {
             self.send(Task::Watch(pipeline.clone()));
-            Arc::new(OpenLog::new(pipeline.clone(), self.options.log, self.log_bytes.clone()))
+            Arc::new(OpenLog::new(pipeline.clone(), self.options.log, self.log_memory.clone()))
         });
         let log = log.clone();
         // Under the map's lock: the log cannot be closed before it has its reader.
@@ -130,9 +133,14 @@ impl Hub {
         self.logs.lock().len()
     }
 
-    /// Bytes of frames in all logs.
+    /// Bytes of memory that all logs take.
     pub fn log_bytes(&self) -> usize {
-        self.log_bytes.load(Ordering::Relaxed)
+        self.log_memory.used()
+    }
+
+    /// Whether there is memory for a stream of this pipeline: always while its log is open.
+    pub fn has_room(&self, pipeline: &PipelineId) -> bool {
+        !self.log_memory.is_tight() || self.find(pipeline.as_str()).is_some()
     }
 
     /// Ends all streams; each is woken and chooses its moment within `window`.
@@ -179,20 +187,24 @@ impl Hub {
                     Task::Watch(pipeline) => store.watch(pipeline),
                     Task::Read(log) => waiting.push(log),
                     Task::Answer(answer) => _ = answer.send(()),
+                    Task::Relieve => self.relieve(&store),
                 },
                 Some((read, answer)) = reads.next() => {
                     match self.take_over(&read.log, answer) {
                         Done::Whole => {}
                         Done::Again => waiting.push(read.log),
-                        Done::Later => retries.push(later(read)),
+                        Done::Later(tries) => retries.push(later(read, tries)),
                     }
                 }
-                Some(retry) = retries.next() => {
-                    if retry.log.retries_read() {
+                Some((retry, tries)) = retries.next() => {
+                    if retry.log.retries_read(tries) {
                         waiting.push_again(retry);
                     }
                 }
-                _ = closings.tick() => self.close_idle(&store),
+                _ = closings.tick() => {
+                    while self.close_idle(&store, self.options.linger) {}
+                    self.relieve(&store);
+                }
                 _ = checks.tick(), if checking.is_empty() => checking.push(self.check(&store)),
                 Some(()) = checking.next() => {}
             }
@@ -218,11 +230,15 @@ impl Hub {
     fn take_over(&self, log: &OpenLog, answer: Result<Answer, StoreError>) -> Done {
         let is_wanted_again = match answer {
             Ok(Answer::NothingNew) => log.finish_look(),
-            Ok(Answer::History(history)) => log.finish_read(history),
+            Ok(Answer::History(history)) => {
+                let is_wanted_again = log.finish_read(history);
+                self.look_at_memory();
+                is_wanted_again
+            }
             Err(error) => {
                 self.metrics.store_error(StoreOp::History);
                 tracing::debug!(pipeline = %log.pipeline(), %error, "history could not be read");
-                return if log.fail_read() { Done::Later } else { Done::Whole };
+                return log.fail_read().map_or(Done::Whole, Done::Later);
             }
         };
         if is_wanted_again { Done::Again } else { Done::Whole }
@@ -251,32 +267,56 @@ impl Hub {
         }
     }
 
-    fn close_idle(&self, store: &Store) {
-        let linger = self.options.linger;
-        loop {
-            let mut idle = self.idle.lock();
-            let Some(entry) = idle.first_entry().filter(|entry| entry.key().0.elapsed() >= linger) else { return };
-            let log = entry.remove();
-            drop(idle);
-            let mut logs = self.logs.lock();
-            match log.idle_since() {
-                // The next reader that leaves it last queues it again.
-                None => {}
-                // Readers have come and gone meanwhile.
-                Some(since) if since.elapsed() < linger => self.queue_idle(since, log),
-                Some(_) => {
-                    logs.remove(log.pipeline());
-                    // The memory store's lock comes before the map's. A reader that joins now opens another log, whose
-                    // order to watch comes after this one.
-                    drop(logs);
-                    store.unwatch(log.pipeline().clone());
-                }
+    /// Closes the log that has been without readers for longest, if that is so long. Whether there may be more.
+    fn close_idle(&self, store: &Store, longer_than: Duration) -> bool {
+        let mut idle = self.idle.lock();
+        let Some(entry) = idle.first_entry().filter(|entry| entry.key().0.elapsed() >= longer_than) else {
+            return false;
+        };
+        let ((queued_since, _), log) = entry.remove_entry();
+        drop(idle);
+        let mut logs = self.logs.lock();
+        match log.idle_since() {
+            // The next reader that leaves it last queues it again.
+            None => {}
+            // Readers have come and gone meanwhile: it has its turn later.
+            Some(since) if since != queued_since => self.queue_idle(since, log),
+            Some(_) => {
+                logs.remove(log.pipeline());
+                // The memory store's lock comes before the map's. A reader that joins now opens another log, whose
+                // order to watch comes after this one.
+                drop(logs);
+                store.unwatch(log.pipeline().clone());
             }
         }
+        true
     }
 
     fn queue_idle(&self, since: Instant, log: Arc<OpenLog>) {
         self.idle.lock().insert((since, log.pipeline().clone()), log);
+    }
+
+    /// Lets go of memory that is too much: of logs without readers, longest idle first, then of backlogs. While that is
+    /// not enough, streams of pipelines that are not open are refused.
+    fn relieve(&self, store: &Store) {
+        while self.log_memory.is_over() && self.close_idle(store, Duration::ZERO) {}
+        if self.log_memory.is_over() {
+            self.all().iter().for_each(|log| log.drop_backlog());
+        }
+        match self.log_memory.relieved() {
+            Some(true) => tracing::warn!(
+                bytes = self.log_memory.used(),
+                "open pipelines take more than store.memory; streams of others are refused until there is room"
+            ),
+            Some(false) => tracing::info!(bytes = self.log_memory.used(), "there is room for more pipelines again"),
+            None => {}
+        }
+    }
+
+    fn look_at_memory(&self) {
+        if self.log_memory.is_to_be_reported() {
+            self.send(Task::Relieve);
+        }
     }
 
     fn start_read(&self, log: &Arc<OpenLog>, request: ReadRequest) {
@@ -311,14 +351,14 @@ enum Done {
     Whole,
     /// Another read, at once.
     Again,
-    /// The same, after a while.
-    Later,
+    /// The same, after a while, when it was tried so often.
+    Later(u64),
 }
 
 /// Waits outside of the reads that are under way.
-async fn later(mut waiting: Waiting) -> Waiting {
+async fn later(mut waiting: Waiting, tries: u64) -> (Waiting, u64) {
     sleep(waiting.backoff.next_delay()).await;
-    waiting
+    (waiting, tries)
 }
 
 /// The newest of one pipeline.
@@ -329,11 +369,11 @@ async fn newest(store: &Store, pipeline: &PipelineId) -> Result<Newest, StoreErr
 
 impl Audience for Hub {
     fn announced(&self, pipeline: &str, announcement: Announcement) {
-        if let Some(log) = self.find(pipeline)
-            && let Some(request) = log.announce(announcement)
-        {
+        let Some(log) = self.find(pipeline) else { return };
+        if let Some(request) = log.announce(announcement) {
             self.start_read(&log, request);
         }
+        self.look_at_memory();
     }
 
     fn announced_damaged(&self, pipeline: &str) {
@@ -427,6 +467,7 @@ mod tests {
         };
         let options = HubOptions {
             log,
+            log_memory: usize::MAX,
             hold: Duration::ZERO,
             linger: Duration::from_secs(3600),
             check_interval: Duration::from_secs(3600),

@@ -23,6 +23,7 @@ pub mod heard;
 pub mod hub;
 pub mod limits;
 pub mod log;
+pub mod log_memory;
 pub mod metrics;
 pub mod node;
 pub mod open_files;

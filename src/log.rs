@@ -33,6 +33,12 @@ pub struct LogLimits {
 /// A clock of ours may run behind the store's by this much before an id counts as from the future.
 const CLOCK_TOLERANCE_MS: u64 = 60_000;
 
+/// What a log takes with no frame in it, and a frame beside its text, as `bench/capacity` measures both; and a compressed
+/// form beside its bytes.
+const LOG_BYTES: usize = 2 << 10;
+const FRAME_BYTES: usize = 160;
+const COMPRESSED_BYTES: usize = 128;
+
 /// A pipeline's recent frames, oldest first.
 #[derive(Debug)]
 pub struct Log {
@@ -138,6 +144,13 @@ impl Log {
         self.bytes
     }
 
+    /// Bytes of memory that the log takes. A compressed form is counted from the start on, as large as the text: who makes
+    /// it does not have the log's lock.
+    pub fn memory(&self) -> usize {
+        let (copies, compressed) = if self.limits.compresses { (2, COMPRESSED_BYTES) } else { (1, 0) };
+        LOG_BYTES + self.frames.len() * (FRAME_BYTES + compressed) + self.bytes * copies
+    }
+
     /// How many frames the history has.
     pub fn history_len(&self) -> usize {
         self.window
@@ -238,6 +251,11 @@ impl Log {
     /// Lets go of backlog that has had its time.
     pub fn trim(&mut self, now: Instant) {
         self.trim_but(0, now);
+    }
+
+    /// Lets go of all backlog. Readers who have not come so far are told of a gap.
+    pub fn drop_backlog(&mut self) {
+        self.drop_oldest(self.frames.len() - self.window);
     }
 
     /// A cursor before the newest `count` frames of the history that pass `filter`.

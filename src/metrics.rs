@@ -118,6 +118,8 @@ label! {
         AddressFull => "address_full",
         /// The pipeline has `limits.connections_per_pipeline` streams here.
         PipelineFull => "pipeline_full",
+        /// The logs of open pipelines take `store.memory`, and this one is not open.
+        LogMemory => "log_memory",
         /// A connection beyond those of all streams and the room above them.
         SocketsFull => "sockets_full",
         /// The same for its address.
@@ -324,7 +326,10 @@ impl Metrics {
                 "pipecast_pipelines_open",
                 "Pipelines with a log on this node: those with readers, and for a while after the last has left.",
             )?,
-            log_bytes: gauge("pipecast_log_bytes", "Bytes of events in all logs of this node.")?,
+            log_bytes: gauge(
+                "pipecast_log_bytes",
+                "Bytes of memory of all logs of this node, at most store.memory as long as something can be let go.",
+            )?,
             history_reads: vec::<ReadCause>(
                 r,
                 "pipecast_history_reads_total",

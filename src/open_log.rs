@@ -5,7 +5,7 @@
 //! merged is never older than what readers have.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::event_id::EventId;
 use crate::frame::History;
 use crate::heard::Heard;
 use crate::log::{Announced, Log, LogLimits};
+use crate::log_memory::LogMemory;
 use crate::metrics::ReadCause;
 use crate::pace::Pace;
 use crate::pipeline::PipelineId;
@@ -31,8 +32,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct OpenLog {
     pipeline: PipelineId,
-    /// Bytes of all logs of the node, for the metric; each log adds what it holds.
-    total_bytes: Arc<AtomicUsize>,
+    /// Of all logs of the node; each log counts itself in.
+    memory: Arc<LogMemory>,
     /// What [`OpenLog::mark`] returns: the pace's mark, readable without the lock.
     mark: AtomicU64,
     /// Told when most clients have passed the mark again.
@@ -88,7 +89,7 @@ impl View<'_> {
 impl OpenLog {
     /// A log that nothing has been read into. Its first read waits for the subscription: a history
     /// read before it could miss what comes in between.
-    pub fn new(pipeline: PipelineId, limits: LogLimits, total_bytes: Arc<AtomicUsize>) -> Self {
+    pub fn new(pipeline: PipelineId, limits: LogLimits, memory: Arc<LogMemory>) -> Self {
         let state = State {
             log: Log::new(limits),
             refresh: Refresh::default(),
@@ -99,7 +100,8 @@ impl OpenLog {
             idle_since: None,
             is_queued: false,
         };
-        Self { pipeline, total_bytes, mark: AtomicU64::new(0), relief: Notify::new(), state: Mutex::new(state) }
+        memory.replace(0, state.log.memory());
+        Self { pipeline, memory, mark: AtomicU64::new(0), relief: Notify::new(), state: Mutex::new(state) }
     }
 
     /// The pipeline's name.
@@ -233,9 +235,13 @@ impl OpenLog {
     /// Takes an announcement. `None` when nothing is to be read.
     pub fn announce(&self, announcement: Announcement) -> Option<ReadRequest> {
         let mut state = self.state.lock();
-        let bytes_before = state.log.bytes();
+        let before = state.log.memory();
+        if self.memory.is_tight() {
+            // Before the new ones come, which readers who are up to date must get.
+            state.log.drop_backlog();
+        }
         let announced = state.announce(announcement);
-        self.account(bytes_before, &mut state);
+        self.account(before, &mut state);
         match announced {
             Announced::Added => {
                 state.refresh.continued();
@@ -320,9 +326,9 @@ impl OpenLog {
             state.refresh.missed();
             return true;
         }
-        let bytes_before = state.log.bytes();
+        let before = state.log.memory();
         state.log.merge(history, Instant::now());
-        self.account(bytes_before, &mut state);
+        self.account(before, &mut state);
         let is_wanted = state.refresh.succeeded(is_whole);
         let wakers = state.take_wakers();
         drop(state);
@@ -330,10 +336,10 @@ impl OpenLog {
         is_wanted
     }
 
-    /// The store did not answer. Returns whether it is to be asked again: not when there are no readers, since the next
-    /// one asks again.
+    /// The store did not answer. If it is to be asked again, returns how often it has been asked. `None` when there are no
+    /// readers, since the next one asks again.
     #[must_use]
-    pub fn fail_read(&self) -> bool {
+    pub fn fail_read(&self) -> Option<u64> {
         let mut state = self.state.lock();
         state.heard = Heard::default();
         state.refresh.failed();
@@ -344,13 +350,17 @@ impl OpenLog {
         if !has_readers {
             state.refresh.drop_queued();
         }
-        has_readers
+        has_readers.then(|| state.refresh.tries())
     }
 
-    /// The time has come to ask the store again. Returns whether that is still wanted, as [`OpenLog::fail_read`] does.
+    /// The time has come to ask the store again, after it was asked so often. Returns whether that is still wanted: not
+    /// without readers, and not when it was asked since, or each of them would bring a further round of tries.
     #[must_use]
-    pub fn retries_read(&self) -> bool {
+    pub fn retries_read(&self, tries: u64) -> bool {
         let mut state = self.state.lock();
+        if state.refresh.tries() != tries {
+            return false;
+        }
         let has_readers = !state.readers.is_empty();
         if !has_readers {
             state.refresh.drop_queued();
@@ -361,9 +371,17 @@ impl OpenLog {
     /// Lets go of backlog that has had its time.
     pub fn trim(&self) {
         let mut state = self.state.lock();
-        let bytes_before = state.log.bytes();
+        let before = state.log.memory();
         state.log.trim(Instant::now());
-        self.account(bytes_before, &mut state);
+        self.account(before, &mut state);
+    }
+
+    /// Lets go of all backlog.
+    pub fn drop_backlog(&self) {
+        let mut state = self.state.lock();
+        let before = state.log.memory();
+        state.log.drop_backlog();
+        self.account(before, &mut state);
     }
 
     /// Wakes every reader, to look at what is not in the log.
@@ -376,18 +394,13 @@ impl OpenLog {
         let end = state.log.end();
         state.pace.grown(end);
         self.mark.store(state.pace.mark(), Ordering::Relaxed);
-        let after = state.log.bytes();
-        if after >= before {
-            self.total_bytes.fetch_add(after - before, Ordering::Relaxed);
-        } else {
-            self.total_bytes.fetch_sub(before - after, Ordering::Relaxed);
-        }
+        self.memory.replace(before, state.log.memory());
     }
 }
 
 impl Drop for OpenLog {
     fn drop(&mut self) {
-        self.total_bytes.fetch_sub(self.state.get_mut().log.bytes(), Ordering::Relaxed);
+        self.memory.replace(self.state.get_mut().log.memory(), 0);
     }
 }
 
@@ -504,7 +517,7 @@ mod tests {
         for seq in 6..=9 {
             begin(&log);
             log.announce(announcement(seq..=seq));
-            assert!(log.fail_read());
+            assert!(log.fail_read().is_some());
             assert_eq!(tail(&log), seq);
         }
         begin(&log);
@@ -590,9 +603,13 @@ mod tests {
         assert!(!is_to_be_read, "not before announcements come");
         log.subscribed();
         begin(&log);
-        assert!(log.fail_read() && log.retries_read());
+        let first = log.fail_read().unwrap();
+        assert!(log.retries_read(first));
+        begin(&log);
+        let second = log.fail_read().unwrap();
+        assert!(!log.retries_read(first), "it was asked since");
         log.leave(place);
-        assert!(!log.retries_read());
+        assert!(!log.retries_read(second));
         assert_eq!(log.begin_read(), None);
         let (_, is_to_be_read) = log.join();
         assert!(is_to_be_read);
@@ -603,7 +620,7 @@ mod tests {
 
     #[test]
     fn bytes_are_counted_until_the_log_is_gone() {
-        let total = Arc::new(AtomicUsize::new(0));
+        let memory = Arc::new(LogMemory::default());
         let limits = LogLimits {
             history: 2,
             history_bytes: usize::MAX,
@@ -611,14 +628,41 @@ mod tests {
             backlog_age: Duration::ZERO,
             compresses: false,
         };
-        let log = OpenLog::new("p".parse().unwrap(), limits, total.clone());
+        let log = OpenLog::new("p".parse().unwrap(), limits, memory.clone());
+        let empty = memory.used();
         log.subscribed();
         begin(&log);
         let _ = log.finish_read(history(1..=2));
-        let two = total.load(Ordering::Relaxed);
+        let two = memory.used();
         log.announce(announcement(3..=3));
-        assert_eq!((two, total.load(Ordering::Relaxed)), (52, 52));
+        assert!(empty > 0 && two >= empty + 52, "{empty} then {two}");
+        assert_eq!(memory.used(), two);
         drop(log);
-        assert_eq!(total.load(Ordering::Relaxed), 0);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn backlog_goes_before_new_events_come_when_memory_is_tight() {
+        let memory = Arc::new(LogMemory::new(1));
+        let limits = LogLimits {
+            history: 1,
+            history_bytes: usize::MAX,
+            backlog_bytes: 1 << 20,
+            backlog_age: Duration::from_secs(60),
+            compresses: false,
+        };
+        let log = OpenLog::new("p".parse().unwrap(), limits, memory.clone());
+        log.subscribed();
+        begin(&log);
+        let _ = log.finish_read(history(1..=1));
+        let held = || log.look(|view| view.log.bytes()) / 26;
+        log.announce(announcement(2..=4));
+        log.announce(announcement(5..=8));
+        assert_eq!(held(), 8, "the hub closes idle logs first");
+        assert_eq!(memory.relieved(), Some(true));
+        log.announce(announcement(9..=9));
+        assert_eq!(held(), 2);
+        log.drop_backlog();
+        assert_eq!(held(), 1);
     }
 }

@@ -70,13 +70,14 @@ pub struct Refresh {
     need: Need,
     /// A read is wanted that starts after the one under way.
     again: Option<Need>,
+    tries: u64,
 }
 
 impl Default for Refresh {
     /// Of a log that nothing was read into; the first read waits for the subscription.
     fn default() -> Self {
         let need = Need { history: Some(ReadCause::Open), ..Need::default() };
-        Self { started: 1, done: 0, phase: Phase::Unsubscribed, need, again: None }
+        Self { started: 1, done: 0, phase: Phase::Unsubscribed, need, again: None, tries: 0 }
     }
 }
 
@@ -97,6 +98,11 @@ impl Refresh {
     /// Whether the store has been asked and has not answered.
     pub fn is_under_way(&self) -> bool {
         self.phase == Phase::UnderWay
+    }
+
+    /// How often the store was asked.
+    pub fn tries(&self) -> u64 {
+        self.tries
     }
 
     /// Whether clients wait for the read, and not only for the log to be right.
@@ -167,6 +173,7 @@ impl Refresh {
             return None;
         }
         self.phase = Phase::UnderWay;
+        self.tries += 1;
         Some(self.need.question(tail))
     }
 

@@ -162,6 +162,8 @@ impl Settings {
     fn read(r: &mut Reader) -> Self {
         const SECOND: Duration = Duration::from_secs(1);
         const DAY: Duration = Duration::from_secs(86_400);
+        // What is under way needs no more, however large the machine; a quiet node would keep it for long.
+        const MOST_UNDER_WAY: u64 = 256 << 20;
         let server = ServerSettings {
             listen: r.address("server.listen", "127.0.0.1:8080", "Where publishers and readers connect."),
             admin_listen: r.address("server.admin_listen", "127.0.0.1:8081", "Where `/metrics`, `/livez` and `/readyz` are."),
@@ -240,7 +242,9 @@ impl Settings {
         );
         let backlog_age = r.duration("hub.backlog_age", "5s", Duration::ZERO..=DAY, "How long such events are kept.");
         let hold = r.duration("hub.hold", "1s", Duration::ZERO..=SECOND * 10, "Longest time that a publish is answered late because most of the pipeline's readers on this node lag, but get further; `0s` for never.");
+        let store_memory = r.memory("store.memory", 4, u64::MAX, "Memory for what the embedded store keeps, and again for the histories of pipelines that are open on a node. When the store is full, pipelines without readers are forgotten, those used longest ago first; an eighth of it is for answers to `Idempotency-Key`. When open pipelines take too much, those without readers are closed first, then streams of others are refused. `auto` for a quarter of the machine's or the container's memory.");
         let hub = HubOptions {
+            log_memory: store_memory,
             log: LogLimits {
                 history: retention.limit,
                 history_bytes: retention.bytes,
@@ -274,8 +278,8 @@ impl Settings {
             fanout_threads,
             events,
             request_bytes: r.size("limits.request", "4MiB", 64..=1 << 30, "Most bytes of a request's body."),
-            bodies_bytes: r.memory("limits.bodies", 8, "Memory for the bodies of all requests under way on this node, until their events are stored; a quarter of it for bodies of up to 64 KiB. A request for which there is no room within 2 s is answered with 503. `auto` for an eighth of the machine's or the container's memory, at most 256 MiB."),
-            histories_bytes: r.memory("limits.histories", 16, "Memory for all histories that are being sent as JSON on this node; an HTTP/2 connection has a quarter of it at most. A request for which there is no room within 2 s is answered with 503. `auto` for a sixteenth of the memory, at most 256 MiB."),
+            bodies_bytes: r.memory("limits.bodies", 8, MOST_UNDER_WAY, "Memory for the bodies of all requests under way on this node, until their events are stored; a quarter of it for bodies of up to 64 KiB. A request for which there is no room within 2 s is answered with 503. `auto` for an eighth of the machine's or the container's memory, at most 256 MiB."),
+            histories_bytes: r.memory("limits.histories", 16, MOST_UNDER_WAY, "Memory for all histories that are being sent as JSON on this node; an HTTP/2 connection has a quarter of it at most. A request for which there is no room within 2 s is answered with 503. `auto` for a sixteenth of the memory, at most 256 MiB."),
             streams_per_connection: r.number(
                 "limits.streams_per_connection",
                 "256",

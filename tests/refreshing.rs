@@ -240,7 +240,7 @@ impl World {
             Step::Finish { moment } => self.finish(moment),
             Step::Fail => {
                 if self.question.take().is_some() {
-                    self.is_queued |= self.log.fail_read();
+                    self.is_queued |= self.log.fail_read().is_some();
                 }
             }
             Step::Reconnect => self.reconnect(),

@@ -401,7 +401,8 @@ mod tests {
             backlog_age: day,
             compresses: false,
         };
-        let options = HubOptions { log, hold: Duration::ZERO, linger: day, check_interval: day };
+        let options =
+            HubOptions { log, log_memory: usize::MAX, hold: Duration::ZERO, linger: day, check_interval: day };
         let (hub, _) = Hub::new(options, metrics.clone());
         let stream = StreamSettings {
             keepalive: day,

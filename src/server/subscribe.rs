@@ -113,6 +113,10 @@ pub(super) fn subscribe(
         // Of unknown length, as the stream would be.
         return Ok(stream(Body::Short(Bytes::new()), coding, node));
     }
+    if !node.hub.has_room(grant.pipeline()) {
+        node.metrics.refused(Refusal::LogMemory);
+        return Ok(polite_refusal(node));
+    }
     let place = match node.limits.open_stream(client, grant.pipeline()) {
         Ok(place) => Some(place),
         Err(refusal) => {

@@ -18,6 +18,7 @@ mod far_store;
 mod health;
 mod http2;
 mod limits;
+mod log_memory;
 mod logging;
 mod outage;
 mod redis_setup;

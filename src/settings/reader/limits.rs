@@ -22,10 +22,15 @@ impl Reader {
         })
     }
 
-    /// Bytes of memory, or `auto` for a part of what this process may use: one of so many.
-    pub(in crate::settings) fn memory(&mut self, key: &'static str, parts: u64, help: &'static str) -> usize {
-        let most = (256 << 20).min(available_memory::bytes() / parts);
-        let auto = usize::try_from(most).unwrap_or(usize::MAX);
+    /// Bytes of memory, or `auto` for a part of what this process may use: one of `parts`, at most `most`.
+    pub(in crate::settings) fn memory(
+        &mut self,
+        key: &'static str,
+        parts: u64,
+        most: u64,
+        help: &'static str,
+    ) -> usize {
+        let auto = usize::try_from(most.min(available_memory::bytes() / parts)).unwrap_or(usize::MAX);
         self.read_plain(key, "auto", help, auto, |text| match text {
             "auto" => Ok(auto),
             text => parse_size(text, "64MiB", &(1 << 20..=1 << 40)).map_err(|problem| format!("{problem}, or `auto`")),
