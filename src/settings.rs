@@ -14,6 +14,7 @@ use std::time::Duration;
 pub use reader::{Fault, Row};
 
 use crate::auth::AuthOptions;
+use crate::available_memory;
 use crate::event::EventLimits;
 use crate::hub::HubOptions;
 use crate::limits::LimitOptions;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub redis: Option<RedisSettings>,
     /// Section `history`.
     pub retention: Retention,
+    /// Most bytes that the embedded store keeps, `store.memory`.
+    pub store_memory: usize,
     /// Section `stream`.
     pub stream: StreamSettings,
     /// Section `hub`.
@@ -189,6 +192,15 @@ impl Settings {
                 "How long a pipeline's history is kept after its last event; longer while it has readers.",
             ),
         };
+        // The rest is for sockets, requests and what the allocator keeps.
+        let quarter = usize::try_from(available_memory::bytes() / 4).unwrap_or(usize::MAX);
+        let store_memory = r.size_or(
+            "store.memory",
+            "auto",
+            quarter,
+            1 << 20..=1 << 50,
+            "Most bytes that the embedded store keeps; `auto` for a quarter of what the machine or its cgroup has. When it is full, pipelines without readers are forgotten, those used longest ago first. An eighth is for answers to `Idempotency-Key`.",
+        );
         let stream = StreamSettings {
             keepalive: r.duration(
                 "stream.keepalive",
@@ -265,6 +277,7 @@ impl Settings {
             auth,
             redis,
             retention,
+            store_memory,
             stream,
             hub,
             fanout_threads,

@@ -136,6 +136,9 @@ pub enum StoreError {
     /// It answered with something that this version does not understand.
     #[error("the store answered with something unexpected: {0}")]
     Unexpected(String),
+    /// The embedded store has no room, and nothing that it may forget. Nothing was stored.
+    #[error("the store is full and all that it keeps is being read (store.memory)")]
+    Full,
 }
 
 impl Store {
@@ -145,7 +148,7 @@ impl Store {
     /// returns the first receipt again.
     ///
     /// # Errors
-    /// [`StoreError::Away`] within `redis.timeout`.
+    /// [`StoreError::Away`] within `redis.timeout`; [`StoreError::Full`] by the embedded store.
     pub async fn append(
         &self,
         pipeline: &PipelineId,
@@ -153,7 +156,7 @@ impl Store {
         key: Option<&IdempotencyKey>,
     ) -> Result<Receipt, StoreError> {
         match self {
-            Self::Memory(store) => Ok(store.append(pipeline, batch, key)),
+            Self::Memory(store) => store.append(pipeline, batch, key),
             Self::Redis(store) => store.append(pipeline, batch, key).await,
         }
     }
@@ -202,10 +205,10 @@ impl Store {
         }
     }
 
-    /// Stops announcing a pipeline.
+    /// Stops announcing a pipeline. The caller holds none of the audience's locks.
     pub fn unwatch(&self, pipeline: PipelineId) {
         match self {
-            Self::Memory(_) => {}
+            Self::Memory(store) => store.unwatch(&pipeline),
             Self::Redis(store) => store.unwatch(pipeline),
         }
     }

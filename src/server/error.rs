@@ -78,6 +78,7 @@ impl RequestError {
             StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
             StatusCode::REQUEST_TIMEOUT => Refusal::Timeout,
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Access(_)) => Refusal::NoKeys,
+            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Store(StoreError::Full)) => Refusal::StoreFull,
             StatusCode::SERVICE_UNAVAILABLE => Refusal::Store,
             StatusCode::UNAUTHORIZED => Refusal::Unauthorized,
             StatusCode::FORBIDDEN => Refusal::Forbidden,

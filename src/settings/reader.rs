@@ -212,17 +212,7 @@ impl Reader {
         range: RangeInclusive<usize>,
         help: &'static str,
     ) -> usize {
-        self.read_plain(key, default, help, *range.start(), |text| {
-            let size =
-                text.parse::<ByteSize>().map_err(|_| format!("`{text}` is no size; write one such as {default}"))?;
-            let bytes = usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
-            let show = |bytes: &usize| ByteSize(*bytes as u64).to_string();
-            if range.contains(&bytes) {
-                Ok(bytes)
-            } else {
-                Err(format!("`{text}` is out of range; {} to {} are possible", show(range.start()), show(range.end())))
-            }
-        })
+        self.read_plain(key, default, help, *range.start(), |text| parse_size(text, &range))
     }
 
     /// A count, or `auto`.
@@ -367,6 +357,17 @@ fn parse_count(text: &str, range: &RangeInclusive<usize>) -> Result<usize, Strin
         Ok(count)
     } else {
         Err(format!("{count} is out of range; {} to {} are possible", range.start(), range.end()))
+    }
+}
+
+fn parse_size(text: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {
+    let size = text.parse::<ByteSize>().map_err(|_| format!("`{text}` is no size; write one such as 16MiB"))?;
+    let bytes = usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+    let show = |bytes: &usize| ByteSize(*bytes as u64).to_string();
+    if range.contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("`{text}` is out of range; {} to {} are possible", show(range.start()), show(range.end())))
     }
 }
 

@@ -23,6 +23,7 @@ mod redis_setup;
 mod rust_client;
 mod slow_readers;
 mod stopping;
+mod store_memory;
 mod supervisor;
 mod support;
 mod system;

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Reader, parse_count};
+use super::{Reader, parse_count, parse_size};
 use crate::limits::Rate;
 use crate::proxies::TrustedProxies;
 
@@ -18,6 +18,21 @@ impl Reader {
         self.read_plain(key, default, help, None, |text| match text {
             text if text == default => Ok(None),
             text => parse_count(text, &range).map(Some).map_err(|problem| format!("{problem}, or `{default}`")),
+        })
+    }
+
+    /// A size in bytes, or `auto`.
+    pub(in crate::settings) fn size_or(
+        &mut self,
+        key: &'static str,
+        default: &'static str,
+        auto: usize,
+        range: RangeInclusive<usize>,
+        help: &'static str,
+    ) -> usize {
+        self.read_plain(key, default, help, auto, |text| match text {
+            "auto" => Ok(auto),
+            text => parse_size(text, &range).map_err(|problem| format!("{problem}, or `auto`")),
         })
     }
 
