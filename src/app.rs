@@ -140,7 +140,7 @@ async fn open_store(
     hub: &Arc<Hub>,
 ) -> Result<(Store, Pin<Box<dyn Future<Output = ()> + Send>>), StartError> {
     let Some(redis) = &settings.redis else {
-        let store = MemoryStore::new(settings.retention, hub.clone());
+        let store = MemoryStore::new(settings.retention, settings.store_memory, hub.clone());
         return Ok((Store::Memory(Arc::new(store)), Box::pin(std::future::pending())));
     };
     let (store, listener) = RedisStore::open(&redis.load_files()?, settings.retention, hub.clone())?;

@@ -1,4 +1,4 @@
-//! Metrics: one struct, handed in, with a registry of its own. A leaf: of other modules it knows an enum and a count.
+//! Metrics: one struct, handed in, with a registry of its own. A leaf: of other modules it knows an enum and two counts.
 //!
 //! Labels come from enums, so the number of series is fixed. What other modules already count is
 //! read when it is scraped, through [`Observed`].
@@ -11,6 +11,7 @@ use prometheus::local::LocalHistogram;
 use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use crate::gap::GapReason;
+use crate::store::memory::MemoryUse;
 use crate::telemetry::Dropped;
 
 type Counter = GenericCounter<AtomicU64>;
@@ -112,6 +113,8 @@ label! {
         BodiesFull => "bodies_full",
         /// No room for a history as JSON (`limits.histories`).
         HistoriesFull => "histories_full",
+        /// The embedded store is full, and all that it keeps has readers.
+        StoreFull => "store_full",
         /// `limits.connections` streams are open.
         Full => "full",
         /// Its address has `limits.connections_per_address` streams.
@@ -144,6 +147,15 @@ label! {
         Forbidden => "forbidden",
         /// The keys that tokens are checked with could not be fetched yet.
         NoKeys => "no_keys",
+    }
+}
+label! {
+    /// What the embedded store forgot before its time, for want of room.
+    Forgotten {
+        /// A pipeline without readers.
+        Pipeline => "pipeline",
+        /// The answer to an `Idempotency-Key`.
+        Answer => "answer",
     }
 }
 label! {
@@ -191,6 +203,8 @@ pub struct Observed {
     pub bodies_bytes: usize,
     /// Memory reserved for histories as JSON.
     pub histories_bytes: usize,
+    /// What the embedded store keeps.
+    pub store_memory: MemoryUse,
 }
 
 /// All metrics of a node.
@@ -220,6 +234,8 @@ pub struct Metrics {
     store_probe_age: Gauge,
     refused: GenericCounterVec<AtomicU64>,
     log_lines_dropped: GenericCounterVec<AtomicU64>,
+    store_memory: IntGauge,
+    store_forgotten: GenericCounterVec<AtomicU64>,
 }
 
 impl fmt::Debug for Metrics {
@@ -360,6 +376,16 @@ impl Metrics {
                 "Requests, streams and connections refused, by reason.",
                 "reason",
             )?,
+            store_memory: gauge(
+                "pipecast_store_memory_bytes",
+                "Bytes of memory that the embedded store takes, at most `store.memory`; 0 on Redis.",
+            )?,
+            store_forgotten: vec::<Forgotten>(
+                r,
+                "pipecast_store_forgotten_total",
+                "What the embedded store forgot before its time because `store.memory` was full: pipelines without readers, and answers to `Idempotency-Key`.",
+                "what",
+            )?,
             log_lines_dropped: vec::<LineLoss>(
                 r,
                 "pipecast_log_lines_dropped_total",
@@ -387,6 +413,11 @@ impl Metrics {
         self.store_probe_age.set(observed.probe_age.map_or(-1.0, |age| age.as_secs_f64()));
         let raise = |counter: &Counter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));
         raise(&self.store_reconnects, observed.store_reconnects);
+        let MemoryUse { bytes, pipelines_forgotten, answers_forgotten } = observed.store_memory;
+        set(&self.store_memory, bytes);
+        for (what, count) in [(Forgotten::Pipeline, pipelines_forgotten), (Forgotten::Answer, answers_forgotten)] {
+            raise(&self.store_forgotten.with_label_values(&[what.value()]), count);
+        }
         let Dropped { full, failed } = observed.log_lines_dropped;
         for (loss, lines) in [(LineLoss::Full, full), (LineLoss::Failed, failed)] {
             raise(&self.log_lines_dropped.with_label_values(&[loss.value()]), lines);

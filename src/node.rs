@@ -13,6 +13,7 @@ use crate::metrics::{Metrics, Observed};
 use crate::proxies::TrustedProxies;
 use crate::settings::{Settings, StreamSettings};
 use crate::store::Store;
+use crate::store::memory::MemoryUse;
 use crate::telemetry::LogLines;
 
 /// A node's parts.
@@ -113,6 +114,10 @@ impl Node {
             histories_bytes: self.histories.used(),
             connections_limit: self.limits.most_streams(),
             log_lines_dropped: self.log.dropped(),
+            store_memory: match &*self.store {
+                Store::Memory(store) => store.memory_use(),
+                Store::Redis(_) => MemoryUse::default(),
+            },
             store_reconnects: match &*self.store {
                 Store::Memory(_) => 0,
                 Store::Redis(store) => store.health().reconnects(),

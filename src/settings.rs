@@ -34,6 +34,8 @@ pub struct Settings {
     pub redis: Option<RedisSettings>,
     /// Section `history`.
     pub retention: Retention,
+    /// Most bytes that the embedded store keeps, `store.memory`.
+    pub store_memory: usize,
     /// Section `stream`.
     pub stream: StreamSettings,
     /// Section `hub`.
@@ -195,6 +197,8 @@ impl Settings {
                 "How long a pipeline's history is kept after its last event; longer while it has readers.",
             ),
         };
+        // The rest is for sockets, requests and what the allocator keeps.
+        let store_memory = r.memory("store.memory", 4, u64::MAX, "Memory for what the embedded store keeps, and again for the histories of pipelines that are open on a node. When the store is full, pipelines without readers are forgotten, those used longest ago first; an eighth of it is for answers to `Idempotency-Key`. When open pipelines take too much, those without readers are closed first, then streams of others are refused. `auto` for a quarter of the machine's or the container's memory.");
         let stream = StreamSettings {
             keepalive: r.duration(
                 "stream.keepalive",
@@ -242,7 +246,6 @@ impl Settings {
         );
         let backlog_age = r.duration("hub.backlog_age", "5s", Duration::ZERO..=DAY, "How long such events are kept.");
         let hold = r.duration("hub.hold", "1s", Duration::ZERO..=SECOND * 10, "Longest time that a publish is answered late because most of the pipeline's readers on this node lag, but get further; `0s` for never.");
-        let store_memory = r.memory("store.memory", 4, u64::MAX, "Memory for what the embedded store keeps, and again for the histories of pipelines that are open on a node. When the store is full, pipelines without readers are forgotten, those used longest ago first; an eighth of it is for answers to `Idempotency-Key`. When open pipelines take too much, those without readers are closed first, then streams of others are refused. `auto` for a quarter of the machine's or the container's memory.");
         let hub = HubOptions {
             log_memory: store_memory,
             log: LogLimits {
@@ -273,6 +276,7 @@ impl Settings {
             auth,
             redis,
             retention,
+            store_memory,
             stream,
             hub,
             fanout_threads,

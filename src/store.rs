@@ -130,6 +130,9 @@ pub enum StoreError {
     /// The `Idempotency-Key` was used for other events. Nothing was stored.
     #[error("the Idempotency-Key was used for other events")]
     KeyReused,
+    /// The embedded store has no room, and nothing that it may forget. Nothing was stored.
+    #[error("the store is full and all that it keeps is being read (store.memory)")]
+    Full,
 }
 
 impl Store {
@@ -139,7 +142,8 @@ impl Store {
     /// returns the first receipt again.
     ///
     /// # Errors
-    /// [`StoreError::Away`] within `redis.timeout`; [`StoreError::KeyReused`] when the key came with other events.
+    /// [`StoreError::Away`] within `redis.timeout`; [`StoreError::KeyReused`] when the key came with other events;
+    /// [`StoreError::Full`] by the embedded store.
     pub async fn append(
         &self,
         pipeline: &PipelineId,
@@ -222,10 +226,10 @@ impl Store {
         }
     }
 
-    /// Stops announcing a pipeline.
+    /// Stops announcing a pipeline. The caller holds none of the audience's locks.
     pub fn unwatch(&self, pipeline: PipelineId) {
         match self {
-            Self::Memory(_) => {}
+            Self::Memory(store) => store.unwatch(&pipeline),
             Self::Redis(store) => store.unwatch(pipeline),
         }
     }

@@ -65,6 +65,9 @@ fn store_detail(error: &StoreError) -> &'static str {
         StoreError::Unexpected(_) => {
             "the store cannot serve this pipeline, and sending it again would not help; the log of this node says why"
         }
+        StoreError::Full => {
+            "the node has no memory left for events (store.memory), and readers have all that it keeps; nothing was stored: send it again later"
+        }
         StoreError::KeyReused => {
             "this Idempotency-Key was used for other events on this pipeline in the last ten minutes; nothing was stored: send them with a key of their own"
         }
@@ -88,7 +91,9 @@ impl RequestError {
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Store(StoreError::Away(_) | StoreError::Refusing(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(StoreError::Away(_) | StoreError::Refusing(_) | StoreError::Full) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Store(StoreError::Unexpected(_)) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(StoreError::KeyReused) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BodiesFull | Self::HistoriesFull => StatusCode::SERVICE_UNAVAILABLE,
@@ -106,6 +111,7 @@ impl RequestError {
             StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
             StatusCode::REQUEST_TIMEOUT => Refusal::Timeout,
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Access(_)) => Refusal::NoKeys,
+            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Store(StoreError::Full)) => Refusal::StoreFull,
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => Refusal::Store,
             StatusCode::UNAUTHORIZED => Refusal::Unauthorized,
             StatusCode::FORBIDDEN => Refusal::Forbidden,
@@ -152,7 +158,7 @@ impl RequestError {
                 // The rest of the body may still be on its way.
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Self::Store(StoreError::Refusing(_)) => {
+            Self::Store(StoreError::Refusing(_) | StoreError::Full) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
             }
             Self::HistoriesFull | Self::Store(StoreError::Away(_)) | Self::Access(_) => {

@@ -1,6 +1,13 @@
-//! The embedded store: everything in this process, for one node alone.
+//! The embedded store: everything in this process, for one node alone, within `store.memory`.
+//!
+//! When that is full, what nobody needs goes first: pipelines that have expired, then pipelines without readers, those that
+//! were used longest ago before others. A pipeline with readers is never forgotten; an event for which there is no room is
+//! refused. Clients that come back to a forgotten pipeline are told of a gap as after a restart, since its ids begin anew.
 
-use std::collections::{HashMap, VecDeque};
+mod answers;
+mod kept;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,50 +15,86 @@ use parking_lot::Mutex;
 
 use super::idempotency::Digest;
 use super::page::{About, Page, PageBounds, PageStart};
-use super::{Audience, IDEMPOTENCY_TTL, IdempotencyKey, Newest, Origin, Receipt, Retention, StoreError};
+use super::{Audience, IdempotencyKey, Newest, Origin, Receipt, Retention, StoreError};
 use crate::announcement::Announcement;
 use crate::event::Batch;
 use crate::event_id::EventId;
 use crate::frame::{Frame, History};
 use crate::pipeline::PipelineId;
+use answers::Answers;
+use kept::{Fit, Kept};
+
+/// The part of the memory that answers to `Idempotency-Key` may have: one in so many.
+const SHARE_OF_ANSWERS: usize = 8;
+
+/// Pipelines that are taken out at one go at most, once their time is over: a million that expire together must not hold
+/// the lock for a second. Whoever asks for a pipeline looks whether it has expired as well.
+const EXPIRED_AT_ONCE: usize = 64;
 
 /// Histories in memory.
 #[derive(Debug)]
 pub struct MemoryStore {
     retention: Retention,
     audience: Arc<dyn Audience>,
+    /// Most bytes of pipelines.
+    most_bytes: usize,
     /// Held while a batch is announced too, so that announcements come in the order of ids.
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    pipelines: HashMap<PipelineId, Kept>,
-    /// When to look whether a pipeline has expired, one entry each. Whoever asks for a pipeline
-    /// looks as well, so that a late entry here costs memory and nothing else.
-    expiries: VecDeque<(Instant, PipelineId)>,
-    /// What was answered, and to what.
-    answers: HashMap<(PipelineId, IdempotencyKey), (Receipt, Digest)>,
-    answer_expiries: VecDeque<(Instant, (PipelineId, IdempotencyKey))>,
+/// What a store keeps and has forgotten, for metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MemoryUse {
+    /// Bytes of memory that pipelines and answers cost.
+    pub bytes: usize,
+    /// Pipelines forgotten before their time.
+    pub pipelines_forgotten: u64,
+    /// Answers to an `Idempotency-Key` forgotten before their time.
+    pub answers_forgotten: u64,
 }
 
 #[derive(Debug)]
-struct Kept {
-    history: VecDeque<Frame>,
-    floor: EventId,
-    expires_at: Instant,
+struct State {
+    // In boxes: the map is moved when it grows.
+    pipelines: HashMap<PipelineId, Box<Kept>>,
+    /// Pipelines with readers, whether anything was published to them or not.
+    watched: HashSet<PipelineId>,
+    /// The other ones by their turn: in the order of their last use, which is the order in which they expire.
+    unwatched: BTreeMap<u64, PipelineId>,
+    next_turn: u64,
+    /// What all pipelines cost.
+    bytes: usize,
+    /// What those of `unwatched` cost.
+    unwatched_bytes: usize,
+    forgotten: u64,
+    /// The latest moment in an id of a pipeline that is gone. One that begins again begins after it, so that its ids are
+    /// greater than those that its clients have, whatever the clock does.
+    gone_ms: u64,
+    answers: Answers,
 }
 
 impl MemoryStore {
-    /// An empty store that announces to `audience`.
-    pub fn new(retention: Retention, audience: Arc<dyn Audience>) -> Self {
-        Self { retention, audience, state: Mutex::default() }
+    /// An empty store that announces to `audience` and keeps at most `memory` bytes.
+    pub fn new(retention: Retention, memory: usize, audience: Arc<dyn Audience>) -> Self {
+        let of_answers = memory / SHARE_OF_ANSWERS;
+        let state = State {
+            pipelines: HashMap::new(),
+            watched: HashSet::new(),
+            unwatched: BTreeMap::new(),
+            next_turn: 0,
+            bytes: 0,
+            unwatched_bytes: 0,
+            forgotten: 0,
+            gone_ms: 0,
+            answers: Answers::new(of_answers),
+        };
+        Self { retention, audience, most_bytes: memory - of_answers, state: Mutex::new(state) }
     }
 
     /// See [`super::Store::append`].
     ///
     /// # Errors
-    /// [`StoreError::KeyReused`].
+    /// [`StoreError::KeyReused`] and [`StoreError::Full`]; then nothing was changed.
     pub fn append(
         &self,
         pipeline: &PipelineId,
@@ -65,25 +108,17 @@ impl MemoryStore {
         state.expire(now);
         let answer_key = key.map(|key| (pipeline.clone(), key.clone())).zip(digest);
         if let Some((key, digest)) = &answer_key
-            && let Some((receipt, of)) = state.answers.get(key)
+            && let Some((receipt, of)) = state.answers.find(key)
         {
             return match of == digest {
                 true => Ok(Receipt { origin: Origin::Repeated, ..*receipt }),
                 false => Err(StoreError::KeyReused),
             };
         }
-        let expires_at = now + self.retention.ttl;
-        if state.live(pipeline, now).is_none() {
-            state.expiries.push_back((expires_at, pipeline.clone()));
-        }
-        let kept = state.pipelines.entry(pipeline.clone()).or_insert_with(|| Kept {
-            history: VecDeque::new(),
-            floor: EventId::ZERO,
-            expires_at,
-        });
-        kept.expires_at = expires_at;
-        let after = kept.newest();
-        let first = EventId { ms: clock_ms().max(after.ms), seq: after.seq + 1 };
+        let after = state.live(pipeline, now).map(Kept::newest);
+        let earliest = after.map_or(state.gone_ms + 1, |after| after.ms);
+        let after = after.unwrap_or(EventId::ZERO);
+        let first = EventId { ms: clock_ms().max(earliest), seq: after.seq + 1 };
         let frames: Vec<_> = batch
             .events
             .iter()
@@ -91,15 +126,10 @@ impl MemoryStore {
             // An event's body was checked when the event was made.
             .filter_map(|(event, n)| Frame::new(first.plus(n), event.body()).ok())
             .collect();
-        kept.history.extend(frames.iter().cloned());
-        let surplus = kept.history.len().saturating_sub(self.retention.limit);
-        if let Some(newest_dropped) = kept.history.drain(..surplus).next_back() {
-            kept.floor = newest_dropped.id();
-        }
+        state.add(pipeline, &frames, &self.retention, self.most_bytes, now)?;
         let receipt = Receipt { first, count: frames.len() as u64, shape: batch.shape, origin: Origin::Stored };
         if let Some((key, digest)) = answer_key {
-            state.answers.insert(key.clone(), (receipt, digest));
-            state.answer_expiries.push_back((now + IDEMPOTENCY_TTL, key));
+            state.answers.add(key, (receipt, digest), now);
         }
         self.audience.announced(pipeline.as_str(), Announcement { after, frames });
         Ok(receipt)
@@ -108,43 +138,34 @@ impl MemoryStore {
     /// See [`super::Store::history`].
     pub fn history(&self, pipeline: &PipelineId) -> History {
         let mut state = self.state.lock();
-        state.live(pipeline, Instant::now()).map_or_else(History::default, |kept| History {
-            floor: kept.floor,
-            frames: kept.history.iter().cloned().collect(),
-        })
+        state.live(pipeline, Instant::now()).map_or_else(History::default, |kept| kept.history())
     }
 
     /// See [`super::Store::page`].
     pub fn page(&self, pipeline: &PipelineId, start: PageStart<'_>, bounds: PageBounds) -> Page {
         let mut state = self.state.lock();
-        let Some(kept) = state.live(pipeline, Instant::now()) else { return Page::default() };
-        // The window by the rule of all stores, whatever is kept.
-        let mut held = 0;
-        let window = kept.history.iter().rev().take(self.retention.limit).enumerate().take_while(|(count, frame)| {
-            held += frame.text().len();
-            *count == 0 || held <= self.retention.bytes
-        });
-        let older = kept.history.len() - window.count();
-        let floor = older.checked_sub(1).map_or(kept.floor, |last| kept.history[last].id());
-        Page::cut(floor, kept.history.range(older..), start, bounds)
+        state.live(pipeline, Instant::now()).map_or_else(Page::default, |kept| kept.page(start, bounds))
     }
 
     /// See [`super::Store::about`].
     pub fn about(&self, pipeline: &PipelineId) -> About {
         let mut state = self.state.lock();
-        let about = |kept: &mut Kept| About { newest: kept.newest(), events: kept.history.len() };
+        let about = |kept: &Kept| About { newest: kept.newest(), events: kept.events() };
         state.live(pipeline, Instant::now()).map_or_else(About::default, about)
     }
 
     /// See [`super::Store::forget`].
     pub fn forget(&self, pipeline: &PipelineId) {
+        let now = Instant::now();
         let mut state = self.state.lock();
-        if let Some(kept) = state.live(pipeline, Instant::now()) {
-            kept.floor = kept.newest();
-            kept.history.clear();
-            let announcement = Announcement { after: kept.floor, frames: Vec::new() };
-            self.audience.announced(pipeline.as_str(), announcement);
+        if state.live(pipeline, now).is_none() {
+            return;
         }
+        let Some(mut kept) = state.take(pipeline) else { return };
+        kept.clear();
+        let after = kept.newest();
+        state.put(pipeline, kept, now + self.retention.ttl);
+        self.audience.announced(pipeline.as_str(), Announcement { after, frames: Vec::new() });
     }
 
     /// See [`super::Store::newest`].
@@ -156,45 +177,147 @@ impl MemoryStore {
             let Some(kept) = state.live(pipeline, now) else {
                 return Newest::Nothing(EventId::ZERO);
             };
-            kept.expires_at = now + self.retention.ttl;
-            let events = kept.history.len();
-            kept.history.back().map_or(Newest::Nothing(kept.floor), |frame| Newest::Event { id: frame.id(), events })
+            let (id, events) = (kept.newest(), kept.events());
+            // One with readers does not expire.
+            if kept.turn.is_some() {
+                state.touch(pipeline, now + self.retention.ttl);
+            }
+            if events > 0 { Newest::Event { id, events } } else { Newest::Nothing(id) }
         };
         pipelines.iter().map(newest).collect()
     }
 
-    /// See [`super::Store::watch`]: it is so at once.
+    /// See [`super::Store::watch`]: it is so at once. From here on the pipeline is not forgotten.
     pub fn watch(&self, pipeline: &PipelineId) {
+        self.state.lock().watch(pipeline, Instant::now());
         self.audience.subscribed(std::slice::from_ref(pipeline));
     }
-}
 
-impl Kept {
-    fn newest(&self) -> EventId {
-        self.history.back().map_or(self.floor, Frame::id)
+    /// See [`super::Store::unwatch`]. The pipeline's time begins with this: while it had readers it did not expire.
+    pub fn unwatch(&self, pipeline: &PipelineId) {
+        let expires_at = Instant::now() + self.retention.ttl;
+        let mut state = self.state.lock();
+        state.watched.remove(pipeline);
+        state.touch(pipeline, expires_at);
+    }
+
+    /// What is kept, and what was forgotten before its time.
+    pub fn memory_use(&self) -> MemoryUse {
+        let state = self.state.lock();
+        MemoryUse {
+            bytes: state.bytes + state.answers.bytes(),
+            pipelines_forgotten: state.forgotten,
+            answers_forgotten: state.answers.forgotten(),
+        }
     }
 }
 
 impl State {
     /// A pipeline that has not expired.
-    fn live(&mut self, pipeline: &PipelineId, now: Instant) -> Option<&mut Kept> {
-        if self.pipelines.get(pipeline).is_some_and(|kept| kept.expires_at <= now) {
-            self.pipelines.remove(pipeline);
+    fn live(&mut self, pipeline: &PipelineId, now: Instant) -> Option<&Kept> {
+        // One with readers does not expire.
+        let is_over = |kept: &Kept| kept.turn.is_some() && kept.expires_at <= now;
+        if self.pipelines.get(pipeline).is_some_and(|kept| is_over(kept)) {
+            self.lose(pipeline);
         }
-        self.pipelines.get_mut(pipeline)
+        self.pipelines.get(pipeline).map(|kept| &**kept)
+    }
+
+    /// Adds frames to a pipeline, or changes nothing.
+    fn add(
+        &mut self,
+        pipeline: &PipelineId,
+        frames: &[Frame],
+        retention: &Retention,
+        most_bytes: usize,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        let expires_at = now + retention.ttl;
+        let name = pipeline.as_str().len();
+        let (known, fit) = match self.pipelines.get(pipeline) {
+            Some(kept) => (Some((kept.cost(name), kept.turn)), kept.fit(frames, retention)),
+            None => (None, Kept::new(expires_at).fit(frames, retention)),
+        };
+        let (cost, turn) = known.unwrap_or_default();
+        // What would be there with everything forgotten that may be, but for the pipeline itself.
+        let others_unwatched = self.unwatched_bytes - if turn.is_some() { cost } else { 0 };
+        if self.bytes - cost - others_unwatched + fit.cost(name) > most_bytes {
+            return Err(StoreError::Full);
+        }
+        let kept = self.take(pipeline);
+        self.make_room(fit, name, most_bytes);
+        let mut kept = kept.unwrap_or_else(|| Box::new(Kept::new(expires_at)));
+        kept.add(frames, fit);
+        self.put(pipeline, kept, expires_at);
+        Ok(())
+    }
+
+    /// Forgets pipelines without readers, those used longest ago first, until one that is not in the map has room.
+    fn make_room(&mut self, fit: Fit, name: usize, most_bytes: usize) {
+        while self.bytes + fit.cost(name) > most_bytes {
+            let Some(oldest) = self.unwatched.first_key_value().map(|(_, pipeline)| pipeline.clone()) else { return };
+            self.lose(&oldest);
+            self.forgotten += 1;
+        }
+    }
+
+    /// Takes a pipeline out of everything but the set of those with readers.
+    fn take(&mut self, pipeline: &PipelineId) -> Option<Box<Kept>> {
+        let mut kept = self.pipelines.remove(pipeline)?;
+        let cost = kept.cost(pipeline.as_str().len());
+        self.bytes -= cost;
+        if let Some(turn) = kept.turn.take() {
+            self.unwatched.remove(&turn);
+            self.unwatched_bytes -= cost;
+        }
+        Some(kept)
+    }
+
+    /// Takes a pipeline out for good.
+    fn lose(&mut self, pipeline: &PipelineId) {
+        if let Some(kept) = self.take(pipeline) {
+            self.gone_ms = self.gone_ms.max(kept.newest().ms);
+        }
+    }
+
+    /// Puts a pipeline in, as the one that was used last.
+    fn put(&mut self, pipeline: &PipelineId, mut kept: Box<Kept>, expires_at: Instant) {
+        let cost = kept.cost(pipeline.as_str().len());
+        self.bytes += cost;
+        kept.expires_at = expires_at;
+        if !self.watched.contains(pipeline) {
+            kept.turn = Some(self.next_turn);
+            self.unwatched.insert(self.next_turn, pipeline.clone());
+            self.unwatched_bytes += cost;
+            self.next_turn += 1;
+        }
+        self.pipelines.insert(pipeline.clone(), kept);
+    }
+
+    /// Takes note that a pipeline is used.
+    fn touch(&mut self, pipeline: &PipelineId, expires_at: Instant) {
+        if let Some(kept) = self.take(pipeline) {
+            self.put(pipeline, kept, expires_at);
+        }
+    }
+
+    fn watch(&mut self, pipeline: &PipelineId, now: Instant) {
+        let expires_at = self.live(pipeline, now).map(|kept| kept.expires_at);
+        self.watched.insert(pipeline.clone());
+        if let Some(expires_at) = expires_at {
+            self.touch(pipeline, expires_at);
+        }
     }
 
     fn expire(&mut self, now: Instant) {
-        while self.expiries.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, pipeline)) = self.expiries.pop_front() else { break };
-            if let Some(expires_at) = self.live(&pipeline, now).map(|kept| kept.expires_at) {
-                self.expiries.push_back((expires_at, pipeline));
+        for _ in 0..EXPIRED_AT_ONCE {
+            let Some(oldest) = self.unwatched.first_key_value().map(|(_, pipeline)| pipeline.clone()) else { break };
+            if self.pipelines.get(&oldest).is_some_and(|kept| kept.expires_at > now) {
+                break;
             }
+            self.lose(&oldest);
         }
-        while self.answer_expiries.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, key)) = self.answer_expiries.pop_front() else { break };
-            self.answers.remove(&key);
-        }
+        self.answers.expire(now);
     }
 }
 
@@ -202,4 +325,164 @@ impl State {
 pub fn clock_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::event::EventLimits;
+
+    const MEMORY: usize = 1 << 20;
+
+    /// Nobody.
+    #[derive(Debug)]
+    struct Deaf;
+
+    impl Audience for Deaf {
+        fn announced(&self, _: &str, _: Announcement) {}
+        fn announced_damaged(&self, _: &str) {}
+        fn subscribed(&self, _: &[PipelineId]) {}
+    }
+
+    fn store(ttl: Duration) -> MemoryStore {
+        let retention = Retention { limit: 100, bytes: 32 << 20, ttl };
+        MemoryStore::new(retention, MEMORY, Arc::new(Deaf))
+    }
+
+    fn id(name: &str) -> PipelineId {
+        name.parse().unwrap()
+    }
+
+    fn publish(store: &MemoryStore, pipeline: &str, bytes: usize) -> Result<Receipt, StoreError> {
+        let event = serde_json::json!({"channel": "a", "payload": "x".repeat(bytes)}).to_string();
+        let limits = EventLimits { event_bytes: 1 << 20, batch: 1000, depth: 128 };
+        store.append(&id(pipeline), Batch::from_json(event.as_bytes(), &limits).unwrap(), None)
+    }
+
+    fn events(store: &MemoryStore, pipeline: &str) -> usize {
+        store.history(&id(pipeline)).frames.len()
+    }
+
+    /// Adds up what the running sums should be.
+    fn assert_consistent(store: &MemoryStore) {
+        let state = store.state.lock();
+        let costs: Vec<_> =
+            state.pipelines.iter().map(|(name, kept)| (kept.cost(name.as_str().len()), kept.turn.is_some())).collect();
+        assert_eq!(state.bytes, costs.iter().map(|(cost, _)| cost).sum::<usize>());
+        let unwatched: Vec<_> = costs.iter().filter(|(_, is_unwatched)| *is_unwatched).collect();
+        assert_eq!(state.unwatched_bytes, unwatched.iter().map(|(cost, _)| cost).sum::<usize>());
+        assert_eq!(state.unwatched.len(), unwatched.len());
+        assert!(state.bytes + state.answers.bytes() <= MEMORY, "{} bytes", state.bytes);
+    }
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[test]
+    fn made_up_pipelines_keep_the_bound_and_push_out_those_used_longest_ago() {
+        let store = store(DAY);
+        for n in 0..100_000 {
+            publish(&store, &format!("made-up-{n}"), 10).unwrap();
+            if n % 100 == 0 {
+                publish(&store, "used", 10).unwrap();
+            }
+        }
+        assert_consistent(&store);
+        let MemoryUse { bytes, pipelines_forgotten, .. } = store.memory_use();
+        assert!(bytes > MEMORY / 2 && pipelines_forgotten > 90_000, "{bytes} bytes, {pipelines_forgotten} forgotten");
+        assert_eq!([events(&store, "made-up-99999"), events(&store, "made-up-1"), events(&store, "used")], [1, 0, 100]);
+    }
+
+    #[test]
+    fn a_pipeline_with_readers_is_never_forgotten_and_one_that_had_some_takes_its_turn() {
+        let store = store(DAY);
+        store.watch(&id("read-before-it-is-published-to"));
+        publish(&store, "read-before-it-is-published-to", 10).unwrap();
+        publish(&store, "read", 10).unwrap();
+        store.watch(&id("read"));
+        let flood = |round: &str| {
+            for n in 0..5000 {
+                publish(&store, &format!("{round}-{n}"), 10).unwrap();
+            }
+        };
+        flood("first");
+        assert_eq!([events(&store, "read"), events(&store, "read-before-it-is-published-to")], [1, 1]);
+        store.unwatch(&id("read"));
+        publish(&store, "later", 10).unwrap();
+        assert_eq!(events(&store, "read"), 1, "the last reader is a use");
+        flood("second");
+        assert_eq!([events(&store, "read"), events(&store, "read-before-it-is-published-to")], [0, 1]);
+        assert_consistent(&store);
+    }
+
+    #[test]
+    fn an_event_is_refused_and_nothing_changes_when_all_that_could_go_is_read() {
+        let store = store(DAY);
+        let mut read = Vec::new();
+        let mut refused = None;
+        while refused.is_none() {
+            let name = format!("read-{}", read.len());
+            store.watch(&id(&name));
+            refused = publish(&store, &name, 50 << 10).err();
+            read.push(name);
+        }
+        assert!(matches!(refused, Some(StoreError::Full)));
+        publish(&store, "small", 10).unwrap();
+        let before = store.memory_use();
+        // More than could be had by forgetting the small one.
+        assert!(matches!(publish(&store, "large", 100 << 10), Err(StoreError::Full)));
+        assert_eq!((store.memory_use(), events(&store, "small"), events(&store, "large")), (before, 1, 0));
+        assert!(publish(&store, &read[0], 50 << 10).is_err());
+        assert_eq!(events(&store, &read[0]), 1);
+        // There is room again once a pipeline has no reader.
+        store.unwatch(&id(&read[1]));
+        publish(&store, &read[0], 40 << 10).unwrap();
+        assert_eq!([events(&store, &read[0]), events(&store, &read[1])], [2, 0]);
+        assert_consistent(&store);
+    }
+
+    #[test]
+    fn a_pipeline_that_was_forgotten_begins_again_with_greater_ids() {
+        let store = store(DAY);
+        let mut newest = EventId::ZERO;
+        for round in 0..20 {
+            // Often within one millisecond.
+            let first = publish(&store, "p", 10).unwrap().first;
+            assert!(first > newest && first.seq == 1, "{first} after {newest}");
+            newest = publish(&store, "p", 10).unwrap().first;
+            store.state.lock().lose(&id("p"));
+            publish(&store, &format!("other-{round}"), 10).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_pipeline_at_its_limit_goes_on_when_the_store_is_full() {
+        let retention = Retention { limit: 10, bytes: 32 << 20, ttl: DAY };
+        let store = MemoryStore::new(retention, MEMORY, Arc::new(Deaf));
+        store.watch(&id("p"));
+        // So large that there is no room for eleven.
+        for _ in 0..50 {
+            publish(&store, "p", 70 << 10).unwrap();
+        }
+        assert_eq!(events(&store, "p"), 10);
+        assert_consistent(&store);
+    }
+
+    #[test]
+    fn what_has_expired_takes_no_room_and_what_is_read_does_not_expire() {
+        let store = store(Duration::ZERO);
+        store.watch(&id("read"));
+        publish(&store, "read", 10).unwrap();
+        for n in 0..1000 {
+            publish(&store, &format!("p-{n}"), 10).unwrap();
+        }
+        assert_eq!(events(&store, "p-999"), 0);
+        assert_eq!(store.newest(&[id("read"), id("p-999")]).len(), 2);
+        assert_eq!((events(&store, "read"), store.state.lock().pipelines.len()), (1, 1));
+        assert_eq!(store.memory_use().pipelines_forgotten, 0);
+        store.unwatch(&id("read"));
+        assert_eq!(events(&store, "read"), 0);
+        assert_consistent(&store);
+    }
 }

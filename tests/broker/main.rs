@@ -25,6 +25,7 @@ mod redis_setup;
 mod rust_client;
 mod slow_readers;
 mod stopping;
+mod store_memory;
 mod store_refusals;
 mod supervisor;
 mod support;
