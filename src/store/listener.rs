@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisError, Value};
 use tokio::sync::{Notify, mpsc};
@@ -134,10 +135,17 @@ struct Ear {
     /// Messages that have arrived, of whatever kind.
     arrived: AtomicU64,
     closed: Notify,
+    /// Whether the connection was given up. Held while a message is handed on: what an old connection still hears must not
+    /// come between what the next one does, or the audience would take it for the next one's.
+    is_over: Mutex<bool>,
 }
 
 impl Ear {
     fn hear(&self, push: PushInfo) {
+        let is_over = self.is_over.lock();
+        if *is_over {
+            return;
+        }
         self.arrived.fetch_add(1, Ordering::Relaxed);
         match push.kind {
             PushKind::Disconnection => self.closed.notify_one(),
@@ -177,6 +185,7 @@ impl Listener {
                     }
                     let ear = listening.ear.clone();
                     let lost = self.listen(listening).await;
+                    *ear.is_over.lock() = true;
                     self.health.reconnected();
                     // A connection on which more was heard than its own first answer was no failed attempt.
                     if ear.arrived.load(Ordering::Relaxed) > 1 {
@@ -206,6 +215,7 @@ impl Listener {
             probe_channel: self.probe_channel.clone(),
             arrived: AtomicU64::new(0),
             closed: Notify::new(),
+            is_over: Mutex::new(false),
         });
         let hears = ear.clone();
         let config = AsyncConnectionConfig::new()

@@ -85,3 +85,35 @@ async fn a_redis_that_comes_back_after_long_is_heard_as_soon_as_it_is_published_
         assert_contiguous(&events);
     }
 }
+
+/// A thousand pipelines are subscribed to again through a long way, while events and new readers come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_connection_with_many_pipelines_costs_no_event_and_holds_up_no_new_reader() {
+    const PIPELINES: usize = 1000;
+    const ROUNDS: u64 = 3;
+    let redis = Redis::start().await;
+    let proxy = Proxy::far_away(&redis, Duration::from_millis(20));
+    let far = Options::default().redis(&proxy.url()).set("HUB__CHECK_INTERVAL", "1h").start().await;
+    let near = Options::default().redis(&redis.url()).start().await;
+    let opening = (0..PIPELINES).map(async |n| far.open(&format!("p{n}"), "?replay=0").await);
+    let mut streams = futures_util::future::join_all(opening).await;
+    let reads = || async { far.metric("pipecast_history_reads_total{cause=\"open\"}").await };
+    eventually("all are read", || async { reads().await == PIPELINES as f64 }).await;
+    for round in 1..=ROUNDS {
+        redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        let new = format!("new{round}");
+        let mut first = far.open(&new, "").await;
+        near.publish(&new, "numbers", json!(round)).await;
+        assert_eq!(first.numbers(1).await, [round]);
+        for n in 0..PIPELINES {
+            near.publish(&format!("p{n}"), "numbers", json!(round)).await;
+        }
+        for stream in &mut streams {
+            assert_eq!(stream.numbers(1).await, [round]);
+        }
+    }
+    for stream in &mut streams {
+        assert!(stream.arrived().is_empty());
+    }
+    assert!(far.metric("pipecast_store_reconnects_total").await >= ROUNDS as f64);
+}
