@@ -367,7 +367,7 @@ impl Metrics {
                 r,
                 Gauge::new(
                     "pipecast_store_probe_age_seconds",
-                    "Seconds since the pub/sub connection last heard its own probe; 0 with the embedded store, -1 before the first.",
+                    "Seconds since a probe was last both stored by Redis and heard on the pub/sub connection; 0 with the embedded store, -1 before the first.",
                 )?,
             )?,
             refused: vec::<Refusal>(

@@ -307,6 +307,19 @@ mod tests {
     }
 
     #[test]
+    fn events_of_publishers_that_have_left_are_not_sent() {
+        let (requests, mut answers): (Vec<_>, Vec<_>) =
+            [1, 2, 3].map(|events| request("p", events, None)).into_iter().unzip();
+        let call = share_calls(requests.into_iter()).remove(0);
+        // Told of a time-out while a connection was made.
+        drop(answers.remove(1));
+        let call = call.without_those_who_left().unwrap();
+        assert_eq!(call.events().count(), 4);
+        drop(answers);
+        assert!(call.without_those_who_left().is_none());
+    }
+
+    #[test]
     fn each_request_gets_the_ids_of_its_own_events() {
         let (requests, mut answers): (Vec<_>, Vec<_>) =
             [2, 1, 3].map(|events| request("p", events, None)).into_iter().unzip();

@@ -263,6 +263,19 @@ mod tests {
     }
 
     #[test]
+    fn a_server_is_unreachable_from_the_first_of_failed_tries_on_and_not_for_a_short_one() {
+        let health = Health::default();
+        health.connected(false);
+        assert!(health.is_reachable(), "a restart");
+        let began = Instant::now().checked_sub(UNREACHABLE_AFTER);
+        health.state.lock().unreachable_since = began;
+        health.connected(false);
+        assert!(!health.is_reachable());
+        health.connected(true);
+        assert!(health.is_reachable());
+    }
+
+    #[test]
     fn a_refusal_is_kept_while_it_lasts_and_there_are_few() {
         let health = Health::default();
         for number in 0..100 {

@@ -232,3 +232,16 @@ async fn a_large_history_is_read_over_a_slow_line() {
     assert_eq!(far.history("p", "").await["events"].as_array().unwrap().len(), 100);
     assert_eq!(far.metric("pipecast_store_errors_total{op=\"history\"}").await, 0.0);
 }
+
+/// Publishers get 503 from the first moment on: the balancer should know long before three probes are missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_to_which_no_connection_can_be_made_is_told_before_probes_are_late() {
+    let mut redis = Redis::start().await;
+    let node = Options::default().redis(&redis.url()).start().await;
+    redis.kill();
+    eventually("the node is not ready", || async { !node.is_ready().await }).await;
+    let age = node.metric("pipecast_store_probe_age_seconds").await;
+    assert!((0.0..15.0).contains(&age), "{age} s: it has waited for three probes of 5 s");
+    redis.restart().await;
+    eventually("the node is ready", || async { node.is_ready().await }).await;
+}
