@@ -24,8 +24,8 @@ pub struct Health {
     is_failing: AtomicBool,
     /// Told when a command succeeds again.
     recovered: Notify,
-    /// Told when a command got no answer: the prober looks at once.
-    suspected: Notify,
+    /// Told when a probe is wanted at once: a command got no answer, or a connection has just begun to listen.
+    probe_wanted: Notify,
     reconnects: AtomicU64,
     state: Mutex<State>,
 }
@@ -58,7 +58,7 @@ impl Default for Health {
             generation: watch::Sender::new(0),
             is_failing: AtomicBool::new(false),
             recovered: Notify::new(),
-            suspected: Notify::new(),
+            probe_wanted: Notify::new(),
             reconnects: AtomicU64::new(0),
             state: Mutex::default(),
         }
@@ -104,9 +104,14 @@ impl Health {
         self.recovered.notified().await;
     }
 
-    /// Waits until a command got no answer. Cancel safe.
-    pub(super) async fn suspected(&self) {
-        self.suspected.notified().await;
+    /// Waits until a probe is wanted before its time. Cancel safe.
+    pub(super) async fn probe_wanted(&self) {
+        self.probe_wanted.notified().await;
+    }
+
+    /// A connection listens from here on. Probes that were announced before it did not come to it.
+    pub(super) fn listens(&self) {
+        self.probe_wanted.notify_one();
     }
 
     /// Takes note of what became of a command on a connection of this generation.
@@ -127,7 +132,7 @@ impl Health {
         match failure {
             Failure::Away(_) => {
                 self.is_failing.store(true, Ordering::Relaxed);
-                self.suspected.notify_one();
+                self.probe_wanted.notify_one();
             }
             Failure::NotPrimary { code, text } => {
                 self.is_failing.store(true, Ordering::Relaxed);

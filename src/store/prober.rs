@@ -36,7 +36,7 @@ pub(super) struct Prober {
 }
 
 impl Prober {
-    /// Probes for ever: each interval, and at once when a command of others got no answer.
+    /// Probes for ever: each interval, and at once when a command of others got no answer or the listener is new.
     pub(super) async fn run(self) {
         let mut backoff = Backoff::for_connections();
         loop {
@@ -49,7 +49,7 @@ impl Prober {
                 sleep(SHORTEST_PAUSE.min(self.interval)).await;
                 tokio::select! {
                     () = sleep(self.interval.saturating_sub(SHORTEST_PAUSE)) => {}
-                    () = self.health.suspected() => {}
+                    () = self.health.probe_wanted() => {}
                 }
             } else {
                 sleep(backoff.next_delay().min(self.interval)).await;

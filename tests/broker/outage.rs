@@ -245,3 +245,15 @@ async fn a_redis_to_which_no_connection_can_be_made_is_told_before_probes_are_la
     redis.restart().await;
     eventually("the node is ready", || async { node.is_ready().await }).await;
 }
+
+/// The first probe may be announced before the node listens: it must not wait for the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_ready_from_its_start_on_however_rarely_it_probes() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::far_away(&redis, Duration::from_millis(20));
+    for url in [redis.url(), proxy.url()] {
+        for _ in 0..5 {
+            Options::default().redis(&url).set("REDIS__PROBE_INTERVAL", "60s").start().await;
+        }
+    }
+}
