@@ -23,7 +23,7 @@ pub(super) enum Body {
     Full(Bytes),
     /// Bytes that are told from a whole stream by nothing but their early end.
     Short(Bytes),
-    /// A history.
+    /// A history, or what else is given out as one is.
     Pages(Box<Pages>),
     /// A stream that is asked for; `server::connection` decides how it is carried.
     Opening(Box<Opening>),

@@ -28,6 +28,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::Service;
 use super::body::{Body, Opening};
+use super::history_pages::Pages;
 use super::http2::{PREFACE, Silence, StreamExecutor, StreamState};
 use super::proxy_header;
 use super::socket::{ConnectionState, Deadline, Transport};
@@ -39,6 +40,10 @@ use crate::limits::SocketPlace;
 use crate::metrics::Refusal;
 use crate::node::Node;
 use crate::subscription::Subscription;
+
+/// A client of HTTP/2 may leave so many bytes of each answer untaken; of all that its connection may ask for at once
+/// that is a megabyte.
+const LARGE_ANSWER: usize = 4 << 10;
 
 /// A stream to be taken over: its head, and what it is to carry.
 struct Taken {
@@ -205,6 +210,13 @@ async fn serve_http2<T: Transport, S: Service>(
             response.headers_mut().remove(header::CONNECTION);
             if let Some(opening) = take_opening(&mut response) {
                 *response.body_mut() = stream_body(*opening, &node, state);
+            }
+            // The HTTP library would take it whole and forget its stream, whose client may never want it.
+            if let Body::Full(text) = response.body_mut()
+                && text.len() > LARGE_ANSWER
+            {
+                let text = std::mem::take(text);
+                *response.body_mut() = Body::Pages(Box::new(Pages::of(text)));
             }
             Ok::<_, Infallible>(response)
         })

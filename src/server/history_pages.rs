@@ -89,19 +89,19 @@ impl Room {
 }
 
 /// Text that keeps its room for as long as anybody has a part of it, the HTTP library's queues included.
-struct Held {
-    text: Vec<u8>,
-    _room: Arc<Room>,
+struct Held<T, R> {
+    text: T,
+    _room: R,
     taking: Arc<Taking>,
 }
 
-impl AsRef<[u8]> for Held {
+impl<T: AsRef<[u8]>, R> AsRef<[u8]> for Held<T, R> {
     fn as_ref(&self) -> &[u8] {
-        &self.text
+        self.text.as_ref()
     }
 }
 
-impl Drop for Held {
+impl<T, R> Drop for Held<T, R> {
     fn drop(&mut self) {
         self.taking.pages.fetch_sub(1, Ordering::SeqCst);
         self.taking.waker.wake();
@@ -134,9 +134,13 @@ impl Taking {
 }
 
 /// The text of a page, and the room that it takes.
-fn hold(text: Vec<u8>, room: &Arc<Room>, taking: &Arc<Taking>) -> Bytes {
+fn hold<T, R>(text: T, room: R, taking: &Arc<Taking>) -> Bytes
+where
+    T: AsRef<[u8]> + Send + 'static,
+    R: Send + 'static,
+{
     taking.pages.fetch_add(1, Ordering::SeqCst);
-    Bytes::from_owner(Held { text, _room: room.clone(), taking: taking.clone() })
+    Bytes::from_owner(Held { text, _room: room, taking: taking.clone() })
 }
 
 /// How far an answer has come.
@@ -323,7 +327,7 @@ impl Pages {
             room.shrink_to(first.len());
         }
         let (room, taking) = (Arc::new(room), Arc::<Taking>::default());
-        let text = hold(first, &room, &taking);
+        let text = hold(first, room.clone(), &taking);
         let rest = rest.map(|reading| {
             let taking = taking.clone();
             let pages = stream::try_unfold(Some(reading), move |reading| {
@@ -331,12 +335,19 @@ impl Pages {
                 async move {
                     let Some(reading) = reading else { return Ok(None) };
                     let (text, reading) = reading.go_on().await.map_err(|_| Interrupted)?;
-                    Ok(Some((hold(text, &room, &taking), reading)))
+                    Ok(Some((hold(text, room, &taking), reading)))
                 }
             });
             Box::pin(pages) as Rest
         });
         Self { text, rest, taking, awaits_its_client: StreamState::current().is_some() }
+    }
+
+    /// Any text, given out as a history is, without room of its own.
+    pub(super) fn of(text: Bytes) -> Self {
+        let taking = Arc::<Taking>::default();
+        let text = hold(text, (), &taking);
+        Self { text, rest: None, taking, awaits_its_client: StreamState::current().is_some() }
     }
 
     /// How its client takes it.
