@@ -16,6 +16,7 @@ mod publish;
 mod receive;
 mod router;
 mod socket;
+mod stall;
 mod stream_body;
 mod subscribe;
 mod tls;

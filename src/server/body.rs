@@ -23,7 +23,7 @@ pub(super) enum Body {
     Full(Bytes),
     /// Bytes that are told from a whole stream by nothing but their early end.
     Short(Bytes),
-    /// A history of more than one page.
+    /// A history, or what else is given out as one is.
     Pages(Box<Pages>),
     /// A stream that is asked for; `server::connection` decides how it is carried.
     Opening(Box<Opening>),
@@ -50,8 +50,9 @@ impl http_body::Body for Body {
     type Error = Interrupted;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        let polled = self.get_mut().poll_data(cx);
-        StreamState::asked(matches!(polled, Poll::Ready(Some(_))));
+        let body = self.get_mut();
+        let polled = body.poll_data(cx);
+        StreamState::asked(matches!(polled, Poll::Ready(Some(_))) || body.is_to_be_taken());
         polled.map(|data| data.map(|bytes| bytes.map(Frame::data)))
     }
 
@@ -63,12 +64,18 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Short(_) | Self::Pages(_) | Self::Opening(_) | Self::Stream(_) => SizeHint::default(),
+            Self::Pages(pages) => pages.size_hint(),
+            Self::Short(_) | Self::Opening(_) | Self::Stream(_) => SizeHint::default(),
         }
     }
 }
 
 impl Body {
+    /// Whether the client has yet to take what others count on.
+    fn is_to_be_taken(&self) -> bool {
+        matches!(self, Self::Pages(pages) if pages.taking().stands_at().is_some())
+    }
+
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
         match self {
             Self::Empty | Self::Opening(_) => Poll::Ready(None),

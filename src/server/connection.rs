@@ -28,9 +28,11 @@ use tokio_rustls::server::TlsStream;
 
 use super::Service;
 use super::body::{Body, Opening};
+use super::history_pages::Pages;
 use super::http2::{PREFACE, Silence, StreamExecutor, StreamState};
 use super::proxy_header;
 use super::socket::{ConnectionState, Deadline, Transport};
+use super::stall::Stall;
 use super::stream_body::StreamBody;
 use super::tls::{self, Tls};
 use crate::fanout::{Framing, Handover};
@@ -38,6 +40,10 @@ use crate::limits::SocketPlace;
 use crate::metrics::Refusal;
 use crate::node::Node;
 use crate::subscription::Subscription;
+
+/// A client of HTTP/2 may leave so many bytes of each answer untaken; of all that its connection may ask for at once
+/// that is a megabyte.
+const LARGE_ANSWER: usize = 4 << 10;
 
 /// A stream to be taken over: its head, and what it is to carry.
 struct Taken {
@@ -50,6 +56,8 @@ struct Taken {
 enum End {
     /// With the connection.
     Closed(hyper::Result<()>),
+    /// With a client that hardly takes its history.
+    Stalled,
     /// With a stream that somebody else carries on.
     Taken(Taken),
 }
@@ -203,6 +211,13 @@ async fn serve_http2<T: Transport, S: Service>(
             if let Some(opening) = take_opening(&mut response) {
                 *response.body_mut() = stream_body(*opening, &node, state);
             }
+            // The HTTP library would take it whole and forget its stream, whose client may never want it.
+            if let Body::Full(text) = response.body_mut()
+                && text.len() > LARGE_ANSWER
+            {
+                let text = std::mem::take(text);
+                *response.body_mut() = Body::Pages(Box::new(Pages::of(text)));
+            }
             Ok::<_, Infallible>(response)
         })
     });
@@ -266,6 +281,7 @@ async fn serve_http1<T: Transport, S: Service>(
         let mut is_told = false;
         // There only while a request's head is on its way: idle connections have no timer here.
         let mut head: Option<Pin<Box<Sleep>>> = None;
+        let mut stall = Stall::new(node.rules.stream.write_timeout);
         poll_fn(|cx| {
             if !is_told && draining.as_mut().poll(cx).is_ready() {
                 is_told = true;
@@ -279,6 +295,9 @@ async fn serve_http1<T: Transport, S: Service>(
             } else if head.get_or_insert_with(|| Box::pin(sleep(request_timeout))).as_mut().poll(cx).is_ready() {
                 tracing::debug!("a request's head did not arrive in time (limits.request_timeout)");
                 return Poll::Ready(End::Closed(Ok(())));
+            }
+            if stall.poll_past(state.stands_at(), cx).is_ready() {
+                return Poll::Ready(End::Stalled);
             }
             // Not while bytes of an earlier answer wait in hyper's buffer.
             let taken = (!state.is_blocked()).then(|| taken.lock().take()).flatten();
@@ -301,6 +320,8 @@ async fn serve_http1<T: Transport, S: Service>(
             }
             tracing::debug!(%error, "connection ended");
         }
+        // Cut off, so that it does not take what it has for all.
+        End::Stalled => tracing::debug!("a client hardly takes its history (stream.write_timeout)"),
         // What the client has sent beyond its request is of no use to a stream.
         End::Taken(taken) => {
             if let Some(socket) = connection.into_parts().io.into_inner().into_plain() {
@@ -319,6 +340,9 @@ async fn carry<T: Transport>(
     taken: &Mutex<Option<Taken>>,
 ) -> Response<Body> {
     let Some(opening) = take_opening(&mut response) else {
+        if let Body::Pages(pages) = response.body() {
+            state.set_taking(pages.taking());
+        }
         state.answer_is_made();
         return response;
     };

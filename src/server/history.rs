@@ -1,14 +1,12 @@
 //! History as JSON, what is known of a pipeline, and forgetting.
 
-use std::sync::Arc;
-
 use hyper::{Method, Response, StatusCode};
 use serde::Serialize;
 use url::form_urlencoded;
 
 use super::body::Body;
 use super::error::RequestError;
-use super::history_pages::{Pages, Reading, Room, Wanted, hold};
+use super::history_pages::{Pages, Reading, Room, Wanted};
 use super::router::{json, json_body};
 use super::subscribe::{channel, count, readable};
 use crate::auth::{PublishGrant, ReadGrant};
@@ -37,21 +35,10 @@ pub(super) async fn read(
     if method == Method::HEAD {
         return Ok(json_body(StatusCode::OK, Body::Short(bytes::Bytes::new())));
     }
-    let mut room = Room::take(node).await?;
+    let room = Room::take(node).await?;
     node.metrics.history_read(ReadCause::Request);
     let (text, rest) = Reading::begin(node, grant.pipeline(), wanted).await?;
-    if rest.is_none() {
-        room.shrink_to(text.len());
-    }
-    let room = Arc::new(room);
-    let first = hold(text, &room);
-    Ok(json_body(
-        StatusCode::OK,
-        match rest {
-            None => Body::Full(first),
-            Some(reading) => Body::Pages(Box::new(Pages::new(first, reading, room))),
-        },
-    ))
+    Ok(json_body(StatusCode::OK, Body::Pages(Box::new(Pages::new(text, rest, room)))))
 }
 
 fn parse(node: &Node, grant: &ReadGrant, query: Option<&str>) -> Result<Wanted, RequestError> {

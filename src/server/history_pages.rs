@@ -5,11 +5,14 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
+use futures_util::task::AtomicWaker;
+use http_body::SizeHint;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -77,7 +80,7 @@ impl Room {
     }
 
     /// Gives back what is more than so many bytes.
-    pub(super) fn shrink_to(&mut self, bytes: usize) {
+    fn shrink_to(&mut self, bytes: usize) {
         self.node.shrink_to(bytes);
         if let Some(connection) = &mut self.connection {
             connection.shrink_to(bytes);
@@ -86,20 +89,58 @@ impl Room {
 }
 
 /// Text that keeps its room for as long as anybody has a part of it, the HTTP library's queues included.
-struct Held {
-    text: Vec<u8>,
-    _room: Arc<Room>,
+struct Held<T, R> {
+    text: T,
+    _room: R,
+    taking: Arc<Taking>,
 }
 
-impl AsRef<[u8]> for Held {
+impl<T: AsRef<[u8]>, R> AsRef<[u8]> for Held<T, R> {
     fn as_ref(&self) -> &[u8] {
-        &self.text
+        self.text.as_ref()
+    }
+}
+
+impl<T, R> Drop for Held<T, R> {
+    fn drop(&mut self) {
+        self.taking.pages.fetch_sub(1, Ordering::SeqCst);
+        self.taking.waker.wake();
+    }
+}
+
+/// How a client takes its history. Room is kept for as long as that lasts, and the HTTP library may have all of a page
+/// in its queues: so whoever carries the answer has to look whether its client stands still.
+#[derive(Debug, Default)]
+pub(super) struct Taking {
+    /// Pages of which the client has not taken everything.
+    pages: AtomicUsize,
+    /// How often the answer was asked for more.
+    turns: AtomicU64,
+    /// The answer, where it waits for its last page to be taken.
+    waker: AtomicWaker,
+}
+
+impl Taking {
+    /// The turn at which the client stands; `None` while nothing waits for it.
+    pub(super) fn stands_at(&self) -> Option<u64> {
+        (self.pages.load(Ordering::SeqCst) > 0).then(|| self.turns.load(Ordering::Relaxed))
+    }
+
+    /// Ready when the client has taken all that it was given.
+    fn poll_taken(&self, cx: &Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.pages.load(Ordering::SeqCst) == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 /// The text of a page, and the room that it takes.
-pub(super) fn hold(text: Vec<u8>, room: &Arc<Room>) -> Bytes {
-    Bytes::from_owner(Held { text, _room: room.clone() })
+fn hold<T, R>(text: T, room: R, taking: &Arc<Taking>) -> Bytes
+where
+    T: AsRef<[u8]> + Send + 'static,
+    R: Send + 'static,
+{
+    taking.pages.fetch_add(1, Ordering::SeqCst);
+    Bytes::from_owner(Held { text, _room: room, taking: taking.clone() })
 }
 
 /// How far an answer has come.
@@ -266,32 +307,73 @@ fn raw<S: Serializer>(payload: &str, serializer: S) -> Result<S::Ok, S::Error> {
     }
 }
 
-/// A document of more than one page as the body of an answer.
+type Rest = Pin<Box<dyn Stream<Item = Result<Bytes, Interrupted>> + Send>>;
+
+/// A document as the body of an answer.
 pub(super) struct Pages {
     /// What is left of the page at hand.
     text: Bytes,
-    pages: Pin<Box<dyn Stream<Item = Result<Bytes, Interrupted>> + Send>>,
+    /// The pages after it; none where it is all.
+    rest: Option<Rest>,
+    taking: Arc<Taking>,
+    /// A stream of HTTP/2 that has ended is watched by nobody, so it ends when its client has taken everything.
+    awaits_its_client: bool,
 }
 
 impl Pages {
     /// Begins with the first page.
-    pub(super) fn new(first: Bytes, reading: Reading, room: Arc<Room>) -> Self {
-        let pages = stream::try_unfold(Some(reading), move |reading| {
-            let room = room.clone();
-            async move {
-                let Some(reading) = reading else { return Ok(None) };
-                let (text, reading) = reading.go_on().await.map_err(|_| Interrupted)?;
-                Ok(Some((hold(text, &room), reading)))
-            }
+    pub(super) fn new(first: Vec<u8>, rest: Option<Reading>, mut room: Room) -> Self {
+        if rest.is_none() {
+            room.shrink_to(first.len());
+        }
+        let (room, taking) = (Arc::new(room), Arc::<Taking>::default());
+        let text = hold(first, room.clone(), &taking);
+        let rest = rest.map(|reading| {
+            let taking = taking.clone();
+            let pages = stream::try_unfold(Some(reading), move |reading| {
+                let (room, taking) = (room.clone(), taking.clone());
+                async move {
+                    let Some(reading) = reading else { return Ok(None) };
+                    let (text, reading) = reading.go_on().await.map_err(|_| Interrupted)?;
+                    Ok(Some((hold(text, room, &taking), reading)))
+                }
+            });
+            Box::pin(pages) as Rest
         });
-        Self { text: first, pages: Box::pin(pages) }
+        Self { text, rest, taking, awaits_its_client: StreamState::current().is_some() }
+    }
+
+    /// Any text, given out as a history is, without room of its own.
+    pub(super) fn of(text: Bytes) -> Self {
+        let taking = Arc::<Taking>::default();
+        let text = hold(text, (), &taking);
+        Self { text, rest: None, taking, awaits_its_client: StreamState::current().is_some() }
+    }
+
+    /// How its client takes it.
+    pub(super) fn taking(&self) -> Arc<Taking> {
+        self.taking.clone()
+    }
+
+    /// How much is left, if that is known.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self.rest {
+            None => SizeHint::with_exact(self.text.len() as u64),
+            Some(_) => SizeHint::default(),
+        }
     }
 
     /// The next bytes; an error when the rest cannot be had.
     pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
+        self.taking.turns.fetch_add(1, Ordering::Relaxed);
         while self.text.is_empty() {
-            match ready!(self.pages.as_mut().poll_next(cx)) {
+            let next = match &mut self.rest {
+                Some(pages) => ready!(pages.as_mut().poll_next(cx)),
+                None => None,
+            };
+            match next {
                 Some(Ok(text)) => self.text = text,
+                None if self.awaits_its_client => return self.taking.poll_taken(cx).map(|()| None),
                 end => return Poll::Ready(end),
             }
         }

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::rt::Executor;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::BUFFER_BYTES;
 use super::socket::ConnectionState;
+use super::stall::Stall;
 use crate::node::Rules;
 
 /// What every client of HTTP/2 with prior knowledge sends first (RFC 9113, section 3.4).
@@ -99,25 +100,14 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
 async fn watch(stream: impl Future<Output = ()>, write_timeout: Duration) {
     let state = Arc::new(StreamState::default());
     let mut stream = pin!(stream);
-    // There only while the client takes nothing.
-    let mut stalled: Option<(u64, Pin<Box<Sleep>>)> = None;
+    let mut stall = Stall::new(write_timeout);
     poll_fn(|cx| {
         if STREAM.sync_scope(state.clone(), || stream.as_mut().poll(cx)).is_ready() {
             return Poll::Ready(());
         }
-        let Some(turn) = state.stalled_at() else {
-            stalled = None;
-            return Poll::Pending;
-        };
-        if stalled.as_ref().is_none_or(|(since, _)| *since != turn) {
-            stalled = Some((turn, Box::pin(sleep(write_timeout))));
-        }
-        let is_over = stalled.as_mut().is_some_and(|(_, timer)| timer.as_mut().poll(cx).is_ready());
-        if is_over {
-            state.has_timed_out.store(true, Ordering::Relaxed);
-            return Poll::Ready(());
-        }
-        Poll::Pending
+        ready!(stall.poll_past(state.stalled_at(), cx));
+        state.has_timed_out.store(true, Ordering::Relaxed);
+        Poll::Ready(())
     })
     .await;
 }

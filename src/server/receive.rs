@@ -86,6 +86,8 @@ impl Pace {
 impl Receiving<'_, '_> {
     async fn collect(&mut self) -> Result<Vec<u8>, RequestError> {
         let limit = self.limit as u64;
+        // Such a body needs no room: it is read for the sake of its client alone.
+        let is_kept = self.body.size_hint().exact().is_none_or(|bytes| bytes <= limit);
         // What is announced says when no more will come.
         let most = self.body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(self.limit);
         let mut whole = Vec::new();
@@ -93,7 +95,7 @@ impl Receiving<'_, '_> {
             let Ok(data) = frame.into_data() else { continue };
             self.received += data.remaining() as u64;
             self.pace.bytes = self.pace.bytes.saturating_add(data.remaining());
-            if self.received <= limit {
+            if is_kept && self.received <= limit {
                 let needed = whole.len() + data.len();
                 // By doubling, or a body of many pieces would be copied for each.
                 let doubled = needed.next_power_of_two().min(most).max(needed);

@@ -8,11 +8,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
+use super::history_pages::Taking;
 use crate::limits::Budget;
 
 /// What a connection and the streams on it know of each other.
@@ -28,6 +30,9 @@ pub(super) struct ConnectionState {
     has_begun: AtomicBool,
     /// Room for histories as JSON that its streams share; made when the first one asks.
     histories: OnceLock<Budget>,
+    /// In HTTP/1.1, what the client has not taken yet of a history as JSON; written by the service, read by whoever
+    /// carries the connection.
+    taking: Mutex<Option<Arc<Taking>>>,
     /// Written at each request in HTTP/2, taken back by whoever looks for a connection without any.
     has_asked: AtomicBool,
 }
@@ -78,6 +83,22 @@ impl ConnectionState {
     /// Room of so many bytes for histories as JSON on this connection.
     pub(super) fn histories(&self, bytes: usize) -> &Budget {
         self.histories.get_or_init(|| Budget::new(bytes))
+    }
+
+    /// The answer is a history as JSON, and this is what is known of its client.
+    pub(super) fn set_taking(&self, taking: Arc<Taking>) {
+        *self.taking.lock() = Some(taking);
+    }
+
+    /// The turn at which the client of a history as JSON stands; `None` while nothing of it waits for the client.
+    pub(super) fn stands_at(&self) -> Option<u64> {
+        let mut taking = self.taking.lock();
+        let turn = taking.as_ref()?.stands_at();
+        // Nobody else has it any more: that answer is over.
+        if taking.as_ref().is_some_and(|taking| Arc::strong_count(taking) == 1) {
+            *taking = None;
+        }
+        turn
     }
 
     /// Whether bytes wait to be written.

@@ -134,6 +134,26 @@ async fn large_bodies_that_come_at_once_take_turns() {
     target.assert_unharmed().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_announced_as_too_large_takes_no_room() {
+    let target = Target::start(options()).await;
+    let mut raw = Raw::connect(&target.node).await;
+    let length = 3 * ANNOUNCED;
+    raw.send(format!(
+        "POST /pipelines/p/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    ))
+    .await;
+    raw.send(vec![b' '; SENT]).await;
+    for n in 0..20 {
+        target.node.publish("live", "a", json!(n)).await;
+        assert_eq!(target.node.metric("pipecast_bodies_bytes").await, 0.0);
+    }
+    raw.send(vec![b' '; length - SENT]).await;
+    raw.read_until("HTTP/1.1 413 ").await;
+    target.node.forget("live").await;
+    target.assert_unharmed().await;
+}
+
 /// What is announced and does not come takes no room.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_are_only_announced_take_no_room() {

@@ -1,6 +1,8 @@
 //! Histories as JSON that are asked for and not taken: what takes an attacker a few bytes must not take the node a
 //! whole history for each.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::{KEPT_BYTES, Target};
@@ -9,7 +11,7 @@ use crate::support::http2::{DATA, END_STREAM, Http2, INITIAL_WINDOW, RST_STREAM,
 use crate::support::node::{Node, Options};
 use crate::support::raw::Raw;
 use crate::support::redis::Redis;
-use crate::support::{eventually, http2};
+use crate::support::{PATIENCE, eventually, http2};
 
 const EVENTS: &str = "/pipelines/large/events";
 
@@ -168,6 +170,38 @@ async fn a_node_with_256_mib_survives_histories_that_are_not_taken() {
             && answer.json::<Value>().await.is_ok_and(|page| page["events"][99]["payload"]["n"] == 99)
     })
     .await;
+}
+
+/// How few bytes ever come out of it is the client's choice; how long a page's room is kept for that is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_which_hardly_anything_is_taken_gives_its_room_back() {
+    let options = Options::default().set("STREAM__WRITE_TIMEOUT", "2s").set("LIMITS__HISTORIES", "16MiB");
+    let target = Target::start(options).await;
+    let held = async || target.node.metric("pipecast_histories_bytes").await;
+    // One page, which the HTTP library has taken whole as soon as the window opens a little.
+    target.node.publish("small", "a", json!("x".repeat(100 << 10))).await;
+    fill(&target.node).await;
+    for pipeline in ["small", "large"] {
+        let path = format!("/pipelines/{pipeline}/events");
+        for window in [1, 1000, 20_000] {
+            let mut stalling = Http2::connect(&target.node, &[(INITIAL_WINDOW, window)]).await;
+            stalling.send(get(1, &path)).await;
+            eventually("it holds its room", || async { held().await > 0.0 }).await;
+            let end = stalling.until(|frame| frame.stream == 1 && frame.kind == RST_STREAM);
+            end.await;
+            eventually("it holds none any longer", || async { held().await == 0.0 }).await;
+        }
+        let mut dripping = Raw::connect_narrow(&target.node, 4 << 10);
+        dripping.get(&path).await;
+        eventually("it holds its room", || async { held().await > 0.0 }).await;
+        let began = Instant::now();
+        while held().await > 0.0 {
+            assert!(began.elapsed() < PATIENCE, "a reader that takes a little holds its room for ever");
+            dripping.take_some(64);
+        }
+    }
+    target.node.forget("large").await;
+    target.assert_unharmed().await;
 }
 
 /// Half a document must not pass for a whole one.

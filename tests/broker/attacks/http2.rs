@@ -122,6 +122,26 @@ async fn floods_of_settings_and_pings_hold_nothing_and_nobody() {
     target.assert_unharmed().await;
 }
 
+/// The HTTP library takes an answer whole as soon as the window opens a little, and holds it for as long as the client likes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_which_hardly_anything_is_taken_is_ended_whatever_it_says() {
+    let target = Target::start(Options::default().set("STREAM__WRITE_TIMEOUT", "1s")).await;
+    let batch = json!(vec![json!({"channel": "a", "payload": 1}); 1000]).to_string();
+    let head = [request("POST", "/pipelines/p/events"), header(0, "content-type", "application/json")].concat();
+    let pieces: Vec<_> = batch.as_bytes().chunks(16_000).collect();
+    let mut client = Http2::connect(&target.node, &[(INITIAL_WINDOW, 1)]).await;
+    client.send(frame(HEADERS, END_HEADERS, 1, &head)).await;
+    for (n, piece) in pieces.iter().enumerate() {
+        let flags = if n + 1 == pieces.len() { END_STREAM } else { 0 };
+        client.send(frame(DATA, flags, 1, piece)).await;
+    }
+    client.until(|frame| frame.stream == 1 && frame.kind == DATA).await;
+    client.until(|frame| frame.stream == 1 && frame.kind == RST_STREAM).await;
+    drop(client);
+    target.node.forget("p").await;
+    target.assert_unharmed().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_not_taken_is_ended_and_its_neighbours_go_on() {
     let target = Target::start(Options::default().set("STREAM__WRITE_TIMEOUT", "1s")).await;
