@@ -92,6 +92,10 @@ impl ConnectionState {
 
     /// The turn at which the client of a history as JSON stands; `None` while nothing of it waits for the client.
     pub(super) fn stands_at(&self) -> Option<u64> {
+        // No lock for all those who take what they are given.
+        if !self.is_blocked() {
+            return None;
+        }
         let mut taking = self.taking.lock();
         let turn = taking.as_ref()?.stands_at();
         // Nobody else has it any more: that answer is over.
