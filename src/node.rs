@@ -34,7 +34,7 @@ pub struct Node {
     /// How many may come, and how fast.
     pub limits: Arc<Limits>,
     /// Room for requests' bodies, `limits.bodies`.
-    pub bodies: Bodies,
+    pub bodies: Arc<Bodies>,
     /// Room for histories as JSON, `limits.histories`.
     pub histories: Budget,
     /// What requests may be like.

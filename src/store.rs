@@ -135,6 +135,10 @@ pub enum StoreError {
     Full,
 }
 
+/// What a publisher has reserved for its events. The store drops it when it lets go of them: they may wait for longer than
+/// their publisher does.
+pub type Hold = Box<dyn Send + Sync>;
+
 impl Store {
     /// Stores a batch, whole or not at all, and announces it.
     ///
@@ -149,10 +153,11 @@ impl Store {
         pipeline: &PipelineId,
         batch: Batch,
         key: Option<&IdempotencyKey>,
+        hold: Hold,
     ) -> Result<Receipt, StoreError> {
         match self {
             Self::Memory(store) => store.append(pipeline, batch, key),
-            Self::Redis(store) => store.append(pipeline, batch, key).await,
+            Self::Redis(store) => store.append(pipeline, batch, key, hold).await,
         }
     }
 

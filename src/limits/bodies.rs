@@ -3,6 +3,8 @@
 //! Small bodies have a part of their own: publishers of single events go on while others fill the rest with what they
 //! do not finish. It counts; receiving is the server's business.
 
+use std::sync::Arc;
+
 use super::budget::{Budget, NoRoom, Reservation};
 
 /// Up to here a body is small, in bytes.
@@ -25,8 +27,8 @@ pub struct Bodies {
 
 /// The room of one body, and of what it becomes. Given back when dropped.
 #[derive(Debug)]
-pub struct BodyRoom<'a> {
-    bodies: &'a Bodies,
+pub struct BodyRoom {
+    bodies: Arc<Bodies>,
     size: usize,
     held: Option<(Size, Reservation)>,
 }
@@ -52,12 +54,12 @@ impl Bodies {
     }
 
     /// Room for a body of which nothing has come yet.
-    pub fn begin(&self) -> BodyRoom<'_> {
-        BodyRoom { bodies: self, size: 0, held: None }
+    pub fn begin(self: &Arc<Self>) -> BodyRoom {
+        BodyRoom { bodies: self.clone(), size: 0, held: None }
     }
 }
 
-impl BodyRoom<'_> {
+impl BodyRoom {
     /// Bytes of the body that there is room for.
     pub fn size(&self) -> usize {
         self.size
@@ -72,7 +74,7 @@ impl BodyRoom<'_> {
         if size <= self.size {
             return Ok(());
         }
-        let Bodies { small, waiting, large } = self.bodies;
+        let Bodies { small, waiting, large } = &*self.bodies;
         let bytes = size.saturating_mul(COPIES);
         let kind = match &self.held {
             Some((Size::Large, _)) => Size::Large,
@@ -150,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn small_bodies_have_room_when_the_large_have_none() {
-        let bodies = Bodies::new(8 << 20, 1 << 20);
+        let bodies = Arc::new(Bodies::new(8 << 20, 1 << 20));
         // Five MiB, of which each takes two.
         let mut large: Vec<_> = (0..20).map(|_| bodies.begin()).collect();
         let grown = futures_util::future::join_all(large.iter_mut().map(async |room| {
@@ -171,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_grows_moves_to_the_large_ones() {
-        let bodies = Bodies::new(8 << 20, 1 << 20);
+        let bodies = Arc::new(Bodies::new(8 << 20, 1 << 20));
         let mut room = bodies.begin();
         room.grow_to(10 * KIB).await.unwrap();
         assert_eq!((bodies.small.used(), bodies.large.used()), (20 * KIB, 0));
@@ -186,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_largest_body_fits_into_the_least_room() {
-        let bodies = Bodies::new(0, 4 << 20);
+        let bodies = Arc::new(Bodies::new(0, 4 << 20));
         let mut room = bodies.begin();
         room.grow_to(64 * KIB).await.unwrap();
         room.grow_to(4 << 20).await.unwrap();

@@ -31,7 +31,8 @@ pub(super) async fn publish(
     let pipeline = grant.pipeline();
     let format = Format::of(request.headers())?;
     let key = idempotency_key(request.headers())?;
-    // Kept until the events are stored: what is made of a body takes as much as it.
+    // What is made of a body takes as much as it: its room goes with the events, wherever they wait, also when this
+    // publisher does not.
     let (body, room) = receive(node, request).await?;
     let batch = match format {
         Format::Json => Batch::from_json(&body, &node.rules.events)?,
@@ -40,7 +41,7 @@ pub(super) async fn publish(
     drop(body);
     node.limits.publish(publisher, pipeline, batch.events.len())?;
     let began = Instant::now();
-    let stored = node.store.append(pipeline, batch, key.as_ref()).await;
+    let stored = node.store.append(pipeline, batch, key.as_ref(), Box::new(room)).await;
     let events = match &stored {
         Ok(Receipt { origin: Origin::Stored, count, .. }) => *count,
         Ok(_) => 0,
@@ -51,7 +52,6 @@ pub(super) async fn publish(
         }
     };
     node.metrics.published(events, began.elapsed());
-    drop(room);
     let receipt = stored?;
     if node.hub.keep_pace(pipeline).await {
         node.metrics.publish_held();

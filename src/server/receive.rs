@@ -28,7 +28,7 @@ const PACE_PERIOD: Duration = Duration::from_secs(1);
 const PACE_PART: f64 = 0.5;
 
 /// Receives a body; what it takes stays reserved until the room is dropped.
-pub(super) async fn receive(node: &Node, request: Request<Incoming>) -> Result<(Vec<u8>, BodyRoom<'_>), RequestError> {
+pub(super) async fn receive(node: &Node, request: Request<Incoming>) -> Result<(Vec<u8>, BodyRoom), RequestError> {
     let limit = node.rules.request_bytes;
     let is_asking_first = request.headers().contains_key(header::EXPECT);
     // Of HTTP/2 a stream alone is given up.
@@ -62,11 +62,11 @@ async fn discard(mut body: Incoming, most: u64) {
 }
 
 /// A body on its way.
-struct Receiving<'a, 'b> {
+struct Receiving<'a> {
     body: &'a mut Incoming,
     limit: usize,
     time: Duration,
-    room: BodyRoom<'b>,
+    room: BodyRoom,
     received: u64,
     pace: Pace,
 }
@@ -83,7 +83,7 @@ impl Pace {
     }
 }
 
-impl Receiving<'_, '_> {
+impl Receiving<'_> {
     async fn collect(&mut self) -> Result<Vec<u8>, RequestError> {
         let limit = self.limit as u64;
         // Such a body needs no room: it is read for the sake of its client alone.

@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::idempotency::Digest;
 use super::keys::Names;
 use super::wire::{Line, Wire};
-use super::{IDEMPOTENCY_TTL, IdempotencyKey, Origin, Receipt, Retention, StoreError};
+use super::{Hold, IDEMPOTENCY_TTL, IdempotencyKey, Origin, Receipt, Retention, StoreError};
 use crate::event::{Batch, Event};
 use crate::event_id::EventId;
 use crate::pipeline::PipelineId;
@@ -44,6 +44,8 @@ struct Request {
     batch: Batch,
     key: Option<(IdempotencyKey, Digest)>,
     reply: oneshot::Sender<Result<Receipt, StoreError>>,
+    /// Dropped with the batch.
+    _hold: Hold,
 }
 
 /// Requests that one call of the script serves: of one pipeline, and one alone if it has a key.
@@ -55,7 +57,8 @@ struct Call {
 
 /// The store's end of the appender.
 pub(super) struct Appender {
-    // Bounded by the publishers that wait: each has one request here at most.
+    // Requests stay here until their turn, also when their publishers have left; what they hold is bounded by whoever
+    // gave it to them.
     requests: mpsc::UnboundedSender<Request>,
 }
 
@@ -86,11 +89,12 @@ impl Appender {
         pipeline: &PipelineId,
         batch: Batch,
         key: Option<&IdempotencyKey>,
+        hold: Hold,
     ) -> Result<Receipt, StoreError> {
         let (reply, answer) = oneshot::channel();
         let key = key.map(|key| (key.clone(), Digest::of(&batch)));
         // Nobody takes requests when the node is stopping.
-        let _ = self.requests.send(Request { pipeline: pipeline.clone(), batch, key, reply });
+        let _ = self.requests.send(Request { pipeline: pipeline.clone(), batch, key, reply, _hold: hold });
         answer.await.unwrap_or_else(|_| Err(StoreError::Away("the node is stopping".to_owned())))
     }
 }
@@ -281,7 +285,7 @@ mod tests {
         let batch = Batch::from_json(format!("[{events}]").as_bytes(), &limits).unwrap();
         let (reply, answer) = oneshot::channel();
         let key = key.map(|key| (key.parse().unwrap(), Digest::of(&batch)));
-        (Request { pipeline: pipeline.parse().unwrap(), batch, key, reply }, answer)
+        (Request { pipeline: pipeline.parse().unwrap(), batch, key, reply, _hold: Box::new(()) }, answer)
     }
 
     fn sizes(calls: &[Call]) -> Vec<(String, usize, usize)> {
@@ -298,6 +302,22 @@ mod tests {
         let calls = share_calls(requests.map(|(pipeline, events, key)| request(pipeline, events, key).0).into_iter());
         let expected = [("p", 2, 4), ("q", 2, 3), ("p", 1, 1), ("p", 1, 1)];
         assert_eq!(sizes(&calls), expected.map(|(pipeline, requests, events)| (pipeline.to_owned(), requests, events)));
+    }
+
+    #[tokio::test]
+    async fn what_a_publisher_reserved_is_kept_for_as_long_as_its_events_wait() {
+        let (requests, mut queue) = mpsc::unbounded_channel();
+        let appender = Appender { requests };
+        let (batch, reserved) = (request("p", 1, None).0.batch, Arc::new(()));
+        let pipeline = "p".parse().unwrap();
+        let publishing = appender.append(&pipeline, batch, None, Box::new(reserved.clone()));
+        // The publisher leaves, or its time is over.
+        assert!(futures_util::FutureExt::now_or_never(publishing).is_none());
+        let queued = queue.try_recv().unwrap();
+        assert!(queued.reply.is_closed());
+        assert_eq!(Arc::strong_count(&reserved), 2);
+        drop(queued);
+        assert_eq!(Arc::strong_count(&reserved), 1);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::page::{About, Page, PageBounds, PageStart};
 use super::prober::Prober;
 use super::redis_page::{PageScripts, about_of, page_of};
 use super::wire::Wire;
-use super::{Audience, IdempotencyKey, Newest, Receipt, Retention, StoreError};
+use super::{Audience, Hold, IdempotencyKey, Newest, Receipt, Retention, StoreError};
 use crate::event::Batch;
 use crate::frame::History;
 use crate::pipeline::PipelineId;
@@ -174,8 +174,9 @@ impl RedisStore {
         pipeline: &PipelineId,
         batch: Batch,
         key: Option<&IdempotencyKey>,
+        hold: Hold,
     ) -> Result<Receipt, StoreError> {
-        match tokio::time::timeout(self.timeout, self.appender.append(pipeline, batch, key)).await {
+        match tokio::time::timeout(self.timeout, self.appender.append(pipeline, batch, key, hold)).await {
             Ok(done) => done,
             Err(_) => Err(self.no_answer().into_error()),
         }
