@@ -303,7 +303,7 @@ impl Hub {
         if self.log_memory.is_over() {
             self.all().iter().for_each(|log| log.drop_backlog());
         }
-        match self.log_memory.relieved() {
+        match self.log_memory.relieved(Instant::now()) {
             Some(true) => tracing::warn!(
                 bytes = self.log_memory.used(),
                 "open pipelines take more than store.memory; streams of others are refused until there is room"
