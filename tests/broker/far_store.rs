@@ -150,3 +150,17 @@ async fn after_a_lost_connection_open_streams_go_on_while_new_pipelines_come_all
     };
     futures_util::future::join(futures_util::future::join_all(opening), live).await;
 }
+
+/// Each step of making a connection is answered in time, and all of them together take longer than one command may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_takes_longer_than_a_command_may_is_made_all_the_same() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::far_away(&redis, Duration::from_millis(150));
+    let far = Options::default().redis(&proxy.url()).set("REDIS__TIMEOUT", "500ms").start().await;
+    let near = Options::default().redis(&redis.url()).start().await;
+    near.publish("p", "numbers", json!(1)).await;
+    let mut stream = far.open("p", "").await;
+    assert_eq!(stream.numbers(1).await, [1]);
+    near.publish("p", "numbers", json!(2)).await;
+    assert_eq!(stream.numbers(1).await, [2]);
+}
