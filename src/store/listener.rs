@@ -232,6 +232,7 @@ impl Listener {
         let generation = self.health.generation();
         let mut connection = self.connector.connect(&config, &self.health).await?;
         connection.subscribe(&self.probe_channel).await?;
+        self.health.listening();
         // Those that were never heard have clients who have got nothing yet.
         let of = |wanted| self.watched.iter().filter(move |(_, heard)| **heard == wanted).map(|(pipeline, _)| pipeline);
         let pending = of(Heard::Never).chain(of(Heard::Before)).cloned().collect();
