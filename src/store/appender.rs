@@ -135,7 +135,7 @@ impl Lane {
         // A server that was restarted does not know the script any more, and has done nothing.
         if let Err(error) = self.script.load_async(&mut line.connection).await {
             let failure = Failure::from(error);
-            self.wire.report(&line, &Err::<(), _>(failure.clone())).await;
+            self.wire.report(&line, &Err::<(), _>(failure.clone()));
             return Err((unknown, failure));
         }
         let unknown = self.call(&mut line, unknown).await?;
@@ -162,7 +162,7 @@ impl Lane {
             Ok(answers) => answers,
             Err(error) => {
                 let failure = Failure::from(error);
-                self.wire.report(line, &Err::<(), _>(failure.clone())).await;
+                self.wire.report(line, &Err::<(), _>(failure.clone()));
                 return Err((calls, failure));
             }
         };
@@ -170,13 +170,13 @@ impl Lane {
         for (call, answer) in calls.into_iter().zip(answers) {
             match answer {
                 Ok(answer) => {
-                    self.wire.report(line, &Ok(())).await;
+                    self.wire.report(line, &Ok(()));
                     call.succeed(&answer);
                 }
                 Err(error) if error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript) => unknown.push(call),
                 Err(error) => {
                     let failure = Failure::from(error);
-                    self.wire.report(line, &Err::<(), _>(failure.clone())).await;
+                    self.wire.report(line, &Err::<(), _>(failure.clone()));
                     call.fail(&failure);
                 }
             }

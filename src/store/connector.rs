@@ -98,7 +98,9 @@ impl Connector {
 
     async fn try_connect(&self, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, Failure> {
         let mut connection = self.dial(config).await?;
-        check(&redis::cmd("HELLO").query_async(&mut connection).await?)?;
+        // HELLO is answered by a server that loads, too. PING is not: a connection that serves nothing yet is none.
+        let (hello, _): (Value, Value) = redis::pipe().cmd("HELLO").cmd("PING").query_async(&mut connection).await?;
+        check(&hello)?;
         Ok(connection)
     }
 

@@ -21,10 +21,14 @@ const REFUSALS: usize = 16;
 pub struct Health {
     /// Connections made under an older number are given up.
     generation: watch::Sender<u64>,
+    /// Whether commands fail.
     is_failing: AtomicBool,
-    /// Told when a command succeeds again.
+    /// Whether the last connection could not be made.
+    is_refused: AtomicBool,
+    /// Told when what failed succeeds again: a command after a command, a new connection after a new connection. What is
+    /// open may work while nothing new can be opened.
     recovered: Notify,
-    /// Told when a probe is wanted at once: a command got no answer, or a connection has just begun to listen.
+    /// Told when a probe is wanted at once: a command got no answer, a connection could not be made, or a new one listens.
     probe_wanted: Notify,
     reconnects: AtomicU64,
     state: Mutex<State>,
@@ -39,7 +43,7 @@ struct State {
     stored: Option<Instant>,
     /// When the oldest probe was sent that the server has announced and nobody has heard.
     unheard: Option<Instant>,
-    /// Since when no connection can be made.
+    /// Since when no connection can be made, and no probe was stored either.
     unreachable_since: Option<Instant>,
     refusals: Vec<Refusal>,
 }
@@ -57,6 +61,7 @@ impl Default for Health {
         Self {
             generation: watch::Sender::new(0),
             is_failing: AtomicBool::new(false),
+            is_refused: AtomicBool::new(false),
             recovered: Notify::new(),
             probe_wanted: Notify::new(),
             reconnects: AtomicU64::new(0),
@@ -73,7 +78,7 @@ impl Health {
         Some(heard.min(stored).elapsed())
     }
 
-    /// Whether a connection to the server can be made, as far as is known.
+    /// Whether the server is reached, over a new connection or one that is open, as far as is known.
     pub fn is_reachable(&self) -> bool {
         self.state.lock().unreachable_since.is_none_or(|since| since.elapsed() < UNREACHABLE_AFTER)
     }
@@ -99,7 +104,7 @@ impl Health {
         let _ = changes.wait_for(|now| *now != generation).await;
     }
 
-    /// Waits until a command succeeds after others failed. Cancel safe.
+    /// Waits until a command succeeds after others failed, or a connection is made after others were not. Cancel safe.
     pub(super) async fn recovered(&self) {
         self.recovered.notified().await;
     }
@@ -107,11 +112,6 @@ impl Health {
     /// Waits until a probe is wanted before its time. Cancel safe.
     pub(super) async fn probe_wanted(&self) {
         self.probe_wanted.notified().await;
-    }
-
-    /// A connection listens from here on. Probes that were announced before it did not come to it.
-    pub(super) fn listens(&self) {
-        self.probe_wanted.notify_one();
     }
 
     /// Takes note of what became of a command on a connection of this generation.
@@ -190,13 +190,21 @@ impl Health {
 
     /// A connection was made, or could not be.
     pub(super) fn connected(&self, is_connected: bool) {
-        let mut state = self.state.lock();
+        let was_refused = self.is_refused.swap(!is_connected, Ordering::Relaxed);
         if is_connected {
-            state.unreachable_since = None;
+            self.state.lock().unreachable_since = None;
+            if was_refused {
+                self.recovered.notify_waiters();
+            }
         } else {
-            state.unreachable_since.get_or_insert_with(Instant::now);
-            self.is_failing.store(true, Ordering::Relaxed);
+            self.state.lock().unreachable_since.get_or_insert_with(Instant::now);
+            self.probe_wanted.notify_one();
         }
+    }
+
+    /// A new connection listens, which may have missed the last probe.
+    pub(super) fn listening(&self) {
+        self.probe_wanted.notify_one();
     }
 
     /// The listening connection heard a probe.
@@ -208,7 +216,9 @@ impl Health {
 
     /// A probe that was sent then was stored.
     pub(super) fn stored(&self, sent: Instant) {
-        self.state.lock().stored = Some(sent);
+        let mut state = self.state.lock();
+        state.stored = Some(sent);
+        state.unreachable_since.take_if(|since| *since <= sent);
     }
 
     /// The server has announced a probe that was sent then.

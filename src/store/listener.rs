@@ -29,6 +29,10 @@ use crate::pipeline::PipelineId;
 /// Channels in one SUBSCRIBE: a few commands for thousands of pipelines, none of them huge.
 const CHANNELS_A_COMMAND: usize = 500;
 
+/// Orders followed at once. What a command has room for besides belongs to pipelines that were heard before: they have
+/// their turn although orders may come without an end.
+const ORDERS_AT_ONCE: usize = CHANNELS_A_COMMAND / 2;
+
 /// Orders to the listener.
 #[derive(Debug)]
 enum Order {
@@ -228,7 +232,7 @@ impl Listener {
         let generation = self.health.generation();
         let mut connection = self.connector.connect(&config, &self.health).await?;
         connection.subscribe(&self.probe_channel).await?;
-        self.health.listens();
+        self.health.listening();
         // Those that were never heard have clients who have got nothing yet.
         let of = |wanted| self.watched.iter().filter(move |(_, heard)| **heard == wanted).map(|(pipeline, _)| pipeline);
         let pending = of(Heard::Never).chain(of(Heard::Before)).cloned().collect();
@@ -257,18 +261,15 @@ impl Listener {
                         false => Ok(()),
                     }
                 }
-                count = self.orders.recv_many(&mut orders, CHANNELS_A_COMMAND) => {
+                count = self.orders.recv_many(&mut orders, ORDERS_AT_ONCE) => {
                     if count == 0 {
                         // The node has let go of its store; its runtime ends this task.
                         return std::future::pending().await;
                     }
-                    self.follow(connection, orders.drain(..)).await
+                    self.follow(connection, orders.drain(..), pending).await
                 }
                 () = std::future::ready(()), if !pending.is_empty() => {
-                    let some: Vec<_> = pending.drain(..pending.len().min(CHANNELS_A_COMMAND)).collect();
-                    // Some may have been left meanwhile.
-                    let some: Vec<_> = some.into_iter().filter(|pipeline| self.watched.contains_key(pipeline)).collect();
-                    self.subscribe(connection, &some).await
+                    self.follow(connection, std::iter::empty(), pending).await
                 }
             };
             if let Err(lost) = done {
@@ -277,10 +278,12 @@ impl Listener {
         }
     }
 
+    /// Follows orders, and subscribes to as many of those that are pending as there is room for.
     async fn follow(
         &mut self,
         connection: &mut MultiplexedConnection,
         orders: impl Iterator<Item = Order>,
+        pending: &mut VecDeque<PipelineId>,
     ) -> Result<(), Lost> {
         // The last order about a pipeline counts: one that was left and opened again stays.
         let (mut added, mut removed) = (Vec::new(), Vec::new());
@@ -302,6 +305,9 @@ impl Listener {
             let channels: Vec<_> = removed.iter().map(|pipeline| self.names.channel(pipeline)).collect();
             connection.unsubscribe(&channels).await?;
         }
+        let room = CHANNELS_A_COMMAND.saturating_sub(added.len()).min(pending.len());
+        // Some may have been left meanwhile.
+        added.extend(pending.drain(..room).filter(|pipeline| self.watched.contains_key(pipeline)));
         self.subscribe(connection, &added).await
     }
 

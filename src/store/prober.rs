@@ -70,13 +70,13 @@ impl Prober {
         let answers = match answers {
             Ok(answers) => answers,
             Err(error) => {
-                self.wire.report(&line, &Err::<(), _>(error.into())).await;
+                self.wire.report(&line, &Err::<(), _>(error.into()));
                 return false;
             }
         };
         for (answer, note) in answers.into_iter().zip([Health::stored, Health::announced]) {
             let outcome = answer.map_err(Failure::from);
-            self.wire.report(&line, &outcome).await;
+            self.wire.report(&line, &outcome);
             if outcome.is_ok() {
                 note(&self.health, sent);
             }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisError};
-use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::connector::Connector;
@@ -22,13 +24,18 @@ pub(super) struct Wire {
     connector: Connector,
     health: Arc<Health>,
     timeout: Duration,
-    /// Held while a connection is made: all who want one wait for the same.
+    /// Held for a few statements.
     slot: Mutex<Slot>,
 }
+
+/// A connection that is being made. All who want one wait for the same, each for as long as it has time: it belongs to
+/// none of them, or many who have little time left would each begin again what the one before had nearly done.
+type Making = Shared<BoxFuture<'static, Result<Line, Failure>>>;
 
 #[derive(Debug)]
 struct Slot {
     line: Option<Line>,
+    making: Option<Making>,
     backoff: Backoff,
     /// Not before this moment is a connection tried again.
     retry_at: Option<Instant>,
@@ -53,7 +60,7 @@ struct LineState {
 impl Wire {
     /// No connection yet.
     pub(super) fn new(connector: &Connector, health: &Arc<Health>, timeout: Duration) -> Arc<Self> {
-        let slot = Mutex::new(Slot { line: None, backoff: Backoff::for_connections(), retry_at: None });
+        let slot = Mutex::new(Slot { line: None, making: None, backoff: Backoff::for_connections(), retry_at: None });
         Arc::new(Self { connector: connector.clone(), health: health.clone(), timeout, slot })
     }
 
@@ -69,18 +76,18 @@ impl Wire {
         // In a box: what makes a connection is several kilobytes of state, which every caller would carry along.
         let mut line = Box::pin(self.line()).await?;
         let outcome = command(&mut line.connection).await.map_err(Failure::from);
-        self.report(&line, &outcome).await;
+        self.report(&line, &outcome);
         outcome
     }
 
     /// Takes note of what became of a command on this line.
-    pub(super) async fn report<T>(&self, line: &Line, outcome: &Result<T, Failure>) {
+    pub(super) fn report<T>(&self, line: &Line, outcome: &Result<T, Failure>) {
         self.health.outcome(line.generation, outcome);
         match outcome {
             Ok(_) if line.state.is_proven.load(Ordering::Relaxed) => {}
             Ok(_) => {
                 line.state.is_proven.store(true, Ordering::Relaxed);
-                self.slot.lock().await.backoff.reset();
+                self.slot.lock().backoff.reset();
             }
             // Without an answer the next one on this connection may never come either.
             Err(Failure::Away(_)) => line.state.is_closed.store(true, Ordering::Release),
@@ -93,46 +100,65 @@ impl Wire {
     /// # Errors
     /// When none can be made.
     pub(super) async fn line(&self) -> Result<Line, Failure> {
-        let mut slot = self.slot.lock().await;
-        if let Some(line) = slot.line.as_ref().filter(|line| line.is_good(self.health.generation())) {
-            return Ok(line.clone());
-        }
-        slot.line = None;
-        if let Some(retry_at) = slot.retry_at {
-            tokio::select! {
-                () = sleep_until(retry_at) => {}
-                () = self.health.recovered() => {}
+        let making = {
+            let mut slot = self.slot.lock();
+            if let Some(line) = slot.line.as_ref().filter(|line| line.is_good(self.health.generation())) {
+                return Ok(line.clone());
             }
+            slot.line = None;
+            let making = slot.making.take().unwrap_or_else(|| self.make(&mut slot));
+            slot.making.insert(making).clone()
+        };
+        let made = making.clone().await;
+        let mut slot = self.slot.lock();
+        // The first to hear of it takes note for all.
+        if slot.making.take_if(|other| other.ptr_eq(&making)).is_some() {
+            slot.line = made.as_ref().ok().cloned();
         }
-        slot.retry_at = Some(Instant::now() + slot.backoff.next_delay());
-        let state = Arc::new(LineState::default());
-        let told = state.clone();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(self.timeout))
-            .set_push_sender(move |push: PushInfo| {
-                if push.kind == PushKind::Disconnection {
-                    told.is_closed.store(true, Ordering::Release);
+        made
+    }
+
+    /// A new connection, not before its time.
+    fn make(&self, slot: &mut Slot) -> Making {
+        let (now, retry_at) = (Instant::now(), slot.retry_at);
+        slot.retry_at = Some(retry_at.map_or(now, |retry_at| retry_at.max(now)) + slot.backoff.next_delay());
+        let (connector, health, timeout) = (self.connector.clone(), self.health.clone(), self.timeout);
+        let making = async move {
+            if let Some(retry_at) = retry_at {
+                tokio::select! {
+                    () = sleep_until(retry_at) => {}
+                    () = health.recovered() => {}
                 }
-                Ok::<_, std::convert::Infallible>(())
-            });
-        let generation = self.health.generation();
-        let connection = self.connector.connect(&config, &self.health).await?;
-        let line = Line { connection, generation, state };
-        slot.line = Some(line.clone());
-        Ok(line)
+            }
+            let state = Arc::new(LineState::default());
+            let told = state.clone();
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(timeout))
+                .set_response_timeout(Some(timeout))
+                .set_push_sender(move |push: PushInfo| {
+                    if push.kind == PushKind::Disconnection {
+                        told.is_closed.store(true, Ordering::Release);
+                    }
+                    Ok::<_, std::convert::Infallible>(())
+                });
+            let generation = health.generation();
+            let connection = connector.connect(&config, &health).await?;
+            Ok(Line { connection, generation, state })
+        };
+        making.boxed().shared()
     }
 
     /// Sends something over an open connection, so that whatever is between does not forget it, and a dead one is
     /// noticed. One that is no good is closed; without one, nothing happens.
     pub(super) async fn keep_warm(&self) {
-        // If the lock is taken, a connection is being made.
-        let Ok(mut slot) = self.slot.try_lock() else { return };
-        slot.line.take_if(|line| !line.is_good(self.health.generation()));
-        let Some(mut line) = slot.line.clone() else { return };
-        drop(slot);
+        let open = {
+            let mut slot = self.slot.lock();
+            slot.line.take_if(|line| !line.is_good(self.health.generation()));
+            slot.line.clone()
+        };
+        let Some(mut line) = open else { return };
         let answer = redis::cmd("PING").query_async::<()>(&mut line.connection).await.map_err(Failure::from);
-        self.report(&line, &answer).await;
+        self.report(&line, &answer);
     }
 }
 

@@ -117,3 +117,50 @@ async fn a_lost_connection_with_many_pipelines_costs_no_event_and_holds_up_no_ne
     }
     assert!(far.metric("pipecast_store_reconnects_total").await >= ROUNDS as f64);
 }
+
+/// The subscriptions of streams that are open already are not put off for as long as others open.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_lost_connection_open_streams_go_on_while_new_pipelines_come_all_the_time() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::far_away(&redis, Duration::from_millis(20));
+    let far = Options::default().redis(&proxy.url()).set("HUB__CHECK_INTERVAL", "1h").start().await;
+    let near = Options::default().redis(&redis.url()).start().await;
+    let mut streams = [far.open("p1", "").await, far.open("p2", "").await];
+    for (stream, pipeline) in streams.iter_mut().zip(["p1", "p2"]) {
+        near.publish(pipeline, "numbers", json!(1)).await;
+        assert_eq!(stream.numbers(1).await, [1]);
+    }
+    let (is_over, opened) = (AtomicBool::new(false), AtomicU64::new(0));
+    let opening = (0..4).map(|_| async {
+        while !is_over.load(Ordering::Relaxed) {
+            let number = opened.fetch_add(1, Ordering::Relaxed);
+            drop(far.open(&format!("new{number}"), "").await);
+        }
+    });
+    let live = async {
+        eventually("many come", || async { opened.load(Ordering::Relaxed) > 100 }).await;
+        redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        for (stream, pipeline) in streams.iter_mut().zip(["p1", "p2"]) {
+            near.publish(pipeline, "numbers", json!(2)).await;
+            let came = tokio::time::timeout(Duration::from_secs(20), stream.numbers(1)).await;
+            is_over.store(came.is_err(), Ordering::Relaxed);
+            assert_eq!(came.expect("the event comes while others open"), [2]);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    };
+    futures_util::future::join(futures_util::future::join_all(opening), live).await;
+}
+
+/// Each step of making a connection is answered in time, and all of them together take longer than one command may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_takes_longer_than_a_command_may_is_made_all_the_same() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::far_away(&redis, Duration::from_millis(150));
+    let far = Options::default().redis(&proxy.url()).set("REDIS__TIMEOUT", "500ms").start().await;
+    let near = Options::default().redis(&redis.url()).start().await;
+    near.publish("p", "numbers", json!(1)).await;
+    let mut stream = far.open("p", "").await;
+    assert_eq!(stream.numbers(1).await, [1]);
+    near.publish("p", "numbers", json!(2)).await;
+    assert_eq!(stream.numbers(1).await, [2]);
+}

@@ -229,3 +229,80 @@ async fn a_silence_longer_than_the_networks_memory_costs_no_publish_and_no_event
     assert_eq!(node.metric("pipecast_store_reconnects_total").await, 0.0);
     assert_eq!(node.history("p", "").await["events"].as_array().unwrap().len(), 17);
 }
+
+/// As at `maxclients`, or before a proxy that has lost its servers: what is open works, and nothing can be opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_the_connections_it_needs_stays_ready_although_it_gets_no_further_one() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(&redis);
+    let node = node_on(&proxy.url()).start().await;
+    let mut stream = node.open("p", "").await;
+    for number in 1..=10 {
+        // Over each of the connections that publish.
+        until_published(&node, number).await;
+    }
+    stream.take(10).await;
+    proxy.lead_nowhere();
+    eventually("a connection could not be made", || async {
+        let asking = (0..20).map(|_| node.http.get(format!("{}/pipelines/p/events", node.url)).send());
+        let answers = futures_util::future::join_all(asking).await;
+        answers.into_iter().any(|answer| answer.unwrap().status() == StatusCode::SERVICE_UNAVAILABLE)
+    })
+    .await;
+    // Longer than a server may be unreachable before a node says so, which is what is tested.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(node.is_ready().await);
+    until_published(&node, 11).await;
+    stream.take(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_connection_is_not_tried_more_often_because_others_work() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(&redis);
+    let node = node_on(&proxy.url()).start().await;
+    for number in 1..=10 {
+        // Over each of the connections that publish.
+        until_published(&node, number).await;
+    }
+    proxy.lead_nowhere();
+    redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    let (before, began) = (proxy.accepted(), std::time::Instant::now());
+    for number in 0..1000 {
+        node.publish("p", "numbers", json!(number)).await;
+    }
+    // Half of the shortest pause of the back-off each, and none of what it comes to.
+    let most = 5 + began.elapsed().as_millis() / 50;
+    let tries = u128::from(proxy.accepted() - before);
+    assert!(tries <= most, "{tries} tries while {most} were the most");
+    proxy.lead_to(&redis);
+    let mut stream = node.open("q", "").await;
+    node.publish("q", "numbers", json!(1)).await;
+    assert_eq!(stream.numbers(1).await, [1]);
+}
+
+/// A large Redis takes minutes to load what it has kept, and clients ask all the while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_loads_is_one_line_in_the_log_however_much_is_asked_of_it() {
+    let mut redis = Redis::start_with(&["--appendonly", "no"]).await;
+    redis.command(&["EVAL", "for i = 1, 20000 do redis.call('SET', 'other' .. i, 'x') end", "0"]);
+    let node = node_on(&redis.url()).start().await;
+    let mut stream = node.open("p", "").await;
+    until_published(&node, 1).await;
+    redis.command(&["SAVE"]);
+    redis.kill();
+    redis.restart_loading(200).await;
+    let (mut asked, is_loading) = (0, || redis.command(&["INFO", "persistence"]).contains("loading:1"));
+    while is_loading() {
+        let asking = (0..20).map(|_| node.http.get(format!("{}/pipelines/p/events", node.url)).send());
+        asked += futures_util::future::join_all(asking).await.len();
+        if asked > 100 {
+            assert!(!node.is_ready().await || !is_loading());
+        }
+    }
+    assert!(asked > 100, "{asked}");
+    until_published(&node, 2).await;
+    assert_contiguous(&stream.take(2).await);
+    let lines = node.log().lines().filter(|line| line.contains("does not serve as a primary")).count();
+    assert!(lines <= 3, "{lines} lines: {}", node.log());
+}

@@ -79,6 +79,16 @@ impl Proxy {
     pub fn lead_to(&self, redis: &Redis) {
         *self.state.server.lock() = redis.socket();
     }
+
+    /// New connections lead nowhere, and are closed at once; those that are open stay.
+    pub fn lead_nowhere(&self) {
+        *self.state.server.lock() = self.folder.path().join("nowhere");
+    }
+
+    /// How many connections were made, or tried.
+    pub fn accepted(&self) -> u64 {
+        self.state.accepted.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for Proxy {

@@ -39,6 +39,32 @@ impl Redis {
 
     /// Starts the server again in the same folder.
     pub async fn restart(&mut self) {
+        self.spawn();
+        eventually("redis-server accepts connections", || async {
+            tokio::net::UnixStream::connect(self.folder.path().join("redis.sock")).await.is_ok()
+        })
+        .await;
+        eventually("redis-server answers", || async {
+            self.try_command(&["PING"]).is_some_and(|pong| !pong.contains("LOADING"))
+        })
+        .await;
+    }
+
+    /// Starts the server again, and returns while it still loads what it has kept, slowly: at this many microseconds a key.
+    pub async fn restart_loading(&mut self, micros_a_key: u32) {
+        let arguments =
+            ["--key-load-delay", &micros_a_key.to_string(), "--loading-process-events-interval-bytes", "1024"];
+        let before = self.arguments.clone();
+        self.arguments.extend(arguments.map(str::to_owned));
+        self.spawn();
+        self.arguments = before;
+        eventually("redis-server loads", || async {
+            self.try_command(&["INFO", "persistence"]).is_some_and(|info| info.contains("loading:1"))
+        })
+        .await;
+    }
+
+    fn spawn(&mut self) {
         let child = Command::new(&self.program)
             .current_dir(self.folder.path())
             .args(["--port", "0", "--unixsocket", "redis.sock", "--dir", "."])
@@ -50,14 +76,6 @@ impl Redis {
             panic!("{} cannot be started ({error}); install it: apt-get install redis-server", self.program.display())
         });
         self.child = Some(child);
-        eventually("redis-server accepts connections", || async {
-            tokio::net::UnixStream::connect(self.folder.path().join("redis.sock")).await.is_ok()
-        })
-        .await;
-        eventually("redis-server answers", || async {
-            self.try_command(&["PING"]).is_some_and(|pong| !pong.contains("LOADING"))
-        })
-        .await;
     }
 
     /// Ends the server as a power failure would.
