@@ -9,6 +9,7 @@ use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, PoolConfig, RecycleError, RecycleResult, Timeouts};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisError};
+use tokio::time::{Instant, timeout_at};
 
 use super::connector::Connector;
 use super::failure::Failure;
@@ -23,6 +24,7 @@ const IDLE: Duration = Duration::from_secs(60);
 pub(super) struct ClientPool {
     pool: managed::Pool<Manager>,
     health: Arc<Health>,
+    timeout: Duration,
 }
 
 impl ClientPool {
@@ -44,21 +46,29 @@ impl ClientPool {
         let each = Some(options.timeout);
         pool.timeouts = Timeouts { wait: each, create: each, recycle: each };
         let pool = managed::Pool::builder(manager).config(pool).runtime(Runtime::Tokio1).build()?;
-        Ok(Self { pool, health: health.clone() })
+        Ok(Self { pool, health: health.clone(), timeout: options.timeout })
     }
 
     /// Runs a command when one of the connections is free.
     ///
     /// # Errors
     /// None became free or could be made, or the command failed.
+    ///
+    /// All of it takes `redis.timeout` at most.
     pub(super) async fn run<T>(
         &self,
         command: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, Failure> {
+        let until = Instant::now() + self.timeout;
+        let no_answer = || Failure::away(format!("no answer within {:?} (redis.timeout)", self.timeout));
         // In a box: what makes a connection is several kilobytes of state, which every request that may come to
         // need one would carry along.
-        let mut pooled = Box::pin(self.pool.get()).await.map_err(Failure::from)?;
-        let outcome = command(&mut pooled.connection).await.map_err(Failure::from);
+        let taking = timeout_at(until, Box::pin(self.pool.get())).await;
+        let mut pooled = taking.map_err(|_| no_answer())?.map_err(Failure::from)?;
+        let outcome = match timeout_at(until, command(&mut pooled.connection)).await {
+            Ok(outcome) => outcome.map_err(Failure::from),
+            Err(_) => Err(no_answer()),
+        };
         self.health.outcome(pooled.generation, &outcome);
         if let Err(Failure::Away(_)) = outcome {
             // Without an answer the next one on this connection may never come either.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
@@ -91,8 +91,9 @@ impl Connector {
         config: &AsyncConnectionConfig,
         health: &Health,
     ) -> Result<MultiplexedConnection, Failure> {
+        let began = Instant::now();
         let connected = self.try_connect(config).await;
-        health.connected(connected.is_ok());
+        health.connected(began, connected.is_ok());
         connected
     }
 

@@ -188,8 +188,8 @@ impl Health {
         }
     }
 
-    /// A connection was made, or could not be.
-    pub(super) fn connected(&self, is_connected: bool) {
+    /// A connection that was begun then was made, or could not be.
+    pub(super) fn connected(&self, began: Instant, is_connected: bool) {
         let was_refused = self.is_refused.swap(!is_connected, Ordering::Relaxed);
         if is_connected {
             self.state.lock().unreachable_since = None;
@@ -197,7 +197,7 @@ impl Health {
                 self.recovered.notify_waiters();
             }
         } else {
-            self.state.lock().unreachable_since.get_or_insert_with(Instant::now);
+            self.state.lock().unreachable_since.get_or_insert(began);
             self.probe_wanted.notify_one();
         }
     }
@@ -212,6 +212,11 @@ impl Health {
         let mut state = self.state.lock();
         state.heard = Some(Instant::now());
         state.unheard = None;
+    }
+
+    /// Whether a probe was heard after that moment.
+    pub(super) fn has_heard_since(&self, moment: Instant) -> bool {
+        self.state.lock().heard.is_some_and(|heard| heard >= moment)
     }
 
     /// A probe that was sent then was stored.
@@ -280,13 +285,15 @@ mod tests {
     #[test]
     fn a_server_is_unreachable_from_the_first_of_failed_tries_on_and_not_for_a_short_one() {
         let health = Health::default();
-        health.connected(false);
+        let now = Instant::now();
+        health.connected(now, false);
         assert!(health.is_reachable(), "a restart");
-        let began = Instant::now().checked_sub(UNREACHABLE_AFTER);
-        health.state.lock().unreachable_since = began;
-        health.connected(false);
+        health.connected(now, true);
+        // One that is not answered is known to fail only when its time is over.
+        health.connected(now.checked_sub(UNREACHABLE_AFTER).unwrap(), false);
+        health.connected(now, false);
         assert!(!health.is_reachable());
-        health.connected(true);
+        health.connected(now, true);
         assert!(health.is_reachable());
     }
 

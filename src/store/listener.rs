@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -187,12 +187,13 @@ impl Listener {
                         tracing::info!("announcements come again");
                         is_known_lost = false;
                     }
-                    let ear = listening.ear.clone();
+                    let (ear, began) = (listening.ear.clone(), Instant::now());
                     let lost = self.listen(listening).await;
                     *ear.is_over.lock() = true;
                     self.health.reconnected();
-                    // A connection on which more was heard than its own first answer was no failed attempt.
-                    if ear.arrived.load(Ordering::Relaxed) > 1 {
+                    // A connection on which a probe was heard was no failed attempt. That it could subscribe says less: a
+                    // server may end it for all the confirmations that it then has to send.
+                    if self.health.has_heard_since(began) {
                         backoff.reset();
                     }
                     lost
@@ -245,7 +246,7 @@ impl Listener {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut orders = Vec::new();
         let mut arrived = 0;
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let Listening { connection, generation, ear, pending } = &mut listening;
         loop {
             let done = tokio::select! {

@@ -267,7 +267,7 @@ impl RedisStore {
         &self,
         command: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
-        self.bounded(self.pool.run(command)).await.map_err(Failure::into_error)
+        self.pool.run(command).await.map_err(Failure::into_error)
     }
 
     /// Runs a command on a connection of its own, within `redis.timeout`.
@@ -276,11 +276,8 @@ impl RedisStore {
         wire: &Wire,
         command: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
-        self.bounded(wire.run(command)).await.map_err(Failure::into_error)
-    }
-
-    async fn bounded<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        tokio::time::timeout(self.timeout, work).await.unwrap_or_else(|_| Err(self.no_answer()))
+        let outcome = tokio::time::timeout(self.timeout, wire.run(command)).await;
+        outcome.unwrap_or_else(|_| Err(self.no_answer())).map_err(Failure::into_error)
     }
 
     fn no_answer(&self) -> Failure {

@@ -22,7 +22,6 @@ async fn histories_that_clients_ask_for_hold_up_no_live_stream_and_no_probe() {
     let node = Options::default()
         .redis(&proxy.url())
         .set("REDIS__POOL_SIZE", "2")
-        .set("REDIS__TIMEOUT", "500ms")
         .set("REDIS__PROBE_INTERVAL", "200ms")
         .start()
         .await;

@@ -308,3 +308,11 @@ async fn a_right_that_is_missing_is_named_at_the_start() {
     }
     eventually("nothing is left of the trials", || async { redis.command(&["KEYS", "*"]).is_empty() }).await;
 }
+
+#[tokio::test]
+async fn a_command_that_redis_has_under_another_name_is_named_at_the_start() {
+    let redis = Redis::start_with(&["--save", "", "--rename-command", "EVALSHA", "other"]).await;
+    let (output, errors) = refused(&Options::default().redis(&redis.url()));
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("Redis refused to store events"), "{errors}");
+}

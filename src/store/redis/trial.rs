@@ -42,7 +42,8 @@ pub(super) async fn run(store: &RedisStore) -> Result<Reached, RedisSetupError> 
     let newest = store.newest.call_on(std::iter::once(trial.list.clone()), retention);
 
     let mut doing = "the connection";
-    let tried = store.pool.run(async |connection| {
+    // Each by itself within `redis.timeout`: all of them through a long way may take longer.
+    let tried = store.live.run(async |connection| {
         doing = "to listen";
         connection.subscribe(&trial.channel).await?;
         connection.unsubscribe(&trial.channel).await?;
@@ -61,10 +62,13 @@ pub(super) async fn run(store: &RedisStore) -> Result<Reached, RedisSetupError> 
         forget.invoke_async::<redis::Value>(connection).await?;
         Ok::<_, RedisError>(())
     });
-    match store.bounded(tried).await {
+    match tried.await {
         Ok(()) => Ok(Reached::Yes),
         Err(Failure::Unfit(unfit)) => Err(unfit.into()),
-        Err(Failure::Denied { text, .. }) => Err(RedisSetupError::Refused { doing, problem: text }),
+        // A command that the server does not know, or knows by another name, comes to the same as one that is not allowed.
+        Err(Failure::Denied { text, .. } | Failure::Unexpected { text, .. }) => {
+            Err(RedisSetupError::Refused { doing, problem: text })
+        }
         Err(failure) => Ok(Reached::No(failure.into_error())),
     }
 }
