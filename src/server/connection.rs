@@ -27,6 +27,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
 use super::Service;
+use super::arriving::{Arriving, Discards, Rest, drain, linger};
 use super::body::{Body, Opening};
 use super::http2::{PREFACE, Silence, StreamExecutor, StreamState};
 use super::proxy_header;
@@ -197,7 +198,8 @@ async fn serve_http2<T: Transport, S: Service>(
         // Boxed, since a stream's task keeps the room of this future for as long as the stream is open.
         Box::pin(async move {
             StreamState::belong_to(&state);
-            let mut response = service.answer(&node, request, peer).await;
+            // What is left of its body is told by a reset of this stream alone, after the answer.
+            let mut response = service.answer(&node, &mut request.map(Arriving::new), peer).await;
             // A header of HTTP/1.1: here one request's end is not the connection's.
             response.headers_mut().remove(header::CONNECTION);
             if let Some(opening) = take_opening(&mut response) {
@@ -244,7 +246,7 @@ async fn serve_http1<T: Transport, S: Service>(
     visitor: Visitor,
     mut draining: Pin<&mut impl Future<Output = ()>>,
 ) {
-    let request_timeout = node.rules.request_timeout;
+    let (request_timeout, discards) = (node.rules.request_timeout, service.discards(&node));
     let Visitor { address: peer, place } = visitor;
     // Written by the service, taken out by the loop below; both are polled by this task.
     let taken: Arc<Mutex<Option<Taken>>> = Arc::default();
@@ -256,7 +258,11 @@ async fn serve_http1<T: Transport, S: Service>(
             Box::pin(async move {
                 let version = request.version();
                 state.answer_begins();
-                let response = service.answer(&node, request, peer).await;
+                let mut request = request.map(Arriving::new);
+                let mut response = service.answer(&node, &mut request, peer).await;
+                if !matches!(response.body(), Body::Opening(_)) {
+                    settle(&mut request, &mut response, service.discards(&node), &state).await;
+                }
                 Ok::<_, Infallible>(carry::<T>(response, version, &node, state, &taken).await)
             })
         })
@@ -288,8 +294,13 @@ async fn serve_http1<T: Transport, S: Service>(
     };
     match end {
         End::Closed(Ok(())) => {
-            // The peer may have gone first.
-            let _ = connection.into_parts().io.into_inner().shutdown().await;
+            let mut transport = connection.into_parts().io.into_inner();
+            if state.has_rest() {
+                linger(transport, discards).await;
+            } else {
+                // The peer may have gone first.
+                let _ = transport.shutdown().await;
+            }
         }
         // A client that leaves is not an error.
         End::Closed(Err(error)) => {
@@ -307,6 +318,22 @@ async fn serve_http1<T: Transport, S: Service>(
                 hand_over(socket, place, taken, &node);
             }
         }
+    }
+}
+
+/// Drains a request's body, or has its answer say that the connection ends.
+async fn settle(
+    request: &mut hyper::Request<Arriving>,
+    response: &mut Response<Body>,
+    discards: Discards,
+    state: &ConnectionState,
+) {
+    let rest = drain(request, discards).await;
+    if rest == Rest::More {
+        state.leave_rest();
+    }
+    if rest != Rest::Nothing {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The only table from error to status: problem details (RFC 9457) that say what to do.
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
@@ -153,20 +153,11 @@ impl RequestError {
                 };
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
-            Self::BodiesFull => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-                // The rest of the body may still be on its way.
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
             Self::Store(StoreError::Refusing(_) | StoreError::Full) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
             }
-            Self::HistoriesFull | Self::Store(StoreError::Away(_)) | Self::Access(_) => {
+            Self::BodiesFull | Self::HistoriesFull | Self::Store(StoreError::Away(_)) | Self::Access(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            // What is left of the body is not worth reading.
-            Self::BodyTooLarge(_) | Self::BodyTimeout(_) | Self::BodyBroken => {
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
         }

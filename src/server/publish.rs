@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde::Serialize;
 
+use super::arriving::Arriving;
 use super::body::Body;
 use super::error::RequestError;
 use super::receive::receive;
@@ -25,7 +25,7 @@ const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-re
 pub(super) async fn publish(
     node: &Node,
     grant: &PublishGrant,
-    request: Request<Incoming>,
+    request: &mut Request<Arriving>,
     publisher: Publisher<'_>,
 ) -> Result<Response<Body>, RequestError> {
     let pipeline = grant.pipeline();

@@ -26,6 +26,8 @@ pub(super) struct ConnectionState {
     is_answering: AtomicBool,
     /// Written by the socket, taken back by the service: bytes of a request came, and not all of its head.
     has_begun: AtomicBool,
+    /// Written by the service: a request's body was not read to its end.
+    has_rest: AtomicBool,
     /// Room for histories as JSON that its streams share; made when the first one asks.
     histories: OnceLock<Budget>,
     /// Written at each request in HTTP/2, taken back by whoever looks for a connection without any.
@@ -52,6 +54,16 @@ impl ConnectionState {
     /// The next request may come. Not after a stream, whose client may send what it likes meanwhile.
     pub(super) fn answer_is_made(&self) {
         self.is_answering.store(false, Ordering::Relaxed);
+    }
+
+    /// A request was answered and its body was not read to its end.
+    pub(super) fn leave_rest(&self) {
+        self.has_rest.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that is so.
+    pub(super) fn has_rest(&self) -> bool {
+        self.has_rest.load(Ordering::Relaxed)
     }
 
     /// Whether a part of a request's head is there, and the rest is not.

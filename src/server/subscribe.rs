@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
 use url::form_urlencoded;
 
 use super::accept_encoding;
+use super::arriving::Arriving;
 use super::body::{Body, Opening};
 use super::error::RequestError;
 use crate::admission::Admission;
@@ -92,7 +92,7 @@ pub(super) fn count(name: &str, text: &str, limit: usize) -> Result<usize, Reque
 pub(super) fn subscribe(
     node: &Node,
     grant: ReadGrant,
-    request: &Request<Incoming>,
+    request: &Request<Arriving>,
     client: IpAddr,
 ) -> Result<Response<Body>, RequestError> {
     let query = Query::parse(request.uri().query(), node.rules.history)?;

@@ -22,6 +22,7 @@ mod log_memory;
 mod logging;
 mod outage;
 mod redis_setup;
+mod refusals;
 mod rust_client;
 mod slow_readers;
 mod stopping;
