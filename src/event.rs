@@ -137,6 +137,9 @@ pub enum InvalidChannel {
     Reserved,
 }
 
+/// What a text in UTF-8 may begin with, and means nothing.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// What channels of the broker's own begin with.
 pub const RESERVED_PREFIX: &str = "pipecast.";
 
@@ -176,6 +179,10 @@ impl Event {
     }
 
     fn read(json: &str, at: Place, limits: &EventLimits) -> Result<Self, InvalidBatch> {
+        // serde takes `["names", 1]` for the two fields in their order.
+        if json.trim_ascii_start().starts_with('[') {
+            return Err(InvalidBatch::Malformed { at, problem: "an array where an event is expected".to_owned() });
+        }
         let submitted: Submitted<'_> =
             serde_json::from_str(json).map_err(|error| InvalidBatch::malformed(at, &error))?;
         check_channel(&submitted.channel).map_err(|problem| InvalidBatch::Channel { at, problem })?;
@@ -247,11 +254,13 @@ impl InvalidBatch {
     }
 }
 
+/// The body's text, without the byte order mark that some editors and libraries put before it (RFC 8259, 8.1).
 fn utf8(body: &[u8]) -> Result<&str, InvalidBatch> {
-    std::str::from_utf8(body).map_err(|error| InvalidBatch::Malformed {
+    let text = std::str::from_utf8(body).map_err(|error| InvalidBatch::Malformed {
         at: Place::Whole,
         problem: format!("the body is not UTF-8: {error}"),
-    })
+    })?;
+    Ok(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text))
 }
 
 /// Reads an array of raw values and stops at the limit: `[0,0,0...` of some megabytes would
@@ -324,6 +333,8 @@ mod tests {
         check(r#"{"channel":"a\r","payload":1}"#, "line break");
         check(r#"{"channel":"a\u0000","payload":1}"#, "line break");
         check(r#"{"channel":"pipecast.gap","payload":1}"#, "kept for the broker");
+        check(r#"[["a",1]]"#, "index 0: an array where an event is expected");
+        check(r#"[{"channel":"a","payload":1}, ["a",1]]"#, "index 1: an array where an event is expected");
         check(&format!(r#"{{"channel":"{}","payload":1}}"#, "x".repeat(256)), "longer than 255");
         check(r#"{"channel":"a","payload":[[[[[]]]]]}"#, "deeper than 4 levels");
         check(&format!(r#"{{"channel":"a","payload":"{}"}}"#, "x".repeat(64)), "67 bytes, more than the 64");
@@ -331,6 +342,19 @@ mod tests {
         check(r#"[{"channel":"a","payload":1},{"channel":"a"}]"#, "index 1: missing field `payload`");
         check(r#"[{"channel":"a","payload":1},"#, "EOF while parsing");
         check("[0,0,0,0]", "more than 3 events");
+    }
+
+    #[test]
+    fn a_byte_order_mark_counts_for_nothing_at_the_beginning() {
+        let event = r#"{"channel":"x","payload":1}"#;
+        let expected = ["event: x\ndata: 1\n\n"];
+        for body in [event.to_owned(), format!("[{event}]")] {
+            let batch = Batch::from_json(format!("\u{feff}{body}").as_bytes(), &LIMITS).unwrap();
+            assert_eq!(bodies(&batch), expected);
+        }
+        let batch = Batch::from_ndjson(format!("\u{feff}{event}\n").as_bytes(), &LIMITS).unwrap();
+        assert_eq!(bodies(&batch), expected);
+        assert!(Batch::from_json(format!("\u{feff}\u{feff}{event}").as_bytes(), &LIMITS).is_err());
     }
 
     #[test]

@@ -59,6 +59,9 @@ pub(super) async fn publish(
     Ok(accepted(&receipt))
 }
 
+/// What clients call UTF-8, and the part of it that ASCII is.
+const UTF_8: [&str; 3] = ["utf-8", "utf8", "us-ascii"];
+
 #[derive(Clone, Copy)]
 enum Format {
     Json,
@@ -74,7 +77,8 @@ impl Format {
             _ => return Err(RequestError::MediaType),
         };
         let is_utf8 = parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
-            !name.eq_ignore_ascii_case("charset") || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            let value = value.trim_matches('"');
+            !name.eq_ignore_ascii_case("charset") || UTF_8.iter().any(|charset| value.eq_ignore_ascii_case(charset))
         });
         let is_plain = headers.get(header::CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
         if is_utf8 && is_plain { Ok(format) } else { Err(RequestError::MediaType) }

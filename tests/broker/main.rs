@@ -15,6 +15,7 @@ mod docs;
 mod doctor;
 mod fanout;
 mod far_store;
+mod formats;
 mod health;
 mod http2;
 mod limits;
