@@ -135,6 +135,11 @@ pub enum InvalidChannel {
     /// The prefix of the broker's own events, such as `pipecast.gap`.
     #[error("the channel begins with `pipecast.`, which is kept for the broker's own events")]
     Reserved,
+    /// What `EventSource` calls the events that it fires itself, `error` and `open`.
+    #[error(
+        "the channel is `{0}`, which `EventSource` uses for an event of its own: the page's handler for that would run; choose another name"
+    )]
+    OfEventSource(&'static str),
 }
 
 /// What a text in UTF-8 may begin with, and means nothing.
@@ -142,6 +147,19 @@ pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// What channels of the broker's own begin with.
 pub const RESERVED_PREFIX: &str = "pipecast.";
+
+/// Events that `EventSource` fires itself, at the same handlers (WHATWG HTML 9.2.2).
+const OF_EVENT_SOURCE: [&str; 2] = ["error", "open"];
+
+/// Checks the channel of an event that is to be published: a name as for [`check_channel`], and none of
+/// `EventSource`'s own. Readers may still ask for those, since a history can hold some from before they were refused.
+fn check_publishable(channel: &str) -> Result<(), InvalidChannel> {
+    check_channel(channel)?;
+    match OF_EVENT_SOURCE.iter().find(|name| **name == channel) {
+        Some(name) => Err(InvalidChannel::OfEventSource(name)),
+        None => Ok(()),
+    }
+}
 
 /// Checks a channel's name: 1-255 bytes of UTF-8 without CR, LF and NUL, not reserved.
 ///
@@ -185,7 +203,7 @@ impl Event {
         }
         let submitted: Submitted<'_> =
             serde_json::from_str(json).map_err(|error| InvalidBatch::malformed(at, &error))?;
-        check_channel(&submitted.channel).map_err(|problem| InvalidBatch::Channel { at, problem })?;
+        check_publishable(&submitted.channel).map_err(|problem| InvalidBatch::Channel { at, problem })?;
 
         let raw = submitted.payload.get();
         let mut body = Vec::with_capacity(submitted.channel.len() + raw.len() + 16);
@@ -333,6 +351,8 @@ mod tests {
         check(r#"{"channel":"a\r","payload":1}"#, "line break");
         check(r#"{"channel":"a\u0000","payload":1}"#, "line break");
         check(r#"{"channel":"pipecast.gap","payload":1}"#, "kept for the broker");
+        check(r#"{"channel":"error","payload":1}"#, "is `error`, which `EventSource` uses");
+        check(r#"{"channel":"open","payload":1}"#, "is `open`, which `EventSource` uses");
         check(r#"[["a",1]]"#, "index 0: an array where an event is expected");
         check(r#"[{"channel":"a","payload":1}, ["a",1]]"#, "index 1: an array where an event is expected");
         check(&format!(r#"{{"channel":"{}","payload":1}}"#, "x".repeat(256)), "longer than 255");

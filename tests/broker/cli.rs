@@ -87,6 +87,7 @@ async fn failures_say_what_is_wrong_and_exit_by_kind() {
     check(&["publish", "a b", "--channel", "a", "1"], "", 2, "1-128 characters");
     check(&["publish", "p", "--channel", "pipecast.x", "1"], "", 1, "400 Bad Request: the channel begins with");
     check(&["publish", "..", "--channel", "a", "1"], "", 2, "neither `.` nor `..`");
+    check(&["publish", "p", "--channel", "error", "1"], "", 1, "`EventSource` uses");
     check(&["publish", "p"], "1\nx\n", 1, "line 2");
     check(&["publish", "p"], "{\"channel\":\"a\"}\n", 1, "index 0: missing field `payload`");
     check(&["tail", "p", "--replay", "1000"], "", 1, "0 to 100");

@@ -74,3 +74,20 @@ async fn pipelines_that_are_steps_of_a_path_are_refused() {
         assert_eq!(node.post(name, r#"{"channel":"c","payload":1}"#).await.status(), StatusCode::ACCEPTED, "{name}");
     }
 }
+
+#[tokio::test]
+async fn channels_that_event_source_fires_itself_are_refused() {
+    let node = Node::embedded().await;
+    for channel in ["error", "open"] {
+        let body = format!(r#"{{"channel":"{channel}","payload":1}}"#);
+        let text = assert_answer(&node, &body, "application/json", StatusCode::BAD_REQUEST).await;
+        assert!(text.contains("EventSource"), "{text}");
+        let body = format!("{{\"channel\":\"a\",\"payload\":1}}\n{body}");
+        let text = assert_answer(&node, &body, "application/x-ndjson", StatusCode::BAD_REQUEST).await;
+        assert!(text.contains("\"index\":1"), "{text}");
+    }
+    for channel in ["Error", "opened", "errors", "message"] {
+        let body = format!(r#"{{"channel":"{channel}","payload":1}}"#);
+        assert_answer(&node, &body, "application/json", StatusCode::ACCEPTED).await;
+    }
+}

@@ -91,6 +91,8 @@ describe('what is collected', { timeout: 60_000 }, () => {
       [{ channel: 'é'.repeat(128), payload: 1 }, /channel is longer than 255 bytes/],
       [{ channel: 'a\nb', payload: 1 }, /channel contains a line break/],
       [{ channel: 'pipecast.gap', payload: 1 }, /channel begins with "pipecast."/],
+      [{ channel: 'error', payload: 1 }, /channel is "error", which EventSource uses/],
+      [{ channel: 'open', payload: 1 }, /channel is "open", which EventSource uses/],
       [{ channel: '\ud800', payload: 1 }, /half a character/],
       [{ channel: 'c', payload: circular }, /^TypeError: payload\.list\[0\]\.self is circular/],
       [{ channel: 'c', payload: { id: 1n } }, /^TypeError: payload\.id is a BigInt/],

@@ -47,6 +47,9 @@ function checkChannel(channel) {
   if (channel.startsWith('pipecast.')) {
     throw new RangeError('channel begins with "pipecast.", which is kept for the broker\'s own events');
   }
+  if (channel === 'error' || channel === 'open') {
+    throw new RangeError(`channel is "${channel}", which EventSource uses for an event of its own; choose another name`);
+  }
 }
 
 // JSON.stringify, but what it would silently drop or turn into null is an error that names the place. One thing is left as
