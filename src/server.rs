@@ -1,5 +1,6 @@
 //! The two listeners: binding, accepting, and letting connections go. The only place for hyper.
 
+mod accept;
 mod accept_encoding;
 mod access;
 mod admin;
@@ -8,6 +9,7 @@ mod body;
 mod connection;
 mod cors;
 mod error;
+mod half_close;
 mod history;
 mod history_pages;
 mod http2;
@@ -19,7 +21,9 @@ mod router;
 mod socket;
 mod stream_body;
 mod subscribe;
+mod target;
 mod tls;
+mod weight;
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -4,18 +4,21 @@
 //! keeps it fails with its next request. So what is left of a body is drained within a bound, or the client is told that
 //! the connection ends. Nothing of it is kept, and it takes no room from bodies that are received.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body as _;
-use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::{Frame, Incoming};
 use hyper::header;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::socket::Transport;
+use super::socket::{ConnectionState, Transport};
 
 /// Longest time that an answer waits for the rest of its request's body.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -45,10 +48,16 @@ impl Discards {
 /// A body of which more may be on its way.
 pub(super) struct Arriving {
     incoming: Incoming,
+    /// Of HTTP/1.1, where the end of what a client sends is kept from hyper.
+    connection: Option<Arc<ConnectionState>>,
     /// Bytes that were read.
     received: u64,
     is_whole: bool,
 }
+
+/// A body's end will not come.
+#[derive(Debug)]
+pub(super) struct BrokenOff;
 
 /// What is left of a request's body when its answer is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,9 +72,9 @@ pub(super) enum Rest {
 
 impl Arriving {
     /// A body that nothing was read of.
-    pub(super) fn new(incoming: Incoming) -> Self {
+    pub(super) fn new(incoming: Incoming, connection: Option<Arc<ConnectionState>>) -> Self {
         let is_whole = incoming.is_end_stream();
-        Self { incoming, received: 0, is_whole }
+        Self { incoming, connection, received: 0, is_whole }
     }
 
     /// Bytes that are still to come, where the head says so.
@@ -74,8 +83,15 @@ impl Arriving {
     }
 
     /// The next of it. Cancel safe.
-    pub(super) async fn frame(&mut self) -> Option<hyper::Result<Frame<Bytes>>> {
-        let frame = self.incoming.frame().await;
+    pub(super) async fn frame(&mut self) -> Option<Result<Frame<Bytes>, BrokenOff>> {
+        let frame = poll_fn(|cx| match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(|_| BrokenOff))),
+            Poll::Pending if self.connection.as_ref().is_some_and(|connection| connection.has_ended()) => {
+                Poll::Ready(Some(Err(BrokenOff)))
+            }
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
         if let Some(Ok(frame)) = &frame {
             self.received += frame.data_ref().map_or(0, Bytes::len) as u64;
         }

@@ -29,6 +29,7 @@ use tokio_rustls::server::TlsStream;
 use super::Service;
 use super::arriving::{Arriving, Discards, Rest, drain, linger};
 use super::body::{Body, Opening};
+use super::half_close::HalfClose;
 use super::http2::{PREFACE, Silence, StreamExecutor, StreamState};
 use super::proxy_header;
 use super::socket::{ConnectionState, Deadline, Transport};
@@ -192,14 +193,15 @@ async fn serve_http2<T: Transport, S: Service>(
     // Held to the end of the connection.
     let Visitor { address: peer, place: _place } = visitor;
     let (own_state, opening, idle) = (state.clone(), node.rules.request_timeout, node.rules.idle_timeout);
-    let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+    let answering = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let (node, service, state) = (node.clone(), service.clone(), state.clone());
         state.set_asked();
         // Boxed, since a stream's task keeps the room of this future for as long as the stream is open.
         Box::pin(async move {
             StreamState::belong_to(&state);
             // What is left of its body is told by a reset of this stream alone, after the answer.
-            let mut response = service.answer(&node, &mut request.map(Arriving::new), peer).await;
+            let mut request = request.map(|body| Arriving::new(body, None));
+            let mut response = answer(&service, &node, &mut request, peer).await;
             // A header of HTTP/1.1: here one request's end is not the connection's.
             response.headers_mut().remove(header::CONNECTION);
             if let Some(opening) = take_opening(&mut response) {
@@ -208,7 +210,7 @@ async fn serve_http2<T: Transport, S: Service>(
             Ok::<_, Infallible>(response)
         })
     });
-    let mut connection = pin!(protocol.serve_connection(TokioIo::new(transport), answer));
+    let mut connection = pin!(protocol.serve_connection(TokioIo::new(transport), answering));
     let mut silence = Silence::new(opening, idle, own_state);
     let (mut is_told, mut is_warned) = (false, false);
     let ended = poll_fn(|cx| {
@@ -250,16 +252,17 @@ async fn serve_http1<T: Transport, S: Service>(
     let Visitor { address: peer, place } = visitor;
     // Written by the service, taken out by the loop below; both are polled by this task.
     let taken: Arc<Mutex<Option<Taken>>> = Arc::default();
-    let answer = {
+    let answering = {
         let (node, taken, state) = (node.clone(), taken.clone(), state.clone());
         service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let (node, taken, state, service) = (node.clone(), taken.clone(), state.clone(), service.clone());
+            // Before hyper reads on.
+            state.answer_begins();
             // Boxed, since taking a connection back asks for a future that may be moved.
             Box::pin(async move {
                 let version = request.version();
-                state.answer_begins();
-                let mut request = request.map(Arriving::new);
-                let mut response = service.answer(&node, &mut request, peer).await;
+                let mut request = request.map(|body| Arriving::new(body, Some(state.clone())));
+                let mut response = answer(&service, &node, &mut request, peer).await;
                 if !matches!(response.body(), Body::Opening(_)) {
                     settle(&mut request, &mut response, service.discards(&node), &state).await;
                 }
@@ -267,7 +270,8 @@ async fn serve_http1<T: Transport, S: Service>(
             })
         })
     };
-    let mut connection = protocol.serve_connection(TokioIo::new(transport), answer);
+    let transport = HalfClose::new(transport, state.clone());
+    let mut connection = protocol.serve_connection(TokioIo::new(transport), answering);
     let end = {
         let mut is_told = false;
         // There only while a request's head is on its way: idle connections have no timer here.
@@ -294,7 +298,7 @@ async fn serve_http1<T: Transport, S: Service>(
     };
     match end {
         End::Closed(Ok(())) => {
-            let mut transport = connection.into_parts().io.into_inner();
+            let mut transport = connection.into_parts().io.into_inner().into_inner();
             if state.has_rest() {
                 linger(transport, discards).await;
             } else {
@@ -314,11 +318,23 @@ async fn serve_http1<T: Transport, S: Service>(
         }
         // What the client has sent beyond its request is of no use to a stream.
         End::Taken(taken) => {
-            if let Some(socket) = connection.into_parts().io.into_inner().into_plain() {
+            if let Some(socket) = connection.into_parts().io.into_inner().into_inner().into_plain() {
                 hand_over(socket, place, taken, &node);
             }
         }
     }
+}
+
+/// Answers a request. Whatever the answer, a browser is not to guess what it is.
+async fn answer<S: Service>(
+    service: &S,
+    node: &Node,
+    request: &mut hyper::Request<Arriving>,
+    peer: IpAddr,
+) -> Response<Body> {
+    let mut response = service.answer(node, request, peer).await;
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// Drains a request's body, or has its answer say that the connection ends.
@@ -349,6 +365,7 @@ async fn carry<T: Transport>(
         state.answer_is_made();
         return response;
     };
+    state.stream_begins();
     if T::IS_PLAIN && node.fanout.is_on() {
         let framing = if version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
         let headers = std::mem::take(response.headers_mut());
@@ -357,7 +374,10 @@ async fn carry<T: Transport>(
     }
     // As on a fan-out thread: what a client sends behind its subscription is no further request.
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    *response.body_mut() = stream_body(*opening, node, state);
+    // Gone already: nobody would read what is sent.
+    if !state.has_ended() {
+        *response.body_mut() = stream_body(*opening, node, state);
+    }
     response
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hyper::header::{self, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use serde::Serialize;
 use url::form_urlencoded;
@@ -10,7 +11,7 @@ use super::body::Body;
 use super::error::RequestError;
 use super::history_pages::{Pages, Reading, Room, Wanted, hold};
 use super::router::{json, json_body};
-use super::subscribe::{channel, count, readable};
+use super::subscribe::{channel, check_count, count, readable};
 use crate::auth::{PublishGrant, ReadGrant};
 use crate::event_id::EventId;
 use crate::metrics::{ReadCause, StoreOp};
@@ -67,6 +68,7 @@ fn parse(node: &Node, grant: &ReadGrant, query: Option<&str>) -> Result<Wanted, 
             _ => {}
         }
     }
+    check_count(&channels)?;
     Ok(Wanted { channels: readable(grant, channels)?, after, limit })
 }
 
@@ -81,7 +83,10 @@ pub(super) async fn describe(node: &Node, grant: &ReadGrant) -> Result<Response<
         events,
         subscribers: node.hub.clients(pipeline),
     };
-    Ok(json(StatusCode::OK, serde_json::to_string(&description).unwrap_or_default()))
+    let mut response = json(StatusCode::OK, serde_json::to_string(&description).unwrap_or_default());
+    // The same address has a page for browsers.
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    Ok(response)
 }
 
 /// `DELETE /pipelines/{pipeline}/events`.

@@ -80,9 +80,18 @@ impl Format {
             let value = value.trim_matches('"');
             !name.eq_ignore_ascii_case("charset") || UTF_8.iter().any(|charset| value.eq_ignore_ascii_case(charset))
         });
-        let is_plain = headers.get(header::CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
-        if is_utf8 && is_plain { Ok(format) } else { Err(RequestError::MediaType) }
+        if !is_utf8 {
+            return Err(RequestError::MediaType);
+        }
+        if is_coded(headers) { Err(RequestError::ContentCoding) } else { Ok(format) }
     }
+}
+
+/// Whether a body has to be decoded before it is read.
+fn is_coded(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+    let mut codings = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, RequestError> {

@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::accept::wants_page;
 use super::access::Credential;
 use super::arriving::Arriving;
 use super::body::Body;
 use super::error::RequestError;
 use super::page::page;
-use super::{cors, history, publish, subscribe};
+use super::{cors, history, publish, subscribe, target};
 use crate::auth::{PublishGrant, ReadGrant, Refused};
 use crate::limits::Publisher;
 use crate::metrics::Refusal;
@@ -18,6 +19,9 @@ use crate::node::Node;
 use crate::pipeline::{InvalidPipelineId, PipelineId};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// All methods that any path takes.
+const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
 enum Route {
     Landing,
@@ -41,7 +45,7 @@ impl Route {
     fn methods(&self) -> &'static str {
         match self {
             Self::Landing | Self::Pipeline(_) | Self::Stream(_) => "GET, HEAD, OPTIONS",
-            Self::Events(_) => "GET, HEAD, POST, DELETE, OPTIONS",
+            Self::Events(_) => METHODS,
         }
     }
 }
@@ -69,6 +73,10 @@ fn client(node: &Node, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
 }
 
 async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> Result<Response<Body>, RequestError> {
+    target::check(request)?;
+    if request.uri().path() == "*" {
+        return Ok(cors::preflight(METHODS));
+    }
     let route = Route::parse(request.uri().path())?;
     if request.method() == Method::OPTIONS {
         return Ok(cors::preflight(route.methods()));
@@ -77,7 +85,7 @@ async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> 
     // Whoever answers for a pipeline takes a grant, and only `auth` makes one.
     match route {
         Route::Landing if is_read => Ok(page()),
-        Route::Pipeline(_) if is_read && wants_page(request) => Ok(page()),
+        Route::Pipeline(_) if is_read && wants_page(request.headers()) => Ok(page()),
         Route::Pipeline(pipeline) if is_read => {
             history::describe(node, &may_read(node, pipeline, request).await?).await
         }
@@ -120,11 +128,6 @@ async fn may_read(node: &Node, pipeline: PipelineId, request: &Request<Arriving>
 
 fn credential<'a>(node: &Node, request: &'a Request<Arriving>) -> Credential<'a> {
     Credential::of(request.method(), request.headers(), request.uri().query(), &node.rules.cors_origins)
-}
-
-fn wants_page(request: &Request<Arriving>) -> bool {
-    let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accepted.is_some_and(|accepted| accepted.contains("text/html"))
 }
 
 /// An answer of JSON.

@@ -17,6 +17,7 @@ mod fanout;
 mod far_store;
 mod formats;
 mod health;
+mod http1;
 mod http2;
 mod limits;
 mod log_memory;
