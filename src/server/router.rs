@@ -75,11 +75,11 @@ fn client(node: &Node, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
 async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> Result<Response<Body>, RequestError> {
     target::check(request)?;
     if request.uri().path() == "*" {
-        return Ok(cors::preflight(METHODS));
+        return Ok(cors::preflight(METHODS, request.headers()));
     }
     let route = Route::parse(request.uri().path())?;
     if request.method() == Method::OPTIONS {
-        return Ok(cors::preflight(route.methods()));
+        return Ok(cors::preflight(route.methods(), request.headers()));
     }
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     // Whoever answers for a pipeline takes a grant, and only `auth` makes one.

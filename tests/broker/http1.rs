@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::eventually;
-use crate::support::node::{Node, both_ways};
+use crate::support::node::{Node, Options, both_ways};
 use crate::support::raw::Raw;
 
 const EVENT: &str = r#"{"channel":"a","payload":1}"#;
@@ -218,5 +218,32 @@ async fn a_reader_that_ends_its_side_with_its_request_is_gone() {
         raw.finish().await;
         raw.read_to_end().await;
         eventually("it is gone", || async { node.metric("pipecast_connections").await == 0.0 }).await;
+    }
+}
+
+#[tokio::test]
+async fn a_preflight_allows_the_headers_that_it_asks_for() {
+    let node = Options::default().start().await;
+    let preflight = |asked: &str| {
+        format!(
+            "OPTIONS /pipelines/p/events HTTP/1.1\r\nHost: x\r\nOrigin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n{asked}\r\n"
+        )
+    };
+    let traced = "traceparent,tracestate,baggage,sentry-trace,x-datadog-trace-id,x-b3-traceid,x-request-id,pragma";
+    let text = assert_status(&node, &preflight(&format!("Access-Control-Request-Headers: {traced}\r\n")), 204).await;
+    let allowed = text.lines().find_map(|line| line.strip_prefix("access-control-allow-headers: ")).unwrap();
+    for name in traced.split(',') {
+        assert!(allowed.split(", ").any(|allowed| allowed == name), "{name}: {allowed}");
+    }
+    assert!(text.contains("vary: Access-Control-Request-Headers\r\n"), "{text}");
+    for strange in [
+        String::new(),
+        "Access-Control-Request-Headers: a b, c;d, \"e\"\r\n".to_owned(),
+        format!("Access-Control-Request-Headers: {}\r\n", "x-y,".repeat(2000)),
+    ] {
+        let text = assert_status(&node, &preflight(&strange), 204).await;
+        let allowed = text.lines().find_map(|line| line.strip_prefix("access-control-allow-headers: ")).unwrap();
+        assert!(allowed.contains("Idempotency-Key") && allowed.len() < 4096, "{allowed}");
+        assert!(!allowed.contains("a b") && !allowed.contains(';') && !allowed.contains('"'), "{allowed}");
     }
 }
