@@ -104,6 +104,19 @@ async fn failures_say_what_is_wrong_and_exit_by_kind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tail_whose_output_cannot_be_written_fails_and_says_so() {
+    let node = Node::embedded().await;
+    node.publish_numbers("p", 1..=3).await;
+    for flags in [&[][..], &["--raw"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = pipecast(&["tail", "p", "--url", &node.url]);
+        let output = command.args(flags).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{flags:?}");
+        assert!(err(&output).contains("standard output: No space left"), "{flags:?}: {}", err(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tail_follows_and_resumes_over_a_restart() {
     let redis = crate::support::redis::Redis::start().await;
     let mut node = Options::default().redis(&redis.url()).start().await;
