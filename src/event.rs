@@ -135,10 +135,31 @@ pub enum InvalidChannel {
     /// The prefix of the broker's own events, such as `pipecast.gap`.
     #[error("the channel begins with `pipecast.`, which is kept for the broker's own events")]
     Reserved,
+    /// What `EventSource` calls the events that it fires itself, `error` and `open`.
+    #[error(
+        "the channel is `{0}`, which `EventSource` uses for an event of its own: the page's handler for that would run; choose another name"
+    )]
+    OfEventSource(&'static str),
 }
+
+/// What a text in UTF-8 may begin with, and means nothing.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// What channels of the broker's own begin with.
 pub const RESERVED_PREFIX: &str = "pipecast.";
+
+/// Events that `EventSource` fires itself, at the same handlers (WHATWG HTML 9.2.2).
+const OF_EVENT_SOURCE: [&str; 2] = ["error", "open"];
+
+/// Checks the channel of an event that is to be published: a name as for [`check_channel`], and none of
+/// `EventSource`'s own. Readers may still ask for those, since a history can hold some from before they were refused.
+fn check_publishable(channel: &str) -> Result<(), InvalidChannel> {
+    check_channel(channel)?;
+    match OF_EVENT_SOURCE.iter().find(|name| **name == channel) {
+        Some(name) => Err(InvalidChannel::OfEventSource(name)),
+        None => Ok(()),
+    }
+}
 
 /// Checks a channel's name: 1-255 bytes of UTF-8 without CR, LF and NUL, not reserved.
 ///
@@ -176,9 +197,13 @@ impl Event {
     }
 
     fn read(json: &str, at: Place, limits: &EventLimits) -> Result<Self, InvalidBatch> {
+        // serde takes `["names", 1]` for the two fields in their order.
+        if json.trim_ascii_start().starts_with('[') {
+            return Err(InvalidBatch::Malformed { at, problem: "an array where an event is expected".to_owned() });
+        }
         let submitted: Submitted<'_> =
             serde_json::from_str(json).map_err(|error| InvalidBatch::malformed(at, &error))?;
-        check_channel(&submitted.channel).map_err(|problem| InvalidBatch::Channel { at, problem })?;
+        check_publishable(&submitted.channel).map_err(|problem| InvalidBatch::Channel { at, problem })?;
 
         let raw = submitted.payload.get();
         let mut body = Vec::with_capacity(submitted.channel.len() + raw.len() + 16);
@@ -247,11 +272,13 @@ impl InvalidBatch {
     }
 }
 
+/// The body's text, without the byte order mark that some editors and libraries put before it (RFC 8259, 8.1).
 fn utf8(body: &[u8]) -> Result<&str, InvalidBatch> {
-    std::str::from_utf8(body).map_err(|error| InvalidBatch::Malformed {
+    let text = std::str::from_utf8(body).map_err(|error| InvalidBatch::Malformed {
         at: Place::Whole,
         problem: format!("the body is not UTF-8: {error}"),
-    })
+    })?;
+    Ok(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text))
 }
 
 /// Reads an array of raw values and stops at the limit: `[0,0,0...` of some megabytes would
@@ -324,6 +351,10 @@ mod tests {
         check(r#"{"channel":"a\r","payload":1}"#, "line break");
         check(r#"{"channel":"a\u0000","payload":1}"#, "line break");
         check(r#"{"channel":"pipecast.gap","payload":1}"#, "kept for the broker");
+        check(r#"{"channel":"error","payload":1}"#, "is `error`, which `EventSource` uses");
+        check(r#"{"channel":"open","payload":1}"#, "is `open`, which `EventSource` uses");
+        check(r#"[["a",1]]"#, "index 0: an array where an event is expected");
+        check(r#"[{"channel":"a","payload":1}, ["a",1]]"#, "index 1: an array where an event is expected");
         check(&format!(r#"{{"channel":"{}","payload":1}}"#, "x".repeat(256)), "longer than 255");
         check(r#"{"channel":"a","payload":[[[[[]]]]]}"#, "deeper than 4 levels");
         check(&format!(r#"{{"channel":"a","payload":"{}"}}"#, "x".repeat(64)), "67 bytes, more than the 64");
@@ -331,6 +362,19 @@ mod tests {
         check(r#"[{"channel":"a","payload":1},{"channel":"a"}]"#, "index 1: missing field `payload`");
         check(r#"[{"channel":"a","payload":1},"#, "EOF while parsing");
         check("[0,0,0,0]", "more than 3 events");
+    }
+
+    #[test]
+    fn a_byte_order_mark_counts_for_nothing_at_the_beginning() {
+        let event = r#"{"channel":"x","payload":1}"#;
+        let expected = ["event: x\ndata: 1\n\n"];
+        for body in [event.to_owned(), format!("[{event}]")] {
+            let batch = Batch::from_json(format!("\u{feff}{body}").as_bytes(), &LIMITS).unwrap();
+            assert_eq!(bodies(&batch), expected);
+        }
+        let batch = Batch::from_ndjson(format!("\u{feff}{event}\n").as_bytes(), &LIMITS).unwrap();
+        assert_eq!(bodies(&batch), expected);
+        assert!(Batch::from_json(format!("\u{feff}\u{feff}{event}").as_bytes(), &LIMITS).is_err());
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// A pipeline's name: 1-128 bytes of `A-Z a-z 0-9 . _ ~ -`, the unreserved characters of RFC 3986.
+/// A pipeline's name: 1-128 bytes of `A-Z a-z 0-9 . _ ~ -`, the unreserved characters of RFC 3986, but for `.` and `..`.
 ///
+/// Browsers and libraries take those two for steps in a path, also when they are percent-encoded.
 /// Cheap to clone. The alphabet leaves out braces, so that the name can stand between the braces
 /// that choose a Redis Cluster's hash slot.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,7 +17,7 @@ pub struct PipelineId(Arc<str>);
 
 /// What is wrong with a pipeline's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a pipeline id is 1-128 characters of A-Z a-z 0-9 . _ ~ -")]
+#[error("a pipeline id is 1-128 characters of A-Z a-z 0-9 . _ ~ -, and neither `.` nor `..`")]
 pub struct InvalidPipelineId;
 
 impl PipelineId {
@@ -34,7 +35,8 @@ impl FromStr for PipelineId {
 
     fn from_str(name: &str) -> Result<Self, InvalidPipelineId> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
-        if (1..=Self::MAX_BYTES).contains(&name.len()) && name.bytes().all(allowed) {
+        let is_step = matches!(name, "." | "..");
+        if (1..=Self::MAX_BYTES).contains(&name.len()) && name.bytes().all(allowed) && !is_step {
             Ok(Self(name.into()))
         } else {
             Err(InvalidPipelineId)
@@ -71,10 +73,12 @@ mod tests {
         }
         check("p_aBcDeF", true);
         check("a", true);
+        check("...", true);
+        check(".a", true);
         check("A.b_c~d-9", true);
         check(&"x".repeat(128), true);
         check(&"x".repeat(129), false);
-        for bad in ["", " ", "a b", "a/b", "a{b}", "a:b", "ä", "a\n", "a*", "a%41"] {
+        for bad in ["", " ", "a b", "a/b", "a{b}", "a:b", "ä", "a\n", "a*", "a%41", ".", ".."] {
             check(bad, false);
         }
     }

@@ -1,12 +1,15 @@
 //! The two listeners: binding, accepting, and letting connections go. The only place for hyper.
 
+mod accept;
 mod accept_encoding;
 mod access;
 mod admin;
+mod arriving;
 mod body;
 mod connection;
 mod cors;
 mod error;
+mod half_close;
 mod history;
 mod history_pages;
 mod http2;
@@ -19,7 +22,9 @@ mod socket;
 mod stall;
 mod stream_body;
 mod subscribe;
+mod target;
 mod tls;
+mod weight;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -28,7 +33,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
@@ -41,6 +45,7 @@ use crate::drain::Phase;
 use crate::limits::SocketPlace;
 use crate::metrics::Refusal;
 use crate::node::Node;
+use arriving::{Arriving, Discards};
 use body::Body;
 use connection::{Protocols, Visitor};
 
@@ -138,10 +143,14 @@ trait Service: Clone + Send + Sync + Unpin + 'static {
     /// Lets a connection in, or says why not.
     fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Refusal>;
 
+    /// What is read of bodies that nobody wants.
+    fn discards(&self, node: &Node) -> Discards;
+
+    /// Answers a request, whether or not it has read the body to its end.
     fn answer(
         &self,
         node: &Node,
-        request: Request<Incoming>,
+        request: &mut Request<Arriving>,
         peer: IpAddr,
     ) -> impl Future<Output = Response<Body>> + Send;
 }
@@ -159,10 +168,14 @@ impl Service for PublicService {
         node.limits.open_socket((!is_proxy).then_some(peer))
     }
 
+    fn discards(&self, node: &Node) -> Discards {
+        Discards::of_bodies(node.rules.request_bytes)
+    }
+
     fn answer(
         &self,
         node: &Node,
-        request: Request<Incoming>,
+        request: &mut Request<Arriving>,
         peer: IpAddr,
     ) -> impl Future<Output = Response<Body>> + Send {
         router::answer(node, request, peer)
@@ -177,8 +190,12 @@ impl Service for AdminService {
         node.limits.open_admin_socket()
     }
 
-    async fn answer(&self, node: &Node, request: Request<Incoming>, _: IpAddr) -> Response<Body> {
-        admin::answer(node, &request)
+    fn discards(&self, _: &Node) -> Discards {
+        Discards::FEW
+    }
+
+    async fn answer(&self, node: &Node, request: &mut Request<Arriving>, _: IpAddr) -> Response<Body> {
+        admin::answer(node, request)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A stream as a browser keeps it: what to come back with, and when.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::time::Duration;
@@ -26,13 +27,15 @@ pub(super) struct Follower {
     /// What to wait before it.
     pub(super) retry: Duration,
     /// Sees all bytes of the stream, before they are taken apart.
-    pub(super) on_bytes: fn(&[u8]),
+    pub(super) on_bytes: fn(&[u8]) -> std::io::Result<()>,
 }
 
 /// Why a connection is over.
 pub(super) enum Over {
     /// Whoever follows has enough.
     Enough,
+    /// What came cannot be written where it belongs.
+    Unwritten(std::io::Error),
     /// It ended or broke; the next one resumes.
     Ended(String),
     /// Nobody is there to read from, as load balancers say it. A browser would not try again.
@@ -43,11 +46,11 @@ pub(super) enum Over {
 
 impl Follower {
     pub(super) fn new(client: Client, url: Url) -> Self {
-        Self { client, url, last_event_id: None, retry: DEFAULT_RETRY, on_bytes: |_| {} }
+        Self { client, url, last_event_id: None, retry: DEFAULT_RETRY, on_bytes: |_| Ok(()) }
     }
 
     /// Connects once and hands on what has data, until the connection is over. Cancel safe: what was handed on is resumed from.
-    pub(super) async fn follow(&mut self, take: impl FnMut(&Sse) -> ControlFlow<()>) -> Over {
+    pub(super) async fn follow(&mut self, take: impl FnMut(&Sse) -> ControlFlow<Over>) -> Over {
         let mut request = self.client.get(self.url.clone()).header("Accept", "text/event-stream");
         if let Some(id) = &self.last_event_id {
             request = request.header("Last-Event-ID", id);
@@ -63,9 +66,15 @@ impl Follower {
         }
     }
 
-    async fn read(&mut self, answer: Response, mut take: impl FnMut(&Sse) -> ControlFlow<()>) -> Over {
+    async fn read(&mut self, answer: Response, mut take: impl FnMut(&Sse) -> ControlFlow<Over>) -> Over {
         let on_bytes = self.on_bytes;
-        let mut blocks = pin!(SseByteStream::new(answer.bytes_stream().inspect_ok(|bytes| on_bytes(bytes))));
+        let unwritten = Cell::new(None);
+        let bytes = answer.bytes_stream().inspect_ok(|bytes| {
+            if let Err(problem) = on_bytes(bytes) {
+                unwritten.set(Some(problem));
+            }
+        });
+        let mut blocks = pin!(SseByteStream::new(bytes));
         loop {
             let block = match tokio::time::timeout(SILENCE, blocks.next()).await {
                 Ok(Some(Ok(block))) => block,
@@ -73,10 +82,15 @@ impl Follower {
                 Ok(None) => return Over::Ended("the stream ended".into()),
                 Err(_) => return Over::Ended("the stream is silent".into()),
             };
+            if let Some(problem) = unwritten.take() {
+                return Over::Unwritten(problem);
+            }
             self.retry = block.retry.map_or(self.retry, Duration::from_millis);
             self.last_event_id = block.id.clone().or(self.last_event_id.take());
-            if block.data.is_some() && take(&block).is_break() {
-                return Over::Enough;
+            if block.data.is_some()
+                && let ControlFlow::Break(over) = take(&block)
+            {
+                return over;
             }
         }
     }

@@ -12,6 +12,7 @@ use super::client::ClientError;
 use super::sender::{Request, SendError, Sender};
 use super::{Failure, NodeArgs, Outcome, complain, say};
 use crate::backoff::Backoff;
+use crate::event::BYTE_ORDER_MARK;
 use crate::pipeline::PipelineId;
 
 /// Events and bytes in one request, below the node's defaults for both.
@@ -83,10 +84,15 @@ async fn publish_lines(args: &PublishArgs) -> Result<(), PublishError> {
     let progress = progress();
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let (mut batch, mut events, mut total, mut number) = (String::new(), 0, 0, 0);
-    let mut answer = String::new();
+    let (mut answer, mut is_first) = (String::new(), true);
     loop {
         let line = lines.next_line().await?;
         let is_end = line.is_none();
+        let line = line.map(|line| match is_first {
+            true => line.strip_prefix(BYTE_ORDER_MARK).map(str::to_owned).unwrap_or(line),
+            false => line,
+        });
+        is_first = false;
         if let Some(line) = line.filter(|line| !line.trim().is_empty()) {
             number += 1;
             let json = serde_json::from_str::<&RawValue>(&line)

@@ -1,6 +1,6 @@
 //! `pipecast tail`: follows a pipeline, and resumes like a browser.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::ops::ControlFlow;
 
 use anstyle::{AnsiColor, Style};
@@ -65,8 +65,7 @@ pub(super) async fn tail(args: TailArgs) -> Outcome {
     let mut follower = Follower::new(client, url);
     follower.last_event_id = args.last_event_id;
     if args.raw {
-        // Noticed by the write of the next event.
-        follower.on_bytes = |bytes| drop(write(bytes));
+        follower.on_bytes = write;
     }
     let printer = Printer { is_raw: args.raw, has_colours: std::io::stdout().is_terminal(), left: args.count };
     tokio::select! {
@@ -79,6 +78,12 @@ async fn run(mut follower: Follower, mut printer: Printer) -> Outcome {
     loop {
         match follower.follow(|block| printer.take(block)).await {
             Over::Enough => return Ok(()),
+            // As `head` leaves when it has enough.
+            Over::Unwritten(problem) if problem.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            Over::Unwritten(problem) => {
+                complain(format!("standard output: {problem}"));
+                return Err(Failure::Failed);
+            }
             Over::NotNow(problem) | Over::Refused(problem) => {
                 complain(problem);
                 return Err(Failure::Failed);
@@ -99,15 +104,17 @@ fn write(bytes: &[u8]) -> std::io::Result<()> {
 }
 
 impl Printer {
-    /// Breaks off when all that was wanted has come, or when nobody reads what is printed.
-    fn take(&mut self, block: &Sse) -> ControlFlow<()> {
-        if !self.is_raw && self.print(block).is_err() {
-            return ControlFlow::Break(());
+    /// Breaks off when all that was wanted has come, or when it cannot be printed.
+    fn take(&mut self, block: &Sse) -> ControlFlow<Over> {
+        if !self.is_raw
+            && let Err(problem) = self.print(block)
+        {
+            return ControlFlow::Break(Over::Unwritten(problem));
         }
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(1);
             if *left == 0 {
-                return ControlFlow::Break(());
+                return ControlFlow::Break(Over::Enough);
             }
         }
         ControlFlow::Continue(())

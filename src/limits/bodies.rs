@@ -129,11 +129,6 @@ impl BodyRoom {
         }
     }
 
-    /// Gives all of it back: the body is thrown away.
-    pub fn give_back(&mut self) {
-        (self.size, self.held) = (0, None);
-    }
-
     /// Whether others wait for room of the kind that this body holds.
     pub fn is_wanted(&self) -> bool {
         match &self.held {

@@ -2,10 +2,8 @@
 
 use hyper::header::{self, HeaderMap};
 
+use super::weight::{WHOLE, Weight, weight};
 use crate::coding::Coding;
-
-/// What a request says of one coding, in thousandths: 0 refuses it.
-type Weight = u16;
 
 /// Gzip where the client accepts it and likes nothing at all no better.
 pub(super) fn choose(headers: &HeaderMap) -> Coding {
@@ -29,22 +27,10 @@ pub(super) fn choose(headers: &HeaderMap) -> Coding {
 fn element(text: &str) -> Option<(&str, Weight)> {
     let mut parts = text.split(';').map(str::trim);
     let coding = parts.next().filter(|coding| !coding.is_empty())?;
-    let Some(parameter) = parts.next() else { return Some((coding, 1000)) };
+    let Some(parameter) = parts.next() else { return Some((coding, WHOLE)) };
     let (name, value) = parameter.split_once('=')?;
     let is_weight = name.trim_end().eq_ignore_ascii_case("q") && parts.next().is_none();
     Some((coding, weight(value.trim_start()).filter(|_| is_weight)?))
-}
-
-/// `0` to `1`, with up to three digits after the point (RFC 9110, 12.4.2).
-fn weight(text: &str) -> Option<Weight> {
-    let (whole, digits) = text.split_once('.').unwrap_or((text, ""));
-    let is_fraction = digits.len() <= 3 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let thousandths = format!("{digits:0<3}").parse().ok().filter(|_| is_fraction)?;
-    match whole {
-        "0" => Some(thousandths),
-        "1" if thousandths == 0 => Some(1000),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

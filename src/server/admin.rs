@@ -1,17 +1,17 @@
 //! The admin listener: `/metrics`, `/livez`, `/readyz`.
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use url::form_urlencoded;
 
+use super::arriving::Arriving;
 use super::body::Body;
 use crate::drain::Phase;
 use crate::node::Node;
 
 /// Answers a request on the admin listener.
-pub(super) fn answer(node: &Node, request: &Request<Incoming>) -> Response<Body> {
+pub(super) fn answer(node: &Node, request: &Request<Arriving>) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET and HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

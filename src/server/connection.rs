@@ -27,7 +27,9 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
 use super::Service;
+use super::arriving::{Arriving, Discards, Rest, drain, linger};
 use super::body::{Body, Opening};
+use super::half_close::HalfClose;
 use super::history_pages::Pages;
 use super::http2::{PREFACE, Silence, StreamExecutor, StreamState};
 use super::proxy_header;
@@ -199,13 +201,15 @@ async fn serve_http2<T: Transport, S: Service>(
     // Held to the end of the connection.
     let Visitor { address: peer, place: _place } = visitor;
     let (own_state, opening, idle) = (state.clone(), node.rules.request_timeout, node.rules.idle_timeout);
-    let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+    let answering = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let (node, service, state) = (node.clone(), service.clone(), state.clone());
         state.set_asked();
         // Boxed, since a stream's task keeps the room of this future for as long as the stream is open.
         Box::pin(async move {
             StreamState::belong_to(&state);
-            let mut response = service.answer(&node, request, peer).await;
+            // What is left of its body is told by a reset of this stream alone, after the answer.
+            let mut request = request.map(|body| Arriving::new(body, None));
+            let mut response = answer(&service, &node, &mut request, peer).await;
             // A header of HTTP/1.1: here one request's end is not the connection's.
             response.headers_mut().remove(header::CONNECTION);
             if let Some(opening) = take_opening(&mut response) {
@@ -221,7 +225,7 @@ async fn serve_http2<T: Transport, S: Service>(
             Ok::<_, Infallible>(response)
         })
     });
-    let mut connection = pin!(protocol.serve_connection(TokioIo::new(transport), answer));
+    let mut connection = pin!(protocol.serve_connection(TokioIo::new(transport), answering));
     let mut silence = Silence::new(opening, idle, own_state);
     let (mut is_told, mut is_warned) = (false, false);
     let ended = poll_fn(|cx| {
@@ -259,24 +263,30 @@ async fn serve_http1<T: Transport, S: Service>(
     visitor: Visitor,
     mut draining: Pin<&mut impl Future<Output = ()>>,
 ) {
-    let request_timeout = node.rules.request_timeout;
+    let (request_timeout, discards) = (node.rules.request_timeout, service.discards(&node));
     let Visitor { address: peer, place } = visitor;
     // Written by the service, taken out by the loop below; both are polled by this task.
     let taken: Arc<Mutex<Option<Taken>>> = Arc::default();
-    let answer = {
+    let answering = {
         let (node, taken, state) = (node.clone(), taken.clone(), state.clone());
         service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let (node, taken, state, service) = (node.clone(), taken.clone(), state.clone(), service.clone());
+            // Before hyper reads on.
+            state.answer_begins();
             // Boxed, since taking a connection back asks for a future that may be moved.
             Box::pin(async move {
                 let version = request.version();
-                state.answer_begins();
-                let response = service.answer(&node, request, peer).await;
+                let mut request = request.map(|body| Arriving::new(body, Some(state.clone())));
+                let mut response = answer(&service, &node, &mut request, peer).await;
+                if !matches!(response.body(), Body::Opening(_)) {
+                    settle(&mut request, &mut response, service.discards(&node), &state).await;
+                }
                 Ok::<_, Infallible>(carry::<T>(response, version, &node, state, &taken).await)
             })
         })
     };
-    let mut connection = protocol.serve_connection(TokioIo::new(transport), answer);
+    let transport = HalfClose::new(transport, state.clone());
+    let mut connection = protocol.serve_connection(TokioIo::new(transport), answering);
     let end = {
         let mut is_told = false;
         // There only while a request's head is on its way: idle connections have no timer here.
@@ -307,8 +317,13 @@ async fn serve_http1<T: Transport, S: Service>(
     };
     match end {
         End::Closed(Ok(())) => {
-            // The peer may have gone first.
-            let _ = connection.into_parts().io.into_inner().shutdown().await;
+            let mut transport = connection.into_parts().io.into_inner().into_inner();
+            if state.has_rest() {
+                linger(transport, discards).await;
+            } else {
+                // The peer may have gone first.
+                let _ = transport.shutdown().await;
+            }
         }
         // A client that leaves is not an error.
         End::Closed(Err(error)) => {
@@ -324,10 +339,38 @@ async fn serve_http1<T: Transport, S: Service>(
         End::Stalled => tracing::debug!("a client hardly takes its history (stream.write_timeout)"),
         // What the client has sent beyond its request is of no use to a stream.
         End::Taken(taken) => {
-            if let Some(socket) = connection.into_parts().io.into_inner().into_plain() {
+            if let Some(socket) = connection.into_parts().io.into_inner().into_inner().into_plain() {
                 hand_over(socket, place, taken, &node);
             }
         }
+    }
+}
+
+/// Answers a request. Whatever the answer, a browser is not to guess what it is.
+async fn answer<S: Service>(
+    service: &S,
+    node: &Node,
+    request: &mut hyper::Request<Arriving>,
+    peer: IpAddr,
+) -> Response<Body> {
+    let mut response = service.answer(node, request, peer).await;
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Drains a request's body, or has its answer say that the connection ends.
+async fn settle(
+    request: &mut hyper::Request<Arriving>,
+    response: &mut Response<Body>,
+    discards: Discards,
+    state: &ConnectionState,
+) {
+    let rest = drain(request, discards).await;
+    if rest == Rest::More {
+        state.leave_rest();
+    }
+    if rest != Rest::Nothing {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
@@ -346,6 +389,7 @@ async fn carry<T: Transport>(
         state.answer_is_made();
         return response;
     };
+    state.stream_begins();
     if T::IS_PLAIN && node.fanout.is_on() {
         let framing = if version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
         let headers = std::mem::take(response.headers_mut());
@@ -354,7 +398,10 @@ async fn carry<T: Transport>(
     }
     // As on a fan-out thread: what a client sends behind its subscription is no further request.
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    *response.body_mut() = stream_body(*opening, node, state);
+    // Gone already: nobody would read what is sent.
+    if !state.has_ended() {
+        *response.body_mut() = stream_body(*opening, node, state);
+    }
     response
 }
 

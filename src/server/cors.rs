@@ -1,13 +1,19 @@
 //! Cross-origin use by pages (the Fetch standard's CORS protocol).
 
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
 
-/// Headers that a page may send: those of the contract, and what kept clients add by themselves.
+/// Headers that a page may send, also when it does not ask: those of the contract, and what kept clients add by themselves.
 const ALLOWED_HEADERS: &str =
     "Accept, Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID, X-Requested-With";
+
+/// Most headers that a preflight is allowed beside those; tracing asks for about ten.
+const MOST_ASKED: usize = 50;
+
+/// Longest list of headers that a preflight is read for, in bytes.
+const MOST_ASKED_BYTES: usize = 2048;
 
 /// Headers of answers that a page may read.
 const EXPOSED_HEADERS: &str = "Idempotency-Replayed, Retry-After";
@@ -30,14 +36,31 @@ pub(super) fn allow(headers: &mut HeaderMap, origin: Option<&HeaderValue>, origi
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
 }
 
-/// Answers `OPTIONS`. `methods` is what the path takes.
-pub(super) fn preflight(methods: &'static str) -> Response<Body> {
+/// The headers that a preflight allows: ours, and what it asks for. Pages with tracing send what no list foresees,
+/// and we read none of it.
+fn allowed_headers(headers: &HeaderMap) -> HeaderValue {
+    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).map_or(&b""[..], HeaderValue::as_bytes);
+    let asked = if asked.len() > MOST_ASKED_BYTES { &[] } else { asked };
+    let mut allowed = ALLOWED_HEADERS.to_owned();
+    let names = asked.split(|byte| *byte == b',').filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+    for name in names.take(MOST_ASKED) {
+        if !allowed.split(", ").any(|known| known.eq_ignore_ascii_case(name.as_str())) {
+            allowed.push_str(", ");
+            allowed.push_str(name.as_str());
+        }
+    }
+    HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static(ALLOWED_HEADERS))
+}
+
+/// Answers `OPTIONS`. `methods` is what the path takes, `asked` the request's headers.
+pub(super) fn preflight(methods: &'static str, asked: &HeaderMap) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.insert(header::ALLOW, HeaderValue::from_static(methods));
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(asked));
+    headers.append(header::VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     response
 }

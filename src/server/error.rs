@@ -1,7 +1,7 @@
 //! The only table from error to status: problem details (RFC 9457) that say what to do.
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
@@ -33,9 +33,14 @@ pub(super) enum RequestError {
     #[error("this path takes {0}")]
     Method(&'static str),
     #[error(
-        "the body must be application/json or application/x-ndjson in UTF-8, uncompressed; send the header Content-Type: application/json"
+        "the body must be application/json or application/x-ndjson in UTF-8; send the header Content-Type: application/json"
     )]
     MediaType,
+    #[error("the body must not be compressed; send it without Content-Encoding")]
+    ContentCoding,
+    /// What proxies could take for another request: the connection ends with it.
+    #[error("{0}")]
+    Malformed(&'static str),
     #[error("the body has more than {0} bytes (limits.request); split the batch or send less")]
     BodyTooLarge(usize),
     #[error("the body did not arrive within {0:?} (limits.request_timeout); send it again")]
@@ -80,15 +85,18 @@ impl RequestError {
             Self::Batch(InvalidBatch::TooLarge { .. } | InvalidBatch::TooMany { .. }) | Self::BodyTooLarge(_) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
-            Self::Pipeline(_) | Self::Batch(_) | Self::Key(_) | Self::Query(_) | Self::BodyBroken => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Pipeline(_)
+            | Self::Batch(_)
+            | Self::Key(_)
+            | Self::Query(_)
+            | Self::Malformed(_)
+            | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::Access(Refused::Forbidden(_) | Refused::Channel) => StatusCode::FORBIDDEN,
             Self::Access(Refused::NoKeys) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Access(_) => StatusCode::UNAUTHORIZED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MediaType | Self::ContentCoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(StoreError::Away(_) | StoreError::Refusing(_) | StoreError::Full) => {
@@ -141,6 +149,12 @@ impl RequestError {
             Self::Method(allowed) => {
                 headers.insert(ALLOW, HeaderValue::from_static(allowed));
             }
+            Self::ContentCoding => {
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            }
+            Self::Malformed(_) => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Self::Rate(reached) => {
                 headers.insert(RETRY_AFTER, reached.retry_after().into());
             }
@@ -153,20 +167,11 @@ impl RequestError {
                 };
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
-            Self::BodiesFull => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-                // The rest of the body may still be on its way.
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
             Self::Store(StoreError::Refusing(_) | StoreError::Full) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
             }
-            Self::HistoriesFull | Self::Store(StoreError::Away(_)) | Self::Access(_) => {
+            Self::BodiesFull | Self::HistoriesFull | Self::Store(StoreError::Away(_)) | Self::Access(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            // What is left of the body is not worth reading.
-            Self::BodyTooLarge(_) | Self::BodyTimeout(_) | Self::BodyBroken => {
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! History as JSON, what is known of a pipeline, and forgetting.
 
+use hyper::header::{self, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use serde::Serialize;
 use url::form_urlencoded;
@@ -8,7 +9,7 @@ use super::body::Body;
 use super::error::RequestError;
 use super::history_pages::{Pages, Reading, Room, Wanted};
 use super::router::{json, json_body};
-use super::subscribe::{channel, count, readable};
+use super::subscribe::{channel, check_count, count, readable};
 use crate::auth::{PublishGrant, ReadGrant};
 use crate::event_id::EventId;
 use crate::metrics::{ReadCause, StoreOp};
@@ -54,6 +55,7 @@ fn parse(node: &Node, grant: &ReadGrant, query: Option<&str>) -> Result<Wanted, 
             _ => {}
         }
     }
+    check_count(&channels)?;
     Ok(Wanted { channels: readable(grant, channels)?, after, limit })
 }
 
@@ -68,7 +70,10 @@ pub(super) async fn describe(node: &Node, grant: &ReadGrant) -> Result<Response<
         events,
         subscribers: node.hub.clients(pipeline),
     };
-    Ok(json(StatusCode::OK, serde_json::to_string(&description).unwrap_or_default()))
+    let mut response = json(StatusCode::OK, serde_json::to_string(&description).unwrap_or_default());
+    // The same address has a page for browsers.
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    Ok(response)
 }
 
 /// `DELETE /pipelines/{pipeline}/events`.

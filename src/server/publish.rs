@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde::Serialize;
 
+use super::arriving::Arriving;
 use super::body::Body;
 use super::error::RequestError;
 use super::receive::receive;
@@ -25,7 +25,7 @@ const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-re
 pub(super) async fn publish(
     node: &Node,
     grant: &PublishGrant,
-    request: Request<Incoming>,
+    request: &mut Request<Arriving>,
     publisher: Publisher<'_>,
 ) -> Result<Response<Body>, RequestError> {
     let pipeline = grant.pipeline();
@@ -59,6 +59,9 @@ pub(super) async fn publish(
     Ok(accepted(&receipt))
 }
 
+/// What clients call UTF-8, and the part of it that ASCII is.
+const UTF_8: [&str; 3] = ["utf-8", "utf8", "us-ascii"];
+
 #[derive(Clone, Copy)]
 enum Format {
     Json,
@@ -74,11 +77,21 @@ impl Format {
             _ => return Err(RequestError::MediaType),
         };
         let is_utf8 = parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
-            !name.eq_ignore_ascii_case("charset") || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            let value = value.trim_matches('"');
+            !name.eq_ignore_ascii_case("charset") || UTF_8.iter().any(|charset| value.eq_ignore_ascii_case(charset))
         });
-        let is_plain = headers.get(header::CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
-        if is_utf8 && is_plain { Ok(format) } else { Err(RequestError::MediaType) }
+        if !is_utf8 {
+            return Err(RequestError::MediaType);
+        }
+        if is_coded(headers) { Err(RequestError::ContentCoding) } else { Ok(format) }
     }
+}
+
+/// Whether a body has to be decoded before it is read.
+fn is_coded(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+    let mut codings = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, RequestError> {

@@ -3,23 +3,14 @@
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http_body::Body as _;
-use http_body_util::BodyExt;
-use hyper::body::{Frame, Incoming};
-use hyper::header;
-use hyper::{Request, Version};
+use hyper::Request;
+use hyper::body::Frame;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::arriving::Arriving;
 use super::error::RequestError;
 use crate::limits::{BodyRoom, SMALL_BODY};
 use crate::node::Node;
-
-/// How much of a body that is too large is read and thrown away, as a multiple of the limit.
-/// Closing with unread bytes resets the connection, and the client may never see why.
-const DISCARDED: u64 = 4;
-
-/// How long that is done where there is no room for a body.
-const DISCARD_TIME: Duration = Duration::from_secs(1);
 
 /// A body's pace is looked at so often.
 const PACE_PERIOD: Duration = Duration::from_secs(1);
@@ -28,46 +19,26 @@ const PACE_PERIOD: Duration = Duration::from_secs(1);
 const PACE_PART: f64 = 0.5;
 
 /// Receives a body; what it takes stays reserved until the room is dropped.
-pub(super) async fn receive(node: &Node, request: Request<Incoming>) -> Result<(Vec<u8>, BodyRoom), RequestError> {
-    let limit = node.rules.request_bytes;
-    let is_asking_first = request.headers().contains_key(header::EXPECT);
-    // Of HTTP/2 a stream alone is given up.
-    let is_connection_over = request.version() < Version::HTTP_2;
-    let mut body = request.into_body();
-    let announced = body.size_hint().exact().unwrap_or_default();
-    let is_hopeless = announced > limit as u64 && (is_asking_first || announced > DISCARDED * limit as u64);
-    if is_hopeless {
+///
+/// One that is refused may still be on its way, and takes no room any more.
+pub(super) async fn receive(node: &Node, request: &mut Request<Arriving>) -> Result<(Vec<u8>, BodyRoom), RequestError> {
+    let (limit, time) = (node.rules.request_bytes, node.rules.request_timeout);
+    let body = request.body_mut();
+    if body.announced().is_some_and(|bytes| bytes > limit as u64) {
         return Err(RequestError::BodyTooLarge(limit));
     }
-    let time = node.rules.request_timeout;
     let (room, pace) = (node.bodies.begin(), Pace::new());
-    let mut receiving = Receiving { body: &mut body, limit, time, room, received: 0, pace };
-    let received = timeout(time, receiving.collect()).await.map_err(|_| RequestError::BodyTimeout(time))?;
-    let Receiving { room, .. } = receiving;
-    if is_connection_over && matches!(received, Err(RequestError::BodiesFull)) {
-        drop(room);
-        let _ = timeout(DISCARD_TIME, discard(body, DISCARDED * limit as u64)).await;
-        return Err(RequestError::BodiesFull);
-    }
-    Ok((received?, room))
-}
-
-async fn discard(mut body: Incoming, most: u64) {
-    let mut discarded = 0;
-    while discarded < most
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        discarded += frame.data_ref().map_or(0, Bytes::len) as u64;
-    }
+    let mut receiving = Receiving { body, limit, time, room, pace };
+    let whole = timeout(time, receiving.collect()).await.map_err(|_| RequestError::BodyTimeout(time))??;
+    Ok((whole, receiving.room))
 }
 
 /// A body on its way.
 struct Receiving<'a> {
-    body: &'a mut Incoming,
+    body: &'a mut Arriving,
     limit: usize,
     time: Duration,
     room: BodyRoom,
-    received: u64,
     pace: Pace,
 }
 
@@ -85,42 +56,30 @@ impl Pace {
 
 impl Receiving<'_> {
     async fn collect(&mut self) -> Result<Vec<u8>, RequestError> {
-        let limit = self.limit as u64;
-        // Such a body needs no room: it is read for the sake of its client alone.
-        let is_kept = self.body.size_hint().exact().is_none_or(|bytes| bytes <= limit);
         // What is announced says when no more will come.
-        let most = self.body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(self.limit);
+        let most = self.body.announced().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(self.limit);
         let mut whole = Vec::new();
         while let Some(frame) = self.next().await? {
             let Ok(data) = frame.into_data() else { continue };
-            self.received += data.remaining() as u64;
             self.pace.bytes = self.pace.bytes.saturating_add(data.remaining());
-            if is_kept && self.received <= limit {
-                let needed = whole.len() + data.len();
-                // By doubling, or a body of many pieces would be copied for each.
-                let doubled = needed.next_power_of_two().min(most).max(needed);
-                if needed > self.room.size() {
-                    // A large one gets all of its room once it has begun to come: of several that each have a part and
-                    // wait for the rest none would go on.
-                    let size = if needed > SMALL_BODY { most.max(needed) } else { doubled };
-                    self.room.grow_to(size).await.map_err(|_| RequestError::BodiesFull)?;
-                    // What was waited for room is not the client's time.
-                    self.pace = Pace::new();
-                }
-                if needed > whole.capacity() {
-                    whole.reserve_exact(doubled - whole.len());
-                }
-                whole.extend_from_slice(&data);
-            } else {
-                whole = Vec::new();
-                self.room.give_back();
+            let needed = whole.len() + data.len();
+            if needed > self.limit {
+                return Err(RequestError::BodyTooLarge(self.limit));
             }
-            if self.received > DISCARDED * limit {
-                break;
+            // By doubling, or a body of many pieces would be copied for each.
+            let doubled = needed.next_power_of_two().min(most).max(needed);
+            if needed > self.room.size() {
+                // A large one gets all of its room once it has begun to come: of several that each have a part and
+                // wait for the rest none would go on.
+                let size = if needed > SMALL_BODY { most.max(needed) } else { doubled };
+                self.room.grow_to(size).await.map_err(|_| RequestError::BodiesFull)?;
+                // What was waited for room is not the client's time.
+                self.pace = Pace::new();
             }
-        }
-        if self.received > limit {
-            return Err(RequestError::BodyTooLarge(self.limit));
+            if needed > whole.capacity() {
+                whole.reserve_exact(doubled - whole.len());
+            }
+            whole.extend_from_slice(&data);
         }
         self.room.shrink_to(whole.capacity());
         Ok(whole)

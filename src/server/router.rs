@@ -2,15 +2,16 @@
 
 use std::net::IpAddr;
 
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::accept::wants_page;
 use super::access::Credential;
+use super::arriving::Arriving;
 use super::body::Body;
 use super::error::RequestError;
 use super::page::page;
-use super::{cors, history, publish, subscribe};
+use super::{cors, history, publish, subscribe, target};
 use crate::auth::{PublishGrant, ReadGrant, Refused};
 use crate::limits::Publisher;
 use crate::metrics::Refusal;
@@ -18,6 +19,9 @@ use crate::node::Node;
 use crate::pipeline::{InvalidPipelineId, PipelineId};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// All methods that any path takes.
+const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
 enum Route {
     Landing,
@@ -41,7 +45,7 @@ impl Route {
     fn methods(&self) -> &'static str {
         match self {
             Self::Landing | Self::Pipeline(_) | Self::Stream(_) => "GET, HEAD, OPTIONS",
-            Self::Events(_) => "GET, HEAD, POST, DELETE, OPTIONS",
+            Self::Events(_) => METHODS,
         }
     }
 }
@@ -51,7 +55,7 @@ fn pipeline(name: &str) -> Result<PipelineId, InvalidPipelineId> {
 }
 
 /// Answers a request on the public listener.
-pub(super) async fn answer(node: &Node, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+pub(super) async fn answer(node: &Node, request: &mut Request<Arriving>, peer: IpAddr) -> Response<Body> {
     let client = client(node, peer, request.headers());
     let origin = request.headers().get(header::ORIGIN).cloned();
     let mut response = route(node, request, client).await.unwrap_or_else(|error| {
@@ -68,33 +72,37 @@ fn client(node: &Node, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     node.rules.trusted_proxies.client(peer, lines(X_FORWARDED_FOR), lines(header::FORWARDED))
 }
 
-async fn route(node: &Node, request: Request<Incoming>, client: IpAddr) -> Result<Response<Body>, RequestError> {
+async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> Result<Response<Body>, RequestError> {
+    target::check(request)?;
+    if request.uri().path() == "*" {
+        return Ok(cors::preflight(METHODS, request.headers()));
+    }
     let route = Route::parse(request.uri().path())?;
     if request.method() == Method::OPTIONS {
-        return Ok(cors::preflight(route.methods()));
+        return Ok(cors::preflight(route.methods(), request.headers()));
     }
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     // Whoever answers for a pipeline takes a grant, and only `auth` makes one.
     match route {
         Route::Landing if is_read => Ok(page()),
-        Route::Pipeline(_) if is_read && wants_page(&request) => Ok(page()),
+        Route::Pipeline(_) if is_read && wants_page(request.headers()) => Ok(page()),
         Route::Pipeline(pipeline) if is_read => {
-            history::describe(node, &may_read(node, pipeline, &request).await?).await
+            history::describe(node, &may_read(node, pipeline, request).await?).await
         }
         Route::Events(pipeline) if is_read => {
-            let grant = may_read(node, pipeline, &request).await?;
+            let grant = may_read(node, pipeline, request).await?;
             history::read(node, &grant, request.method(), request.uri().query()).await
         }
         Route::Events(pipeline) if request.method() == Method::POST => {
-            let grant = may_publish(node, pipeline, &request).await?;
+            let grant = may_publish(node, pipeline, request).await?;
             let publisher = grant.key_name().map_or(Publisher::Address(client), Publisher::Key);
             publish::publish(node, &grant, request, publisher).await
         }
         Route::Events(pipeline) if request.method() == Method::DELETE => {
-            history::forget(node, &may_publish(node, pipeline, &request).await?).await
+            history::forget(node, &may_publish(node, pipeline, request).await?).await
         }
-        Route::Stream(pipeline) if is_read => match may_read(node, pipeline, &request).await {
-            Ok(grant) => subscribe::subscribe(node, grant, &request, client),
+        Route::Stream(pipeline) if is_read => match may_read(node, pipeline, request).await {
+            Ok(grant) => subscribe::subscribe(node, grant, request, client),
             // Nobody's fault and soon over: a status other than 200 would end an `EventSource` for good.
             Err(RequestError::Access(Refused::NoKeys)) => {
                 node.metrics.refused(Refusal::NoKeys);
@@ -109,22 +117,17 @@ async fn route(node: &Node, request: Request<Incoming>, client: IpAddr) -> Resul
 async fn may_publish(
     node: &Node,
     pipeline: PipelineId,
-    request: &Request<Incoming>,
+    request: &Request<Arriving>,
 ) -> Result<PublishGrant, RequestError> {
     Ok(node.auth.publish(pipeline, credential(node, request).presented()).await?)
 }
 
-async fn may_read(node: &Node, pipeline: PipelineId, request: &Request<Incoming>) -> Result<ReadGrant, RequestError> {
+async fn may_read(node: &Node, pipeline: PipelineId, request: &Request<Arriving>) -> Result<ReadGrant, RequestError> {
     Ok(node.auth.read(pipeline, credential(node, request).presented()).await?)
 }
 
-fn credential<'a>(node: &Node, request: &'a Request<Incoming>) -> Credential<'a> {
+fn credential<'a>(node: &Node, request: &'a Request<Arriving>) -> Credential<'a> {
     Credential::of(request.method(), request.headers(), request.uri().query(), &node.rules.cors_origins)
-}
-
-fn wants_page(request: &Request<Incoming>) -> bool {
-    let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accepted.is_some_and(|accepted| accepted.contains("text/html"))
 }
 
 /// An answer of JSON.

@@ -28,6 +28,12 @@ pub(super) struct ConnectionState {
     is_answering: AtomicBool,
     /// Written by the socket, taken back by the service: bytes of a request came, and not all of its head.
     has_begun: AtomicBool,
+    /// Written by the service: an answer is made that the client may wait for with its side closed.
+    is_answer_awaited: AtomicBool,
+    /// Written by the transport: the client has closed its side meanwhile.
+    has_ended: AtomicBool,
+    /// Written by the service: a request's body was not read to its end.
+    has_rest: AtomicBool,
     /// Room for histories as JSON that its streams share; made when the first one asks.
     histories: OnceLock<Budget>,
     /// In HTTP/1.1, what the client has not taken yet of a history as JSON; written by the service, read by whoever
@@ -52,11 +58,43 @@ impl ConnectionState {
     pub(super) fn answer_begins(&self) {
         self.has_begun.store(false, Ordering::Relaxed);
         self.is_answering.store(true, Ordering::Relaxed);
+        self.is_answer_awaited.store(true, Ordering::Relaxed);
     }
 
     /// The next request may come. Not after a stream, whose client may send what it likes meanwhile.
     pub(super) fn answer_is_made(&self) {
         self.is_answering.store(false, Ordering::Relaxed);
+        self.is_answer_awaited.store(false, Ordering::Relaxed);
+    }
+
+    /// The answer is a stream, whose client is gone when it closes its side.
+    pub(super) fn stream_begins(&self) {
+        self.is_answer_awaited.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether an answer is made that is no stream, as far as is known.
+    pub(super) fn is_answer_awaited(&self) -> bool {
+        self.is_answer_awaited.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that the client has closed its side; whether that is new.
+    pub(super) fn note_end(&self) -> bool {
+        !self.has_ended.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether that was noted: nothing more comes.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
+    }
+
+    /// A request was answered and its body was not read to its end.
+    pub(super) fn leave_rest(&self) {
+        self.has_rest.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that is so.
+    pub(super) fn has_rest(&self) -> bool {
+        self.has_rest.load(Ordering::Relaxed)
     }
 
     /// Whether a part of a request's head is there, and the rest is not.

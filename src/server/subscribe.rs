@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
 use url::form_urlencoded;
 
 use super::accept_encoding;
+use super::arriving::Arriving;
 use super::body::{Body, Opening};
 use super::error::RequestError;
 use crate::admission::Admission;
@@ -26,9 +26,9 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The header's meaning in a query, under the names that clients use: `EventSource` has no way to
 /// set a header, and some polyfills have none either.
-const LAST_EVENT_ID_QUERY: [&str; 3] = ["last_event_id", "lastEventId", "Last-Event-ID"];
+pub(super) const LAST_EVENT_ID_QUERY: [&str; 3] = ["last_event_id", "lastEventId", "Last-Event-ID"];
 
-/// Channels that one stream may name.
+/// Channels that one request may name.
 const MAX_CHANNELS: usize = 100;
 
 /// A filter's and a replay's values in a query, checked.
@@ -53,11 +53,7 @@ impl Query {
                 _ => {}
             }
         }
-        if channels.len() > MAX_CHANNELS {
-            return Err(RequestError::Query(format!(
-                "a stream may name {MAX_CHANNELS} channels; leave channel= out to get all"
-            )));
-        }
+        check_count(&channels)?;
         Ok(Self { channels, replay, resume })
     }
 }
@@ -66,6 +62,14 @@ impl Query {
 pub(super) fn channel(name: &str) -> Result<String, RequestError> {
     check_channel(name).map_err(|problem| RequestError::Query(format!("channel=: {problem}")))?;
     Ok(name.to_owned())
+}
+
+/// Refuses more channels than one request may name.
+pub(super) fn check_count(channels: &[String]) -> Result<(), RequestError> {
+    if channels.len() <= MAX_CHANNELS {
+        return Ok(());
+    }
+    Err(RequestError::Query(format!("a request may name {MAX_CHANNELS} channels; leave channel= out to get all")))
 }
 
 /// The channels of a query that a reader may have; all that may be had when none is named.
@@ -92,7 +96,7 @@ pub(super) fn count(name: &str, text: &str, limit: usize) -> Result<usize, Reque
 pub(super) fn subscribe(
     node: &Node,
     grant: ReadGrant,
-    request: &Request<Incoming>,
+    request: &Request<Arriving>,
     client: IpAddr,
 ) -> Result<Response<Body>, RequestError> {
     let query = Query::parse(request.uri().query(), node.rules.history)?;

@@ -65,6 +65,11 @@ async fn publish_sends_lines_in_order_and_in_batches() {
     let output = run(&mut pipecast(&["publish", "p", "--url", &node.url]), events);
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     assert_eq!(stream.take(2).await[1].event, "b");
+
+    // As some editors save a file.
+    let output = run(&mut pipecast(&["publish", "p", "--url", &node.url]), &format!("\u{feff}{events}"));
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(stream.take(2).await[1].event, "b");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,6 +86,8 @@ async fn failures_say_what_is_wrong_and_exit_by_kind() {
     check(&["publish", "p", "{}"], "", 2, "--channel");
     check(&["publish", "a b", "--channel", "a", "1"], "", 2, "1-128 characters");
     check(&["publish", "p", "--channel", "pipecast.x", "1"], "", 1, "400 Bad Request: the channel begins with");
+    check(&["publish", "..", "--channel", "a", "1"], "", 2, "neither `.` nor `..`");
+    check(&["publish", "p", "--channel", "error", "1"], "", 1, "`EventSource` uses");
     check(&["publish", "p"], "1\nx\n", 1, "line 2");
     check(&["publish", "p"], "{\"channel\":\"a\"}\n", 1, "index 0: missing field `payload`");
     check(&["tail", "p", "--replay", "1000"], "", 1, "0 to 100");
@@ -94,6 +101,19 @@ async fn failures_say_what_is_wrong_and_exit_by_kind() {
         &format!("server.listen 127.0.0.1:{port}: Address"),
     );
     assert_eq!(node.history("p", "").await["events"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_whose_output_cannot_be_written_fails_and_says_so() {
+    let node = Node::embedded().await;
+    node.publish_numbers("p", 1..=3).await;
+    for flags in [&[][..], &["--raw"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = pipecast(&["tail", "p", "--url", &node.url]);
+        let output = command.args(flags).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{flags:?}");
+        assert!(err(&output).contains("standard output: No space left"), "{flags:?}: {}", err(&output));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -499,7 +499,7 @@ async fn large_and_strange_payloads_arrive_as_they_were(node: &Node) {
         json!("data: x\n\nid: 5\n\nevent: y"),
         Value::Null,
     ];
-    let channels = ["message", "data: x", " leading", "trailing ", "😀:", "id", "error", "open"];
+    let channels = ["message", "data: x", " leading", "trailing ", "😀:", "id", "retry", "data"];
     let mut stream = node.open("p", "").await;
     for payload in &payloads {
         for channel in channels {

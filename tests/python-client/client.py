@@ -132,6 +132,8 @@ class OnANode(unittest.TestCase):
             (("", 1), ValueError, "channel has 0 bytes"),
             (("a\nb", 1), ValueError, "line break"),
             (("pipecast.gap", 1), ValueError, "pipecast."),
+            (("error", 1), ValueError, "EventSource"),
+            (("open", 1), ValueError, "EventSource"),
             (("c", {1, 2}), TypeError, "set"),
             (("c", circular), ValueError, "[Cc]ircular"),
             (("c", float("nan")), ValueError, "JSON"),

@@ -2,10 +2,37 @@
 // An event as it was when it was handed over, checked at that moment: a request is stored as a whole or not at all, so that
 // one event that the node refuses would take its neighbours along.
 
+const { types } = require('node:util');
+
 // The node's limits, by its defaults.
 const EVENT_BYTES = 256 * 1024;
 const CHANNEL_BYTES = 255;
 const DEPTH = 128;
+
+const INVALID_DATE = 'an invalid Date, which JSON cannot carry; send null or a string';
+
+// What to send in their place.
+const EMPTY_KINDS = {
+  __proto__: null,
+  ArrayBuffer: 'a string, such as Base64',
+  Blob: 'its text',
+  DataView: 'a string, such as Base64',
+  DOMException: 'its message',
+  Error: 'its message',
+  File: 'its text',
+  FormData: 'Object.fromEntries() of it',
+  Headers: 'Object.fromEntries() of it',
+  Map: 'Object.fromEntries() of it',
+  Promise: 'what it resolves to',
+  RegExp: 'its source',
+  Request: 'its fields',
+  Response: 'its text',
+  Set: 'an array',
+  SharedArrayBuffer: 'a string, such as Base64',
+  URLSearchParams: 'Object.fromEntries() of it',
+  WeakMap: 'an object',
+  WeakSet: 'an array',
+};
 
 class Event {
   /** Throws when `channel` or `payload` is missing, or cannot be sent as it is. */
@@ -47,6 +74,9 @@ function checkChannel(channel) {
   if (channel.startsWith('pipecast.')) {
     throw new RangeError('channel begins with "pipecast.", which is kept for the broker\'s own events');
   }
+  if (channel === 'error' || channel === 'open') {
+    throw new RangeError(`channel is "${channel}", which EventSource uses for an event of its own; choose another name`);
+  }
 }
 
 // JSON.stringify, but what it would silently drop or turn into null is an error that names the place. One thing is left as
@@ -59,7 +89,8 @@ function toJson(payload) {
   function check(key, value) {
     const holder = places.get(this);
     const place = holder === undefined ? 'payload' : placeOf(holder.place, key, this);
-    const problem = problemOf(value, Array.isArray(this));
+    // What stands there before any toJSON: an invalid Date gives null.
+    const problem = isInvalidDate(this[key]) ? INVALID_DATE : problemOf(value, Array.isArray(this));
     if (problem) throw new TypeError(`${place} is ${problem}`);
     if (value !== null && typeof value === 'object') {
       const depth = (holder?.depth ?? 0) + 1;
@@ -91,9 +122,25 @@ function problemOf(value, isInArray) {
       return Number.isFinite(value) ? undefined : `${value}, which JSON cannot carry; send null or a string`;
     case 'undefined':
       return isInArray ? 'undefined, which JSON cannot carry; send null' : undefined;
+    case 'object':
+      return emptyKindOf(value);
     default:
       return undefined;
   }
+}
+
+function isInvalidDate(value) {
+  return types.isDate(value) && Number.isNaN(Date.prototype.getTime.call(value));
+}
+
+// Objects that keep what they hold where JSON.stringify does not look: it makes {} of them.
+function emptyKindOf(value) {
+  if (types.isNativeError(value)) return 'an Error, of which JSON would carry nothing; send its message';
+  const kind = Object.prototype.toString.call(value).slice('[object '.length, -1);
+  const instead = EMPTY_KINDS[kind];
+  if (instead === undefined) return undefined;
+  const article = /^[AEIO]/.test(kind) ? 'an' : 'a';
+  return `${article} ${kind}, of which JSON would carry nothing; send ${instead}`;
 }
 
 exports.Event = Event;

@@ -218,6 +218,8 @@ def _check_channel(channel: str) -> None:
         raise ValueError("channel contains a line break or NUL, which no event name can carry")
     if channel.startswith("pipecast."):
         raise ValueError('channel begins with "pipecast.", which is kept for the broker\'s own events')
+    if channel in ("error", "open"):
+        raise ValueError(f'channel is "{channel}", which EventSource uses for an event of its own; choose another name')
 
 
 def _check_depth(json_text: bytes) -> None:
