@@ -22,6 +22,10 @@ use crate::metrics::Refusal;
 use crate::node::Node;
 use crate::subscription::{Channels, Start, Wanted};
 
+/// A stream's media type. With the charset, although there is only one (WHATWG HTML 9.2.5): clients that read it as any text
+/// would take Latin-1 (RFC 2616 3.7.1).
+const MEDIA_TYPE: &str = "text/event-stream; charset=utf-8";
+
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The header's meaning in a query, under the names that clients use: `EventSource` has no way to
@@ -146,7 +150,7 @@ pub(super) fn polite_refusal(node: &Node) -> Response<Body> {
 fn stream(body: Body, coding: Coding, node: &Node) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     if node.rules.stream.compresses {
         headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }

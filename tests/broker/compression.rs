@@ -263,7 +263,7 @@ async fn a_client_gets_gzip_if_it_says_that_it_takes_it() {
             for accepted in [&[][..], &["gzip"]] {
                 assert_eq!(header(&node, method, accepted, "vary").await, "Accept-Encoding, Origin");
                 assert_eq!(header(&node, method, accepted, "cache-control").await, "no-cache, no-transform");
-                assert_eq!(header(&node, method, accepted, "content-type").await, "text/event-stream");
+                assert_eq!(header(&node, method, accepted, "content-type").await, "text/event-stream; charset=utf-8");
             }
         }
     }

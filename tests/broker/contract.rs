@@ -130,7 +130,7 @@ async fn an_acknowledged_id_is_a_resume_point(node: &Node) {
 async fn a_new_client_gets_the_newest_hundred_then_live_events(node: &Node) {
     node.publish_numbers("p", 1..=130).await;
     let mut stream = node.open("p", "").await;
-    assert_eq!(stream.headers["content-type"], "text/event-stream");
+    assert_eq!(stream.headers["content-type"], "text/event-stream; charset=utf-8");
     assert_eq!(stream.numbers(100).await, (31..=130).collect::<Vec<_>>());
     for n in 131..=140 {
         node.publish("p", "live", json!(n)).await;

@@ -48,7 +48,7 @@ async fn a_hundred_streams_share_one_connection_and_each_gets_its_own_events() {
     let mut bodies = Vec::new();
     for n in 0..100 {
         let answer = connection.get(&node, &format!("/pipelines/p{n}/sse")).await;
-        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        assert_eq!(answer.headers()["content-type"], "text/event-stream; charset=utf-8");
         assert!(!answer.headers().contains_key("connection"), "{:?}", answer.headers());
         bodies.push(answer.into_body());
     }

@@ -33,6 +33,7 @@ async fn ask(raw: &mut Raw, first: &[u8], headers: &str) -> Answer {
     }
     let text = raw.text();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    assert!(text.contains("content-type: text/event-stream; charset=utf-8\r\n"), "{text}");
     let body = raw.body_text();
     let retry: u64 = body.lines().next().unwrap().strip_prefix("retry: ").unwrap().parse().unwrap();
     if retry < 5000 {

@@ -24,7 +24,7 @@ async fn a_stream_opens_at_once_with_the_promised_head_on(node: &Node) {
     let head = text.split("\r\n\r\n").next().unwrap().to_lowercase();
     assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
     for line in [
-        "content-type: text/event-stream",
+        "content-type: text/event-stream; charset=utf-8",
         "cache-control: no-cache, no-transform",
         "x-accel-buffering: no",
         "access-control-allow-origin: *",
@@ -196,7 +196,7 @@ async fn head_and_options_say_what_get_would() {
     let head = node.http.head(&url).send().await.unwrap();
     assert_eq!(
         (head.status(), &head.headers()["content-type"]),
-        (StatusCode::OK, &"text/event-stream".parse().unwrap())
+        (StatusCode::OK, &"text/event-stream; charset=utf-8".parse().unwrap())
     );
     assert!(!head.headers().contains_key("content-length"));
     assert_eq!(node.metric("pipecast_connections").await, 0.0);
