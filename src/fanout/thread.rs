@@ -17,7 +17,7 @@ use super::group::Group;
 use super::inbox::{Inbox, RevokedWaker};
 use super::timers::{ClientKey, Deadline, Timers};
 use super::{Handover, Shared};
-use crate::block::retry_line;
+use crate::block::{retry_block, retry_line};
 use crate::drain::draw_retry;
 use crate::metrics::{Deliveries, StreamEnd};
 use crate::pipeline::PipelineId;
@@ -322,7 +322,7 @@ impl Thread {
     pub(super) fn finish(&mut self, entry: usize, now: Instant) {
         let client = &mut self.clients[entry];
         let Some(end) = client.end else { return };
-        let parts = client.last_parts(retry_line(draw_retry()));
+        let parts = client.last_parts(retry_block(draw_retry()));
         // What a full socket does not take of these few bytes, a client that reads nothing does not miss.
         let _ = client.send(&parts, now);
         client.shut_down();

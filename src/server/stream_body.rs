@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::http2::StreamState;
 use super::socket::ConnectionState;
 use crate::admission::Admission;
-use crate::block::{self, retry_line};
+use crate::block::{self, retry_block, retry_line};
 use crate::coding::Coding;
 use crate::drain::draw_retry;
 use crate::frame::Frame;
@@ -100,7 +100,7 @@ impl StreamBody {
             self.look_at_pass(now, cx);
             if let Some((_, why)) = self.end.filter(|(at, _)| *at <= now) {
                 self.has_ended = Some(why);
-                self.block = self.coding.end(retry_line(draw_retry()));
+                self.block = self.coding.end(retry_block(draw_retry()));
             } else if self.keepalive_at <= now {
                 self.keepalive_at = now + self.keepalive;
                 self.block = self.coding.block(self.keepalive_block());

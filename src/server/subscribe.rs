@@ -13,7 +13,7 @@ use super::body::{Body, Opening};
 use super::error::RequestError;
 use crate::admission::Admission;
 use crate::auth::{ReadGrant, Refused};
-use crate::block::retry_line;
+use crate::block::retry_block;
 use crate::coding::Coding;
 use crate::drain::{Phase, draw_long_retry};
 use crate::event::check_channel;
@@ -142,7 +142,7 @@ pub(super) fn subscribe(
 
 /// Sends a client elsewhere. A status other than 200 would end its `EventSource` for good.
 pub(super) fn polite_refusal(node: &Node) -> Response<Body> {
-    let mut response = stream(Body::Short(retry_line(draw_long_retry())), Coding::Identity, node);
+    let mut response = stream(Body::Short(retry_block(draw_long_retry())), Coding::Identity, node);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -109,7 +109,7 @@ async fn streams_of_one_connection_end_at_their_own_moments_when_the_node_stops(
     for end in ends {
         let (moment, rest) = end.await.unwrap();
         moments.insert(moment);
-        assert!(rest.starts_with(b"retry: "), "{rest:?}");
+        assert!(rest.starts_with(b"retry: ") && rest.ends_with(b"\n\n"), "{rest:?}");
     }
     assert_eq!(moments.len(), 20);
     assert_eq!(node.exit().await.code(), Some(0));
