@@ -9,6 +9,9 @@ use crate::support::node::{Node, Options, both_ways};
 use crate::support::raw::Raw;
 use crate::support::{PATIENCE, eventually, http};
 
+/// What an empty stored block ends with.
+const FLUSH: [u8; 4] = [0, 0, 0xff, 0xff];
+
 const ACCEPT: &str = "Accept-Encoding: gzip, deflate, br";
 
 fn compressing_both_ways() -> [Options; 2] {
@@ -36,10 +39,13 @@ impl Reader {
         Self(raw)
     }
 
-    /// What a decoder makes of the bytes so far.
+    /// What a decoder makes of the bytes so far that hands out nothing before the next empty stored block, as Go's does. The one
+    /// used here hands out all that it can, and would hide where such a block is missing.
     fn text(&self) -> String {
+        let body = self.0.body();
+        let handed_out = memchr::memmem::rfind(&body, &FLUSH).map_or(0, |at| at + FLUSH.len());
         let mut decoder = write::GzDecoder::new(Vec::new());
-        decoder.write_all(&self.0.body()).unwrap();
+        decoder.write_all(&body[..handed_out]).unwrap();
         decoder.flush().unwrap();
         String::from_utf8_lossy(decoder.get_ref()).into_owned()
     }
