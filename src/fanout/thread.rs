@@ -305,7 +305,8 @@ impl Thread {
             return;
         }
         if client.blocked_since().is_none() && client.end.is_none() {
-            let block = client.framed_text(client.place.keepalive());
+            let keepalive = client.place.keepalive();
+            let block = client.framed_text(keepalive);
             self.send(key.entry, &[block], now);
         }
     }

@@ -139,7 +139,7 @@ async fn keepalives_come_in_compressed_streams_too() {
         let mut some = Reader::open(&node, "/pipelines/p/sse?channel=a").await;
         let id = node.publish("p", "b", json!(1)).await;
         all.read_until("data: 1\n\n:keepalive\n\n:keepalive\n\n").await;
-        some.read_until(&format!("id: {id}\n:keepalive\n\n")).await;
+        some.read_until(&format!("event: pipecast.position\nid: {id}\ndata: {{}}\n\n:keepalive\n\n")).await;
     }
 }
 
@@ -195,7 +195,7 @@ async fn compressed_streams_resume_tell_gaps_and_filter() {
         assert!(text.contains("data: 6\n\n"), "{text}");
 
         let mut filtered = Reader::open(&node, "/pipelines/p/sse?channel=a&replay=0").await;
-        filtered.read_until(&format!("id: {}\n\n", ids[9])).await;
+        filtered.read_until(&format!("event: pipecast.position\nid: {}\ndata: {{}}\n\n", ids[9])).await;
         node.publish("p", "b", json!(11)).await;
         node.publish("p", "a", json!(12)).await;
         let text = filtered.read_until("event: a\ndata: 12\n\n").await;

@@ -54,7 +54,6 @@ contract({
   name: 'curl',
   open: (url) => follow(url),
   resumesBy: /^last-event-id: (\d+-\d+)\r$/im,
-  takesIdsAlone: true,
   takesIdsEarly: false,
   countsBlankLines: false,
 });

@@ -35,7 +35,6 @@ contract({
   name: '@microsoft/fetch-event-source',
   open,
   resumesBy: /^last-event-id: (\d+-\d+)\r$/im,
-  takesIdsAlone: true,
   takesIdsEarly: true,
   countsBlankLines: true,
 });
