@@ -133,7 +133,7 @@ impl Thread {
 
     /// Remembers a deadline of a client that is there.
     pub(super) fn arm(&mut self, moment: Instant, key: ClientKey, deadline: Deadline) {
-        // Its end for what it was let in under, its end in a drain, its write deadline: no client comes near the most.
+        // Its end for what it was let in under, its end in a drain, its write deadline, its own keepalive: no client comes near the most.
         self.clients[key.entry].deadlines += 1;
         self.timers.at(moment, key, deadline);
     }
@@ -174,7 +174,7 @@ impl Thread {
     }
 
     fn admit(&mut self, handover: Handover) {
-        let Handover { socket, head, framing, coding, pipeline, wanted, admission } = handover;
+        let Handover { socket, head, framing, coding, keepalive, pipeline, wanted, admission } = handover;
         let now = Instant::now();
         let group = self.group(&pipeline);
         self.next_number += 1;
@@ -188,8 +188,12 @@ impl Thread {
         let mut opening = vec![head, client.first_part(retry_line(draw_retry()))];
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(client.socket(), Token(entry), interest);
+        client.own_keepalive = keepalive;
         self.clients.insert(client);
-        self.timers.keep_alive(key);
+        if keepalive.is_none() {
+            self.timers.keep_alive(key);
+        }
+        self.arm_own_keepalive(key, now);
         if registered.is_err() {
             self.close(entry, StreamEnd::Client);
             return;
@@ -283,6 +287,10 @@ impl Thread {
             match deadline {
                 Deadline::End(why) => self.end(key, why, now),
                 Deadline::Write => self.check_blocked(key, now),
+                Deadline::KeepAlive => {
+                    self.keep_alive(key, now);
+                    self.arm_own_keepalive(key, now);
+                }
             }
         }
     }
@@ -296,6 +304,14 @@ impl Thread {
             client.has_write_deadline = false;
         }
         Some((key, deadline))
+    }
+
+    /// The next keepalive of a client that asked for a period of its own.
+    fn arm_own_keepalive(&mut self, key: ClientKey, now: Instant) {
+        let client = self.clients.get(key.entry).filter(|client| client.number == key.number);
+        if let Some(seconds) = client.and_then(|client| client.own_keepalive) {
+            self.arm(now + Duration::from_secs(seconds.get().into()), key, Deadline::KeepAlive);
+        }
     }
 
     fn keep_alive(&mut self, key: ClientKey, now: Instant) {
@@ -348,7 +364,8 @@ impl Thread {
     pub(super) fn close(&mut self, entry: usize, end: StreamEnd) {
         let mut client = self.clients.remove(entry);
         let clients = &self.clients;
-        self.timers.left(client.deadlines, |key| is_there(clients, key));
+        let keepalives = u8::from(client.own_keepalive.is_none());
+        self.timers.left(client.deadlines, keepalives, |key| is_there(clients, key));
         // Closing the socket does the same; a failure means that it was never registered.
         let _ = self.poll.registry().deregister(client.socket());
         let members = &mut self.groups[client.group].members;
@@ -407,6 +424,7 @@ mod tests {
         let (hub, _) = Hub::new(options, metrics.clone());
         let stream = StreamSettings {
             keepalive: day,
+            keepalive_min: day,
             write_timeout: day,
             max_age: Some(day),
             send_buffer: 4096,
@@ -426,6 +444,7 @@ mod tests {
             head: Bytes::new(),
             framing: Framing::Chunked,
             coding: Coding::Identity,
+            keepalive: None,
             pipeline: "p".parse().unwrap(),
             wanted,
             admission: Admission::default(),

@@ -100,6 +100,7 @@ on_both_stores_and_ways! {
     a_faulty_batch_stores_nothing: defaults();
     large_and_strange_payloads_arrive_as_they_were: defaults();
     keepalives_come_on_busy_streams_too: defaults().set("STREAM__KEEPALIVE", "100ms");
+    a_stream_may_ask_for_a_keepalive_of_its_own: defaults().set("STREAM__KEEPALIVE", "1h");
     streams_end_at_their_age_and_resume: defaults().set("STREAM__MAX_AGE", "1s");
     a_history_expires_and_ids_still_grow: defaults().set("HISTORY__TTL", "1s").set("HUB__LINGER", "100ms");
     a_history_with_readers_does_not_expire: defaults().set("HISTORY__TTL", "1s");
@@ -535,6 +536,31 @@ async fn keepalives_come_on_busy_streams_too(node: &Node) {
     for block in body.split_inclusive("\n\n").filter(|block| block.contains("keepalive")) {
         assert_eq!(block, ":keepalive\n\n", "a keepalive stands alone");
     }
+}
+
+async fn a_stream_may_ask_for_a_keepalive_of_its_own(node: &Node) {
+    for bad in ["", "4s", "61s", "x", "5.5s", "-5s", "5ms", "99999999999999999999s"] {
+        let answer = node.http.get(format!("{}/pipelines/p/sse?keepalive={bad}", node.url)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{bad:?}");
+        let problem: Value = answer.json().await.unwrap();
+        assert!(problem["detail"].as_str().unwrap().contains("5s to 60s"), "{problem}");
+    }
+    let mut streams = Vec::new();
+    for query in ["", "?keepalive=5s", "?keepalive=5", "?keepalive=60s"] {
+        let mut raw = crate::support::raw::Raw::connect(node).await;
+        raw.get(&format!("/pipelines/p/sse{query}")).await;
+        raw.read_until("retry: ").await;
+        streams.push(raw);
+    }
+    // One that has left its place to another leaves it no keepalive.
+    streams.remove(2);
+    streams[1].read_body_until(":keepalive\n\n:keepalive\n\n").await;
+    let id = node.publish("p", "a", json!(1)).await;
+    for raw in &mut streams {
+        raw.read_body_until(&format!("id: {id}\nevent: a\ndata: 1\n\n")).await;
+    }
+    let keepalives: Vec<_> = streams.iter().map(|raw| raw.body_text().matches(":keepalive").count()).collect();
+    assert_eq!(keepalives, [0, 2, 0]);
 }
 
 async fn streams_end_at_their_age_and_resume(node: &Node) {
