@@ -13,6 +13,7 @@ mod timers;
 
 use std::io;
 use std::net::TcpStream;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -51,6 +52,8 @@ pub struct Handover {
     pub framing: Framing,
     /// How its content is coded.
     pub coding: Coding,
+    /// Seconds between two keepalives, where the client asked for its own.
+    pub keepalive: Option<NonZeroU8>,
     /// The pipeline to read.
     pub pipeline: PipelineId,
     /// What of it.

@@ -1,8 +1,9 @@
 //! Gzip (RFC 1952) in pieces that fit together in any order.
 //!
 //! A piece is one or more blocks of deflate (RFC 1951), not final, that end at a byte and refer to
-//! nothing before them. So it can stand after any other piece, and one piece serves every stream
-//! that carries its text. What a stream has of its own is a checksum. No I/O.
+//! nothing before them, the last of them stored and empty. So it can stand after any other piece, one
+//! piece serves every stream that carries its text, and every decoder hands all of that text out. What
+//! a stream has of its own is a checksum. No I/O.
 
 use std::cell::RefCell;
 
@@ -14,6 +15,9 @@ pub const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 /// An empty block that is the last one.
 const LAST_BLOCK: [u8; 2] = [3, 0];
+
+/// An empty stored block. Decoders such as Go's keep what they have made until they come to one.
+const FLUSH: [u8; 5] = [0, 0, 0, 0xff, 0xff];
 
 /// Most bytes of a stored block, and what stands before them.
 const STORED_BYTES: usize = 0xffff;
@@ -72,7 +76,7 @@ pub fn compress(text: &[u8]) -> Vec<u8> {
     compressed.unwrap_or_else(|| store(text))
 }
 
-/// Text as a piece that is not compressed: a few bytes longer, and made at no cost.
+/// Text as a piece that is not compressed: some bytes longer, and made at no cost.
 pub fn store(text: &[u8]) -> Vec<u8> {
     let mut piece = Vec::with_capacity(stored_length(text));
     for part in text.chunks(STORED_BYTES) {
@@ -83,11 +87,12 @@ pub fn store(text: &[u8]) -> Vec<u8> {
         piece.extend_from_slice(&(!length).to_le_bytes());
         piece.extend_from_slice(part);
     }
+    piece.extend_from_slice(&FLUSH);
     piece
 }
 
 fn stored_length(text: &[u8]) -> usize {
-    text.len() + text.len().div_ceil(STORED_BYTES) * STORED_HEADER
+    text.len() + text.len().div_ceil(STORED_BYTES) * STORED_HEADER + FLUSH.len()
 }
 
 #[cfg(test)]
@@ -135,6 +140,16 @@ mod tests {
             rest.add(c);
             whole.add(rest);
             prop_assert_eq!(whole, Checksum::of(&texts.concat()));
+        }
+    }
+
+    #[test]
+    fn every_piece_ends_where_any_decoder_hands_out_all_that_it_has() {
+        let noise: Vec<u8> = (0..0x10001).map(|_| rand::random()).collect();
+        for text in [&b""[..], b"retry: 1000\n", b":keepalive\n\n", &b"long ".repeat(9999), &noise, &noise[..0xffff]] {
+            assert!(store(text).ends_with(&FLUSH), "{} bytes stored", text.len());
+            // The first byte of it holds the end of the compressed block too.
+            assert!(compress(text).ends_with(&FLUSH[1..]), "{} bytes compressed", text.len());
         }
     }
 

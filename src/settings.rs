@@ -104,6 +104,8 @@ impl std::fmt::Debug for RedisSettings {
 pub struct StreamSettings {
     /// Between two keepalive comments.
     pub keepalive: Duration,
+    /// The shortest that a client may ask for.
+    pub keepalive_min: Duration,
     /// How long a client may take nothing.
     pub write_timeout: Duration,
     /// After 80-100 % of this a stream is ended.
@@ -205,6 +207,12 @@ impl Settings {
                 "15s",
                 SECOND / 10..=DAY,
                 "Between two keepalive comments; keep it below the idle time-out of everything on the way.",
+            ),
+            keepalive_min: r.duration(
+                "stream.keepalive_min",
+                "5s",
+                SECOND..=SECOND * 60,
+                "The shortest `keepalive=` that a client may ask for.",
             ),
             write_timeout: r.duration(
                 "stream.write_timeout",

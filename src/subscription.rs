@@ -85,8 +85,14 @@ enum Phase {
     Waiting(Ticket),
     /// For the store's word on a resume point that is ahead of the log; after it the verdict is final.
     WaitingAgain(Ticket),
-    /// Placed; events newer than the second id were published since.
-    Following(Cursor, EventId),
+    /// Placed.
+    Following {
+        cursor: Cursor,
+        /// Events newer than this were published since.
+        live_after: EventId,
+        /// Whether the filter held events back after what the client was sent last.
+        is_ahead: bool,
+    },
 }
 
 /// What comes next.
@@ -146,9 +152,16 @@ impl Place {
     /// Looks for what comes next, and moves past it.
     pub fn next(&mut self, view: &View<'_>) -> Next {
         let ticket = match &mut self.phase {
-            Phase::Following(cursor, _) => {
-                let channels = &self.wanted.channels;
-                return match view.log.read(cursor, PORTION, clock_ms(), |frame| channels.pass(frame)) {
+            Phase::Following { cursor, is_ahead, .. } => {
+                let (channels, from) = (&self.wanted.channels, cursor.after());
+                let read = view.log.read(cursor, PORTION, clock_ms(), |frame| channels.pass(frame));
+                *is_ahead = match &read {
+                    Read::Frames(frames) => frames.last().is_some_and(|last| last.id() != cursor.after()),
+                    // The gap tells the position.
+                    Read::Gap(_) => false,
+                    Read::Nothing => *is_ahead || cursor.after() != from,
+                };
+                return match read {
                     Read::Frames(frames) => Next::Item(Item::Frames(frames)),
                     Read::Gap(gap) => Next::Item(Item::Gap(gap)),
                     Read::Nothing => Next::Nothing,
@@ -187,31 +200,37 @@ impl Place {
     /// The cursor, once the client is placed.
     pub fn cursor(&self) -> Option<Cursor> {
         match &self.phase {
-            Phase::Following(cursor, _) => Some(*cursor),
+            Phase::Following { cursor, .. } => Some(*cursor),
             Phase::Waiting(_) | Phase::WaitingAgain(_) => None,
         }
     }
 
     /// Moves the cursor past frames that were read from it for another client.
     pub fn pass(&mut self, to: Cursor) {
-        if let Phase::Following(cursor, _) = &mut self.phase {
+        if let Phase::Following { cursor, .. } = &mut self.phase {
             *cursor = to;
         }
     }
 
     /// Whether there is nothing after the client's cursor.
     pub fn is_at_end(&self, view: &View<'_>) -> bool {
-        matches!(&self.phase, Phase::Following(cursor, _) if view.log.is_end(cursor))
+        matches!(&self.phase, Phase::Following { cursor, .. } if view.log.is_end(cursor))
     }
 
-    /// The client's keepalive, when all that it has passed is sent.
-    pub fn keepalive(&self) -> Bytes {
-        block::keepalive(self.position().filter(|_| self.is_filtered()))
+    /// The client's keepalive, when all that it has passed is sent; with its position where the filter held events back
+    /// since it was told last.
+    pub fn keepalive(&mut self) -> Bytes {
+        match &mut self.phase {
+            Phase::Following { cursor, is_ahead, .. } => {
+                block::keepalive(std::mem::take(is_ahead).then(|| cursor.after()))
+            }
+            Phase::Waiting(_) | Phase::WaitingAgain(_) => block::keepalive(None),
+        }
     }
 
     /// Whether an event was published after the client was placed.
     pub fn is_live(&self, id: EventId) -> bool {
-        matches!(&self.phase, Phase::Following(_, live_after) if id > *live_after)
+        matches!(&self.phase, Phase::Following { live_after, .. } if id > *live_after)
     }
 
     /// Whether only some channels are wanted.
@@ -257,6 +276,11 @@ impl Subscription {
         &self.place
     }
 
+    /// See [`Place::keepalive`].
+    pub fn keepalive(&mut self) -> Bytes {
+        self.place.keepalive()
+    }
+
     /// See [`Reader::drain_window`].
     pub fn drain_window(&self) -> Option<Duration> {
         self.reader.drain_window()
@@ -283,5 +307,6 @@ fn place(log: &crate::log::Log, wanted: &Wanted) -> (Phase, Item) {
             (cursor, None, gap, outcome)
         }
     };
-    (Phase::Following(cursor, log.tail()), Item::Placed { position, gap, outcome })
+    let phase = Phase::Following { cursor, live_after: log.tail(), is_ahead: false };
+    (phase, Item::Placed { position, gap, outcome })
 }

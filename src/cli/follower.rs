@@ -11,6 +11,7 @@ use sse_stream::{Sse, SseByteStream};
 use url::Url;
 
 use super::client::{is_for_now, refusal, root_cause};
+use crate::block::POSITION;
 
 /// What a browser waits before it reconnects, until the stream says otherwise.
 const DEFAULT_RETRY: Duration = Duration::from_secs(3);
@@ -49,7 +50,7 @@ impl Follower {
         Self { client, url, last_event_id: None, retry: DEFAULT_RETRY, on_bytes: |_| Ok(()) }
     }
 
-    /// Connects once and hands on what has data, until the connection is over. Cancel safe: what was handed on is resumed from.
+    /// Connects once and hands on events and gaps, until the connection is over. Cancel safe: what was handed on is resumed from.
     pub(super) async fn follow(&mut self, take: impl FnMut(&Sse) -> ControlFlow<Over>) -> Over {
         let mut request = self.client.get(self.url.clone()).header("Accept", "text/event-stream");
         if let Some(id) = &self.last_event_id {
@@ -87,9 +88,9 @@ impl Follower {
             }
             self.retry = block.retry.map_or(self.retry, Duration::from_millis);
             self.last_event_id = block.id.clone().or(self.last_event_id.take());
-            if block.data.is_some()
-                && let ControlFlow::Break(over) = take(&block)
-            {
+            // A position is for the next connection alone.
+            let is_event = block.data.is_some() && block.event.as_deref() != Some(POSITION);
+            if is_event && let ControlFlow::Break(over) = take(&block) {
                 return over;
             }
         }

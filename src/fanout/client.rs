@@ -1,6 +1,7 @@
 //! One client of a fan-out thread: a socket, a place in the log, and what the socket did not take yet.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::num::NonZeroU8;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
@@ -52,6 +53,8 @@ pub(super) struct Client {
     pub(super) deadlines: u8,
     /// Whether one of them is a write deadline: one is enough, however often the socket blocks meanwhile.
     pub(super) has_write_deadline: bool,
+    /// Seconds between two keepalives, where the client asked for its own; else it is on the wheel.
+    pub(super) own_keepalive: Option<NonZeroU8>,
 }
 
 #[derive(Debug)]
@@ -98,6 +101,7 @@ impl Client {
             is_busy: false,
             deadlines: 0,
             has_write_deadline: false,
+            own_keepalive: None,
         }
     }
 

@@ -17,7 +17,7 @@ use super::group::Group;
 use super::inbox::{Inbox, RevokedWaker};
 use super::timers::{ClientKey, Deadline, Timers};
 use super::{Handover, Shared};
-use crate::block::retry_line;
+use crate::block::{retry_block, retry_line};
 use crate::drain::draw_retry;
 use crate::metrics::{Deliveries, StreamEnd};
 use crate::pipeline::PipelineId;
@@ -133,7 +133,7 @@ impl Thread {
 
     /// Remembers a deadline of a client that is there.
     pub(super) fn arm(&mut self, moment: Instant, key: ClientKey, deadline: Deadline) {
-        // Its end for what it was let in under, its end in a drain, its write deadline: no client comes near the most.
+        // Its end for what it was let in under, its end in a drain, its write deadline, its own keepalive: no client comes near the most.
         self.clients[key.entry].deadlines += 1;
         self.timers.at(moment, key, deadline);
     }
@@ -174,7 +174,7 @@ impl Thread {
     }
 
     fn admit(&mut self, handover: Handover) {
-        let Handover { socket, head, framing, coding, pipeline, wanted, admission } = handover;
+        let Handover { socket, head, framing, coding, keepalive, pipeline, wanted, admission } = handover;
         let now = Instant::now();
         let group = self.group(&pipeline);
         self.next_number += 1;
@@ -188,8 +188,12 @@ impl Thread {
         let mut opening = vec![head, client.first_part(retry_line(draw_retry()))];
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(client.socket(), Token(entry), interest);
+        client.own_keepalive = keepalive;
         self.clients.insert(client);
-        self.timers.keep_alive(key);
+        if keepalive.is_none() {
+            self.timers.keep_alive(key);
+        }
+        self.arm_own_keepalive(key, now);
         if registered.is_err() {
             self.close(entry, StreamEnd::Client);
             return;
@@ -283,6 +287,10 @@ impl Thread {
             match deadline {
                 Deadline::End(why) => self.end(key, why, now),
                 Deadline::Write => self.check_blocked(key, now),
+                Deadline::KeepAlive => {
+                    self.keep_alive(key, now);
+                    self.arm_own_keepalive(key, now);
+                }
             }
         }
     }
@@ -298,6 +306,14 @@ impl Thread {
         Some((key, deadline))
     }
 
+    /// The next keepalive of a client that asked for a period of its own.
+    fn arm_own_keepalive(&mut self, key: ClientKey, now: Instant) {
+        let client = self.clients.get(key.entry).filter(|client| client.number == key.number);
+        if let Some(seconds) = client.and_then(|client| client.own_keepalive) {
+            self.arm(now + Duration::from_secs(seconds.get().into()), key, Deadline::KeepAlive);
+        }
+    }
+
     fn keep_alive(&mut self, key: ClientKey, now: Instant) {
         let Some(client) = self.clients.get_mut(key.entry) else { return };
         if client.has_input && client.discard_input() == Sent::Gone {
@@ -305,7 +321,8 @@ impl Thread {
             return;
         }
         if client.blocked_since().is_none() && client.end.is_none() {
-            let block = client.framed_text(client.place.keepalive());
+            let keepalive = client.place.keepalive();
+            let block = client.framed_text(keepalive);
             self.send(key.entry, &[block], now);
         }
     }
@@ -322,7 +339,7 @@ impl Thread {
     pub(super) fn finish(&mut self, entry: usize, now: Instant) {
         let client = &mut self.clients[entry];
         let Some(end) = client.end else { return };
-        let parts = client.last_parts(retry_line(draw_retry()));
+        let parts = client.last_parts(retry_block(draw_retry()));
         // What a full socket does not take of these few bytes, a client that reads nothing does not miss.
         let _ = client.send(&parts, now);
         client.shut_down();
@@ -347,7 +364,8 @@ impl Thread {
     pub(super) fn close(&mut self, entry: usize, end: StreamEnd) {
         let mut client = self.clients.remove(entry);
         let clients = &self.clients;
-        self.timers.left(client.deadlines, |key| is_there(clients, key));
+        let keepalives = u8::from(client.own_keepalive.is_none());
+        self.timers.left(client.deadlines, keepalives, |key| is_there(clients, key));
         // Closing the socket does the same; a failure means that it was never registered.
         let _ = self.poll.registry().deregister(client.socket());
         let members = &mut self.groups[client.group].members;
@@ -406,6 +424,7 @@ mod tests {
         let (hub, _) = Hub::new(options, metrics.clone());
         let stream = StreamSettings {
             keepalive: day,
+            keepalive_min: day,
             write_timeout: day,
             max_age: Some(day),
             send_buffer: 4096,
@@ -425,6 +444,7 @@ mod tests {
             head: Bytes::new(),
             framing: Framing::Chunked,
             coding: Coding::Identity,
+            keepalive: None,
             pipeline: "p".parse().unwrap(),
             wanted,
             admission: Admission::default(),

@@ -1,4 +1,5 @@
-//! A fan-out thread's moments: keepalives from one wheel, and single deadlines from one heap.
+//! A fan-out thread's moments: keepalives from one wheel, and single deadlines from one heap, where the few clients that asked
+//! for a keepalive of their own have theirs too.
 //!
 //! A client that leaves is not looked for: its entries are passed over when their moment comes. Before they are more than
 //! those of clients that are there, all of them are taken out at once, so that what is kept follows the streams that are
@@ -26,6 +27,8 @@ pub(super) enum Deadline {
     End(StreamEnd),
     /// The client may have taken nothing for too long.
     Write,
+    /// The client asked for a period of its own, and it has passed.
+    KeepAlive,
 }
 
 /// Slots of the wheel: how finely keepalives are spread over their period.
@@ -82,10 +85,10 @@ impl Timers {
         self.deadlines.push(Reverse((moment, client, deadline)));
     }
 
-    /// Takes note that a client has left, which had a keepalive and so many deadlines.
-    pub(super) fn left(&mut self, deadlines: u8, is_there: impl Fn(ClientKey) -> bool) {
+    /// Takes note that a client has left, which had so many deadlines and keepalives on the wheel.
+    pub(super) fn left(&mut self, deadlines: u8, keepalives: u8, is_there: impl Fn(ClientKey) -> bool) {
         self.dead_deadlines += usize::from(deadlines);
-        self.dead_keepalives += 1;
+        self.dead_keepalives += usize::from(keepalives);
         if self.dead_deadlines > (self.deadlines.len() / 2).max(FEW) {
             self.deadlines.retain(|Reverse((_, client, _))| is_there(*client));
             self.deadlines.shrink_to(2 * self.deadlines.len());
@@ -222,14 +225,14 @@ mod tests {
             there.push_back(client);
             if there.len() > OPEN {
                 let oldest = there.pop_front().unwrap();
-                timers.left(2, |client| client.number > oldest.number);
+                timers.left(2, 1, |client| client.number > oldest.number);
             }
             let (deadlines, keepalives) = timers.entries();
             assert!(deadlines <= 2 * 2 * there.len() + FEW + 1, "{deadlines} deadlines of {} clients", there.len());
             assert!(keepalives <= 2 * there.len() + FEW + 1, "{keepalives} keepalives of {} clients", there.len());
         }
         for n in 0..OPEN {
-            timers.left(2, |client| client.number > (TURNS - OPEN + n) as u64);
+            timers.left(2, 1, |client| client.number > (TURNS - OPEN + n) as u64);
         }
         let (deadlines, keepalives) = timers.entries();
         assert!(deadlines <= FEW && keepalives <= FEW, "{deadlines} and {keepalives} entries of nobody");

@@ -1,5 +1,6 @@
 //! The bodies of answers.
 
+use std::num::NonZeroU8;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -42,6 +43,8 @@ pub(super) struct Opening {
     pub(super) pipeline: PipelineId,
     pub(super) wanted: Wanted,
     pub(super) coding: Coding,
+    /// Seconds between two keepalives, where the client asked for its own.
+    pub(super) keepalive: Option<NonZeroU8>,
     pub(super) admission: Admission,
 }
 

@@ -418,22 +418,23 @@ fn take_opening(response: &mut Response<Body>) -> Option<Box<Opening>> {
 
 /// A stream that hyper carries.
 fn stream_body(opening: Opening, node: &Node, state: Arc<ConnectionState>) -> Body {
-    let Opening { pipeline, wanted, coding, admission } = opening;
+    let Opening { pipeline, wanted, coding, keepalive, admission } = opening;
     let subscription = Subscription::new(node.hub.join(&pipeline), wanted);
-    let (options, metrics) = (&node.rules.stream, node.metrics.clone());
-    Body::Stream(Box::new(StreamBody::new(subscription, coding, options, metrics, state, admission)))
+    let (mut options, metrics) = (node.rules.stream, node.metrics.clone());
+    options.keepalive = keepalive.map_or(options.keepalive, |seconds| Duration::from_secs(seconds.get().into()));
+    Body::Stream(Box::new(StreamBody::new(subscription, coding, &options, metrics, state, admission)))
 }
 
 fn hand_over(socket: TcpStream, place: SocketPlace, taken: Taken, node: &Node) {
     let Taken { headers, framing, opening } = taken;
-    let Opening { pipeline, wanted, coding, mut admission } = *opening;
+    let Opening { pipeline, wanted, coding, keepalive, mut admission } = *opening;
     if let Some(stream) = &mut admission.place {
         stream.hold_socket(place);
     }
     match socket.into_std() {
         Ok(socket) => {
             let head = head(headers, framing);
-            node.fanout.hand_over(Handover { socket, head, framing, coding, pipeline, wanted, admission });
+            node.fanout.hand_over(Handover { socket, head, framing, coding, keepalive, pipeline, wanted, admission });
         }
         Err(error) => tracing::debug!(%error, "a socket could not be taken over"),
     }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::http2::StreamState;
 use super::socket::ConnectionState;
 use crate::admission::Admission;
-use crate::block::{self, retry_line};
+use crate::block::{self, retry_block, retry_line};
 use crate::coding::Coding;
 use crate::drain::draw_retry;
 use crate::frame::Frame;
@@ -100,10 +100,11 @@ impl StreamBody {
             self.look_at_pass(now, cx);
             if let Some((_, why)) = self.end.filter(|(at, _)| *at <= now) {
                 self.has_ended = Some(why);
-                self.block = self.coding.end(retry_line(draw_retry()));
+                self.block = self.coding.end(retry_block(draw_retry()));
             } else if self.keepalive_at <= now {
                 self.keepalive_at = now + self.keepalive;
-                self.block = self.coding.block(self.keepalive_block());
+                let block = self.keepalive_block();
+                self.block = self.coding.block(block);
             } else if let Some(frame) = self.blocks.next() {
                 self.deliver(&frame);
             } else if let Poll::Ready(item) = self.subscription.poll_next(cx) {
@@ -153,10 +154,10 @@ impl StreamBody {
         self.block = self.coding.frame(frame, &self.metrics);
     }
 
-    fn keepalive_block(&self) -> Bytes {
+    fn keepalive_block(&mut self) -> Bytes {
         // While blocks wait to be sent, the position is ahead of what the client has.
         match self.blocks.len() {
-            0 => self.subscription.place().keepalive(),
+            0 => self.subscription.keepalive(),
             _ => block::keepalive(None),
         }
     }

@@ -1,6 +1,8 @@
 //! `GET /pipelines/{pipeline}/sse`: from a request to a stream.
 
 use std::net::IpAddr;
+use std::num::NonZeroU8;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -13,7 +15,7 @@ use super::body::{Body, Opening};
 use super::error::RequestError;
 use crate::admission::Admission;
 use crate::auth::{ReadGrant, Refused};
-use crate::block::retry_line;
+use crate::block::retry_block;
 use crate::coding::Coding;
 use crate::drain::{Phase, draw_long_retry};
 use crate::event::check_channel;
@@ -22,11 +24,18 @@ use crate::metrics::Refusal;
 use crate::node::Node;
 use crate::subscription::{Channels, Start, Wanted};
 
+/// A stream's media type. With the charset, although there is only one (WHATWG HTML 9.2.5): clients that read it as any text
+/// would take Latin-1 (RFC 2616 3.7.1).
+const MEDIA_TYPE: &str = "text/event-stream; charset=utf-8";
+
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The header's meaning in a query, under the names that clients use: `EventSource` has no way to
 /// set a header, and some polyfills have none either.
 pub(super) const LAST_EVENT_ID_QUERY: [&str; 3] = ["last_event_id", "lastEventId", "Last-Event-ID"];
+
+/// Seconds between two keepalives that a client may ask for.
+const MAX_KEEPALIVE: u8 = 60;
 
 /// Channels that one request may name.
 const MAX_CHANNELS: usize = 100;
@@ -36,25 +45,32 @@ pub(super) struct Query {
     pub(super) channels: Vec<String>,
     pub(super) replay: Option<usize>,
     pub(super) resume: Option<ResumePoint>,
+    /// Seconds.
+    pub(super) keepalive: Option<NonZeroU8>,
 }
 
 impl Query {
     /// Reads a stream's query. Unknown names are left to whoever put them there, such as a proxy
     /// or a page that wants to pass a cache.
-    pub(super) fn parse(query: Option<&str>, most_replay: usize) -> Result<Self, RequestError> {
+    pub(super) fn parse(
+        query: Option<&str>,
+        most_replay: usize,
+        least_keepalive: Duration,
+    ) -> Result<Self, RequestError> {
         let mut channels = Vec::new();
-        let (mut replay, mut resume) = (None, None);
+        let (mut replay, mut resume, mut keepalive) = (None, None, None);
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match &*name {
                 "channel" => channels.push(channel(&value)?),
                 "replay" => replay = Some(count("replay", &value, most_replay)?),
+                "keepalive" => keepalive = Some(seconds(&value, least_keepalive)?),
                 // The last one given: polyfills append theirs to what the page wrote.
                 name if LAST_EVENT_ID_QUERY.contains(&name) => resume = ResumePoint::parse(&value).or(resume),
                 _ => {}
             }
         }
         check_count(&channels)?;
-        Ok(Self { channels, replay, resume })
+        Ok(Self { channels, replay, resume, keepalive })
     }
 }
 
@@ -92,6 +108,19 @@ pub(super) fn count(name: &str, text: &str, limit: usize) -> Result<usize, Reque
         .ok_or_else(|| RequestError::Query(format!("{name}= takes a number from 0 to {most}")))
 }
 
+/// Reads the time between two keepalives in a query: whole seconds, up to 60, with or without an `s`.
+fn seconds(text: &str, least: Duration) -> Result<NonZeroU8, RequestError> {
+    let number = text.strip_suffix('s').unwrap_or(text);
+    let seconds = Some(number).filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let seconds: Option<NonZeroU8> = seconds.and_then(|number| number.parse().ok());
+    seconds
+        .filter(|seconds| seconds.get() <= MAX_KEEPALIVE && Duration::from_secs(seconds.get().into()) >= least)
+        .ok_or_else(|| {
+            let least = humantime::format_duration(least);
+            RequestError::Query(format!("keepalive= takes {least} to {MAX_KEEPALIVE}s, in whole seconds"))
+        })
+}
+
 /// Opens a stream.
 pub(super) fn subscribe(
     node: &Node,
@@ -99,7 +128,7 @@ pub(super) fn subscribe(
     request: &Request<Arriving>,
     client: IpAddr,
 ) -> Result<Response<Body>, RequestError> {
-    let query = Query::parse(request.uri().query(), node.rules.history)?;
+    let query = Query::parse(request.uri().query(), node.rules.history, node.rules.stream.keepalive_min)?;
     let channels = readable(&grant, query.channels)?;
     // The header wins: a browser repeats the URL when it reconnects, and knows better by then.
     let header =
@@ -136,13 +165,13 @@ pub(super) fn subscribe(
     let wanted = Wanted { start, channels };
     let pipeline = grant.pipeline().clone();
     let admission = Admission { place, pass: node.auth.admit(grant)? };
-    let opening = Opening { pipeline, wanted, coding, admission };
+    let opening = Opening { pipeline, wanted, coding, keepalive: query.keepalive, admission };
     Ok(stream(Body::Opening(Box::new(opening)), coding, node))
 }
 
 /// Sends a client elsewhere. A status other than 200 would end its `EventSource` for good.
 pub(super) fn polite_refusal(node: &Node) -> Response<Body> {
-    let mut response = stream(Body::Short(retry_line(draw_long_retry())), Coding::Identity, node);
+    let mut response = stream(Body::Short(retry_block(draw_long_retry())), Coding::Identity, node);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
@@ -150,7 +179,7 @@ pub(super) fn polite_refusal(node: &Node) -> Response<Body> {
 fn stream(body: Body, coding: Coding, node: &Node) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     if node.rules.stream.compresses {
         headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
@@ -172,6 +201,7 @@ mod tests {
     use proptest::prelude::*;
 
     const MOST: usize = 500;
+    const LEAST: Duration = Duration::from_secs(5);
 
     fn passes(query: &Query, channel: &str) -> bool {
         let body = format!("event: {channel}\ndata: 1\n\n");
@@ -184,7 +214,7 @@ mod tests {
 
     fn parameter() -> impl Strategy<Value = String> {
         let name = prop_oneof![
-            6 => prop::sample::select(vec!["channel", "replay", "last_event_id", "lastEventId", "Last-Event-ID", "x"])
+            6 => prop::sample::select(vec!["channel", "replay", "keepalive", "last_event_id", "lastEventId", "Last-Event-ID", "x"])
                 .prop_map(str::to_owned),
             1 => "[a-z%&=+]{0,6}",
         ];
@@ -198,8 +228,9 @@ mod tests {
 
         #[test]
         fn a_query_of_any_text_is_refused_or_within_bounds(parameters in prop::collection::vec(parameter(), 0..8)) {
-            if let Ok(query) = Query::parse(Some(&parameters.join("&")), MOST) {
+            if let Ok(query) = Query::parse(Some(&parameters.join("&")), MOST, LEAST) {
                 prop_assert!(query.replay.is_none_or(|count| count <= MOST));
+                prop_assert!(query.keepalive.is_none_or(|seconds| (5..=60).contains(&seconds.get())));
                 if let Some(ResumePoint::Malformed(text)) = query.resume {
                     prop_assert!(text.len() <= ResumePoint::MAX_BYTES);
                 }
@@ -210,7 +241,7 @@ mod tests {
         fn what_is_asked_for_in_any_channel_is_what_passes(channels in prop::collection::vec("[^\r\n\0]{1,20}", 0..4), other in "[^\r\n\0]{1,20}") {
             prop_assume!(channels.iter().chain([&other]).all(|channel| check_channel(channel).is_ok()));
             let pairs: Vec<_> = channels.iter().map(|channel| ("channel", channel.as_str())).collect();
-            let query = Query::parse(Some(&encoded(&pairs)), MOST).ok().unwrap();
+            let query = Query::parse(Some(&encoded(&pairs)), MOST, LEAST).ok().unwrap();
             prop_assert!(channels.iter().all(|channel| passes(&query, channel)));
             prop_assert_eq!(passes(&query, &other), channels.is_empty() || channels.contains(&other));
         }
@@ -218,7 +249,7 @@ mod tests {
         #[test]
         fn the_last_resume_point_of_a_query_counts(points in prop::collection::vec("[0-9]{1,3}-[0-9]{1,3}|[a-z\r\n]{0,9}", 0..4)) {
             let pairs: Vec<_> = points.iter().zip(LAST_EVENT_ID_QUERY.iter().cycle()).map(|(point, name)| (*name, point.as_str())).collect();
-            let query = Query::parse(Some(&encoded(&pairs)), MOST).ok().unwrap();
+            let query = Query::parse(Some(&encoded(&pairs)), MOST, LEAST).ok().unwrap();
             prop_assert_eq!(query.resume, points.iter().rev().find_map(|point| ResumePoint::parse(point)));
         }
     }

@@ -151,6 +151,9 @@ async fn tail_shows_the_bytes_of_the_stream_and_chosen_channels() {
     let output = run(&mut pipecast(&["tail", "p", "--url", &node.url, "--raw", "--count", "1", "--channel", "a"]), "");
     let text = out(&output);
     assert!(text.starts_with("retry: ") && text.ends_with(&format!("\nid: {id}\nevent: a\ndata: 1\n\n")), "{text}");
+    // A position is not shown, and does not count.
+    let output = run(&mut pipecast(&["tail", "p", "--url", &node.url, "--replay", "1", "--count", "1"]), "");
+    assert!(out(&output).lines().count() == 1 && out(&output).ends_with(" b 2\n"), "{}", out(&output));
     let output = run(&mut pipecast(&["tail", "p", "--url", &node.url, "--last-event-id", &id, "--count", "1"]), "");
     assert!(out(&output).ends_with(" b 2\n"), "{}", out(&output));
     let output = run(&mut pipecast(&["tail", "p", "--url", &node.url, "--last-event-id", "x", "--count", "1"]), "");

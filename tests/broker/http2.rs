@@ -48,7 +48,7 @@ async fn a_hundred_streams_share_one_connection_and_each_gets_its_own_events() {
     let mut bodies = Vec::new();
     for n in 0..100 {
         let answer = connection.get(&node, &format!("/pipelines/p{n}/sse")).await;
-        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        assert_eq!(answer.headers()["content-type"], "text/event-stream; charset=utf-8");
         assert!(!answer.headers().contains_key("connection"), "{:?}", answer.headers());
         bodies.push(answer.into_body());
     }
@@ -109,7 +109,7 @@ async fn streams_of_one_connection_end_at_their_own_moments_when_the_node_stops(
     for end in ends {
         let (moment, rest) = end.await.unwrap();
         moments.insert(moment);
-        assert!(rest.starts_with(b"retry: "), "{rest:?}");
+        assert!(rest.starts_with(b"retry: ") && rest.ends_with(b"\n\n"), "{rest:?}");
     }
     assert_eq!(moments.len(), 20);
     assert_eq!(node.exit().await.code(), Some(0));

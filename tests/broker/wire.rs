@@ -24,7 +24,7 @@ async fn a_stream_opens_at_once_with_the_promised_head_on(node: &Node) {
     let head = text.split("\r\n\r\n").next().unwrap().to_lowercase();
     assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
     for line in [
-        "content-type: text/event-stream",
+        "content-type: text/event-stream; charset=utf-8",
         "cache-control: no-cache, no-transform",
         "x-accel-buffering: no",
         "access-control-allow-origin: *",
@@ -79,13 +79,13 @@ async fn a_frame_is_exactly_three_lines_and_a_blank_one_on(node: &Node) {
 }
 
 #[tokio::test]
-async fn the_position_block_comes_only_where_it_belongs() {
+async fn the_position_is_told_only_where_it_belongs() {
     for way in both_ways() {
-        the_position_block_comes_only_where_it_belongs_on(&way.start().await).await;
+        the_position_is_told_only_where_it_belongs_on(&way.start().await).await;
     }
 }
 
-async fn the_position_block_comes_only_where_it_belongs_on(node: &Node) {
+async fn the_position_is_told_only_where_it_belongs_on(node: &Node) {
     let id = node.publish("p", "a", json!(1)).await;
     let opening = async |query: &str, header: &str| {
         let mut raw = Raw::connect(node).await;
@@ -95,9 +95,9 @@ async fn the_position_block_comes_only_where_it_belongs_on(node: &Node) {
         body.split_once('\n').unwrap().1.to_owned()
     };
     let frame = format!("id: {id}\nevent: a\ndata: 1\n\n");
-    assert_eq!(opening("?replay=0", "").await, format!("id: {id}\n\n"));
+    assert_eq!(opening("?replay=0", "").await, format!("event: pipecast.position\nid: {id}\ndata: {{}}\n\n"));
     assert!(opening("", "").await.starts_with(&frame));
-    // With a resume point the client has a position; a second one would be a blank line too many.
+    // With a resume point the client has a position.
     assert!(opening("?replay=0", "Last-Event-ID: 0-0\r\n").await.starts_with(&frame));
     assert!(opening("?replay=5&last_event_id=0-0", "").await.starts_with(&frame));
 }
@@ -196,7 +196,7 @@ async fn head_and_options_say_what_get_would() {
     let head = node.http.head(&url).send().await.unwrap();
     assert_eq!(
         (head.status(), &head.headers()["content-type"]),
-        (StatusCode::OK, &"text/event-stream".parse().unwrap())
+        (StatusCode::OK, &"text/event-stream; charset=utf-8".parse().unwrap())
     );
     assert!(!head.headers().contains_key("content-length"));
     assert_eq!(node.metric("pipecast_connections").await, 0.0);

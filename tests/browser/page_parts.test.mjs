@@ -1,13 +1,15 @@
 // What the inspector's script parses and counts, without a page.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { test } from 'node:test';
 
 import { hostile, numbers, texts } from '../interop/harness/payloads.mjs';
 
 const source = ['json', 'stream', 'events'].map((name) => readFileSync(new URL(`../../src/server/page/${name}.js`, import.meta.url), 'utf8'));
-const { pretty, visible, Blocks, isAfter, Events } = new Function(`${source.join('')}; return { pretty, visible, Blocks, isAfter, Events }`)();
+const { pretty, visible, Blocks, isAfter, Stream, Events } = new Function(`${source.join('')}; return { pretty, visible, Blocks, isAfter, Stream, Events }`)();
 
 test('a stream cut into any pieces gives the same blocks', () => {
   for (const end of ['\n', '\r\n', '\r']) {
@@ -29,6 +31,25 @@ test('a stream cut into any pieces gives the same blocks', () => {
       }
     }
   }
+});
+
+test('a position is no event, and is resumed from', async (t) => {
+  const asked = [];
+  const server = createServer((request, answer) => {
+    if (!request.url.endsWith('/sse')) return answer.end('{"last_id":"0-0"}');
+    asked.push(request.headers['last-event-id']);
+    if (asked.length === 1) return answer.end('retry: 1\nevent: pipecast.position\nid: 5-7\ndata: {}\n\n');
+    answer.write('event: names\nid: 5-8\ndata: 1\n\n');
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  t.after(() => (server.closeAllConnections(), server.close()));
+  const { id, channel } = await new Promise((event) => {
+    const stream = new Stream(`http://127.0.0.1:${server.address().port}/p`, () => ({}), { event, state() {}, progress() {} });
+    t.after(() => stream.close());
+    stream.open();
+  });
+  assert.deepEqual([id, channel], ['5-8', 'names']);
+  assert.deepEqual(asked, [undefined, '5-7']);
 });
 
 test('an indented payload is the same JSON, with every digit', () => {

@@ -158,7 +158,7 @@ describe('a stream in Chromium', { concurrency: true, timeout: 60_000 }, () => {
       await pipeline.publishNumbers('names', 0, past);
       const page = await openPage(t);
       const listener = await Listener.open(page, pipeline.streamUrl('?replay=0', proxy.url));
-      await until('the resume point is sent', () => proxy.connections[0]?.body.includes('\n\n'));
+      await until('the position is sent', () => proxy.connections[0]?.body.includes('\n\n'));
       proxy.refuse();
       proxy.cut();
       await pipeline.publishNumbers('names', past, past + 5);

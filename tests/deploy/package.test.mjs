@@ -193,7 +193,7 @@ test('stopped, it drains, for longer than the unit allows if it has to, and ends
   await until('it is seen to stop', async () => /^Stopping/.test(await property('StatusText')));
   await stopping;
   await reader.child.closed;
-  assert.match(reader.output.text, /\n\nretry: \d+\n$/, 'the reader is told when to come back');
+  assert.match(reader.output.text, /\n\nretry: \d+\n\n$/, 'the reader is told when to come back');
   assert.deepEqual([await property('ActiveState'), await property('Result')], ['inactive', 'success']);
   assert.equal(await property('ExecMainStatus'), '0');
   await takeBack('stop');

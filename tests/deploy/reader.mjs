@@ -62,6 +62,6 @@ export class Reader {
       else event[field] = value;
     }
     if (event.id) this.lastEventId = event.id;
-    if (event.data) this.events.push(event);
+    if (event.data && event.event !== 'pipecast.position') this.events.push(event);
   }
 }

@@ -92,7 +92,7 @@ describe('compressed streams', { concurrency: true, timeout: 60_000 }, () => {
         const reader = curl(pipeline.streamUrl('', base));
         await reader.closed;
         assert.equal(reader.ending, 'exit 0', `${reader.complaint}${reader.text}`);
-        assert.match(reader.text, /\n\nretry: \d+\n$/);
+        assert.match(reader.text, /\n\nretry: \d+\n\n$/);
         await pipeline.publishNumbers('names', 5, 10);
         await inbox.holds(10);
         assert.deepEqual(numbersIn(inbox.events), range(0, 10));

@@ -4,7 +4,6 @@
 //   name                    as it stands in the summary
 //   open(url, channels)     starts reading and gives an `Inbox`
 //   resumesBy               RegExp: how the request of a reconnect names the resume point; $1 is the id
-//   takesIdsAlone           whether a block of only `id:` moves its resume point, as the specification wants
 //   takesIdsEarly           whether the `id:` line moves it, before the block is complete: a connection that ends
 //                           inside of an event then costs that event
 //   countsBlankLines        whether each blank line is a message to it, data or not
@@ -154,7 +153,7 @@ export function contract(client) {
       assert.equal(inbox.events[0].data, '{"text":"a  b","list":[1,2]}');
     });
 
-    test('there are no blank lines but those after events, the resume point and keepalives', async (t) => {
+    test('there are no blank lines but those after events, the position and keepalives', async (t) => {
       const { pipeline, proxy, open } = await subscribe(t, { query: '?replay=0' });
       await pipeline.publishNumbers('names', 0, 2);
       const inbox = open();
@@ -164,14 +163,14 @@ export function contract(client) {
       await inbox.holds(2);
 
       const blocks = proxy.connections[0].body.split('\n\n').slice(0, -1);
-      const isEvent = (block) => block.includes('\ndata: ');
+      const isEvent = (block) => block.includes('\nevent: names\n');
       const isEmpty = (block) => !isEvent(block);
-      assert.match(blocks[0], /^retry: [123]\d{3}\nid: \d+-\d+$/);
+      assert.match(blocks[0], /^retry: [123]\d{3}\nevent: pipecast\.position\nid: \d+-\d+\ndata: \{\}$/);
       assert.deepEqual(new Set(blocks.slice(1).filter(isEmpty)), new Set([':keepalive']));
       assert.equal(blocks.filter(isEvent).length, 2);
 
-      const before = blocks.slice(0, blocks.findLastIndex(isEvent));
-      const messages = inbox.messages.slice(0, inbox.messages.indexOf(inbox.events[1]));
+      const before = blocks.slice(1, blocks.findLastIndex(isEvent));
+      const messages = inbox.withoutPositions.slice(0, inbox.withoutPositions.indexOf(inbox.events[1]));
       assert.equal(messages.length, client.countsBlankLines ? before.length : 1);
     });
 
@@ -189,15 +188,15 @@ export function contract(client) {
       const { pipeline, proxy, open } = await subscribe(t, { query: '?replay=0' });
       await pipeline.publishNumbers('names', 0, 3);
       const inbox = open();
-      await until('the resume point is sent', () => proxy.connections[0]?.body.includes('\n\n'));
+      await until('the position is sent', () => proxy.connections[0]?.body.includes('\n\n'));
       proxy.refuse();
       proxy.cut();
       await pipeline.publishNumbers('names', 3, 6);
       proxy.accept();
       await until('the client is back', () => proxy.connections[1]?.body.includes('retry: '));
       await pipeline.publishNumbers('names', 6, 8);
-      await inbox.holds(client.takesIdsAlone ? 5 : 2);
-      assert.deepEqual(numbersIn(inbox.events), client.takesIdsAlone ? range(3, 8) : range(6, 8));
+      await inbox.holds(5);
+      assert.deepEqual(numbersIn(inbox.events), range(3, 8));
     });
   });
 }

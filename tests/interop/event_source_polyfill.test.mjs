@@ -15,7 +15,6 @@ contract({
   open: opensLikeABrowser(EventSourcePolyfill),
   resumesBy: /^GET \S+[?&]lastEventId=(\d+-\d+) /m,
   // It looks at the id of messages only.
-  takesIdsAlone: false,
   takesIdsEarly: false,
   countsBlankLines: false,
 });

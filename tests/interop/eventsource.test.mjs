@@ -9,7 +9,6 @@ contract({
   name: 'eventsource 5',
   open: opensLikeABrowser(EventSource),
   resumesBy: /^last-event-id: (\d+-\d+)\r$/im,
-  takesIdsAlone: true,
   takesIdsEarly: false,
   countsBlankLines: false,
 });

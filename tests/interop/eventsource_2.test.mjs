@@ -9,7 +9,6 @@ contract({
   name: 'eventsource 2',
   open: opensLikeABrowser(EventSource),
   resumesBy: /^last-event-id: (\d+-\d+)\r$/im,
-  takesIdsAlone: true,
   takesIdsEarly: true,
   countsBlankLines: false,
 });

@@ -17,7 +17,6 @@ contract({
   },
   resumesBy: /^last-event-id: (\d+-\d+)\r$/im,
   // It looks at the id of messages only.
-  takesIdsAlone: false,
   takesIdsEarly: false,
   countsBlankLines: false,
 });

@@ -35,7 +35,6 @@ contract({
   name: '@microsoft/fetch-event-source',
   open,
   resumesBy: /^last-event-id: (\d+-\d+)\r$/im,
-  takesIdsAlone: true,
   takesIdsEarly: true,
   countsBlankLines: true,
 });
@@ -49,6 +48,7 @@ describe('@microsoft/fetch-event-source without callbacks', () => {
       openWhenHidden: true,
       onmessage: (event) => events.push(event),
     });
-    assert.deepEqual(events, []);
+    // The last `retry:` is a block without data: nothing by the specification, a message to this client.
+    assert.deepEqual(events.map(({ event, data }) => [event, data]), [['', '']]);
   });
 });

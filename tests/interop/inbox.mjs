@@ -20,9 +20,14 @@ export class Inbox {
     this.messages.push(message);
   }
 
-  /** The messages with data. */
+  /** All messages but positions, which clients that take every channel are handed too. */
+  get withoutPositions() {
+    return this.messages.filter((message) => message.channel !== 'pipecast.position');
+  }
+
+  /** Those of them that have data. */
   get events() {
-    return this.messages.filter((message) => message.data !== '');
+    return this.withoutPositions.filter((message) => message.data !== '');
   }
 
   close() {

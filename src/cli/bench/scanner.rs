@@ -6,6 +6,7 @@
 use memchr::memchr;
 
 use super::stamp::{Stamp, Stamper};
+use crate::block::POSITION;
 
 /// How much of a line that did not come whole is kept; a stamp stands at the beginning.
 const KEPT: usize = 1 << 10;
@@ -33,6 +34,7 @@ pub(super) struct Scanner {
 struct Event {
     has_data: bool,
     is_gap: bool,
+    is_position: bool,
     stamp: Option<Stamp>,
 }
 
@@ -63,9 +65,9 @@ impl Scanner {
 impl Event {
     fn read(&mut self, line: &[u8], stamper: &Stamper, event: &mut impl FnMut(Found)) {
         if matches!(line, b"" | b"\r") {
-            // A block without data is no event (WHATWG HTML 9.2.6).
+            // A block without data is no event (WHATWG HTML 9.2.6), and Pipecast's word where a stream stands brings none.
             let ended = std::mem::take(self);
-            if ended.has_data {
+            if ended.has_data && !ended.is_position {
                 event(match ended.stamp {
                     _ if ended.is_gap => Found::Gap,
                     Some(stamp) => Found::Ours(stamp),
@@ -77,6 +79,7 @@ impl Event {
             self.stamp = self.stamp.or_else(|| stamper.find(line));
         } else if let Some(name) = line.strip_prefix(b"event:") {
             self.is_gap = name.trim_ascii() == b"pipecast.gap";
+            self.is_position = name.trim_ascii() == POSITION.as_bytes();
         }
     }
 }
@@ -96,6 +99,7 @@ mod tests {
         };
         let stream = format!(
             "retry: 100\nid: 0-0\n\n: hi\n\nid: 1-1\nevent: a\ndata: \"{}\"\n\n:keepalive\n\n\
+             event: pipecast.position\nid: 1-1\ndata: {{}}\n\n\
              data: {{\"x\":1}}\n\nevent: pipecast.gap\ndata: {{}}\n\nid:1\r\ndata:{{\"pub\":{{\"data\":\"{}\"}}}}\r\n\r\ndata: {}\ndata: {}\n\ndata: {}\n",
             payload(0, 64),
             payload(1, 64),

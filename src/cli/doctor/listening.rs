@@ -7,6 +7,8 @@ use flate2::write::GzDecoder;
 use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
+use crate::block::POSITION;
+
 /// An open stream.
 pub(super) struct Listening {
     answer: Response,
@@ -76,13 +78,15 @@ impl Listening {
         decoder.get_mut().clear();
     }
 
-    /// The next event, past keepalives and resume points: its id and its data.
+    /// The next event, past keepalives and positions: its id and its data.
     pub(super) async fn next_event(&mut self, within: Duration) -> Result<(String, String), Heard> {
         let deadline = Instant::now() + within;
         loop {
             match self.next(deadline.saturating_duration_since(Instant::now())).await {
                 Heard::Block(block) => {
-                    if let (Some(id), Some(data)) = (field(&block, "id"), field(&block, "data")) {
+                    if let (Some(id), Some(data)) = (field(&block, "id"), field(&block, "data"))
+                        && field(&block, "event") != Some(POSITION)
+                    {
                         return Ok((id.to_owned(), data.to_owned()));
                     }
                 }

@@ -55,7 +55,7 @@ with httpx.Client(timeout=30, headers=headers) as client:
                 headers={"Content-Type": "application/json"})
     with connect_sse(client, "GET", "${stream}") as source:
         for event in source.iter_sse():
-            if event.data:
+            if event.data and event.event != "pipecast.position":
                 print(event.id, event.event, json.loads(event.data))`],
     ["curl", `${curlStream(url, { hasToken })}\n\n${curlPublish(url, body, hasToken)}`],
   ];

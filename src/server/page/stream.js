@@ -1,6 +1,8 @@
 // The connection. `EventSource` with two things that it has not: every channel is heard, known or not, and the token goes in a header. The
 // protocol is the same: the resume point by `Last-Event-ID`, `retry:`, and the rules of WHATWG HTML 9.2.6.
 
+const POSITION = "pipecast.position"; // the channel that tells the resume point, and no event
+
 /** The blocks of a stream, from text that comes in any pieces. */
 class Blocks {
   #rest = "";
@@ -121,6 +123,6 @@ class Stream {
 
   #take({ id, channel, data }) {
     if (id !== undefined) this.resume = id;
-    if (data !== null) this.#tell.event({ id: this.resume, channel, data, replayed: !isAfter(this.resume, this.#replayedTo) });
+    if (data !== null && channel !== POSITION) this.#tell.event({ id: this.resume, channel, data, replayed: !isAfter(this.resume, this.#replayedTo) });
   }
 }

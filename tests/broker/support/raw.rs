@@ -89,6 +89,15 @@ impl Raw {
         self.text()
     }
 
+    /// Reads until the body contains `text`, however it was cut into chunks.
+    pub async fn read_body_until(&mut self, text: &str) {
+        let began = Instant::now();
+        while !self.body_text().contains(text) {
+            assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {text:?} in {}", self.text());
+            assert!(self.read_some().await > 0, "the end came before {text:?}: {}", self.text());
+        }
+    }
+
     /// Reads until `text` has passed, and keeps only the end of what came.
     pub async fn read_until_seen(&mut self, text: &str) {
         let began = Instant::now();

@@ -30,7 +30,8 @@ impl Stream {
         let task = tokio::spawn(async move {
             let mut stream = answer.bytes_stream().eventsource();
             while let Some(Ok(event)) = stream.next().await {
-                if sender.send(event).is_err() {
+                // What clients of a pipeline do not listen to; `Raw` shows it.
+                if event.event != "pipecast.position" && sender.send(event).is_err() {
                     break;
                 }
             }
