@@ -7,6 +7,6 @@ export const hostileEvents = [
   ['</script><script>globalThis.ran = 4</script>', ['<svg onload="globalThis.ran = 5">', '"><iframe src="javascript:ran=6">']],
   ['\u202egpj.names', { text: 'left \u202eright\u2066 to \u2069left \u200f', closing: '</style></pre></li>' }],
   ['__proto__', { '__proto__x': 1, constructor: null, 'a"b\\': '\\"{[,:]}' }],
-  ['open', 'javascript:alert(1)'],
-  ['error', { large: 'lorem ipsum '.repeat(21_000) }],
+  ['message', 'javascript:alert(1)'],
+  ['constructor', { large: 'lorem ipsum '.repeat(21_000) }],
 ];
