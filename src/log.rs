@@ -213,6 +213,8 @@ impl Log {
             let older = self.frames.len().saturating_sub(length);
             if self.was_forgotten(older, length, bytes) {
                 self.drop_oldest(older);
+                // A reader that had not come to them was not slow.
+                self.reset_at = self.start;
             }
         } else {
             let end = self.start + self.frames.len() as u64;

@@ -232,6 +232,17 @@ fn a_forgotten_history_is_gone_and_readers_who_had_it_see_no_gap() {
     assert_eq!(log.base(), id(100, 5));
 }
 
+#[test]
+fn a_reader_who_had_not_come_to_forgotten_events_was_not_slow() {
+    let mut log = log_with(100, 1..=3);
+    let mut cursor = log.place_newest(3, |_| true);
+    // What DELETE leaves, and an event after it.
+    log.merge(History { floor: id(100, 3), frames: frames(100, 4..=4) }, Instant::now());
+    let gap = read_gap(&log, &mut cursor);
+    assert_eq!((gap.reason, gap.missed), (GapReason::Trimmed, Some(3)));
+    assert_eq!(read_seqs(&log, &mut cursor), [4]);
+}
+
 /// What happens to a pipeline and to this node's view of it.
 #[derive(Clone, Debug)]
 enum Step {
