@@ -9,6 +9,7 @@ mod body;
 mod connection;
 mod cors;
 mod error;
+mod foreign_page;
 mod half_close;
 mod history;
 mod history_pages;

@@ -24,6 +24,14 @@ pub(super) enum RequestError {
     Key(#[from] InvalidIdempotencyKey),
     #[error("{0}")]
     Access(#[from] Refused),
+    #[error(
+        "pages of this origin can read but not publish or delete, since this node is open only by default; set server.cors_origins to the origins that may (* for all), or set auth.publish to token or open"
+    )]
+    ForeignPage,
+    #[error(
+        "this node is open only by default, so it answers to localhost, IP addresses and names outside the public DNS, and to no name that a web page could let point here; use one of those, or set server.cors_origins or auth.publish, or server.trusted_proxies if a proxy passes the name on"
+    )]
+    ForeignHost,
     #[error("{0}")]
     Query(String),
     #[error(
@@ -91,7 +99,9 @@ impl RequestError {
             | Self::Query(_)
             | Self::Malformed(_)
             | Self::BodyBroken => StatusCode::BAD_REQUEST,
-            Self::Access(Refused::Forbidden(_) | Refused::Channel) => StatusCode::FORBIDDEN,
+            Self::Access(Refused::Forbidden(_) | Refused::Channel) | Self::ForeignPage | Self::ForeignHost => {
+                StatusCode::FORBIDDEN
+            }
             Self::Access(Refused::NoKeys) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Access(_) => StatusCode::UNAUTHORIZED,
             Self::NoRoute => StatusCode::NOT_FOUND,

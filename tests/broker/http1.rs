@@ -37,7 +37,8 @@ async fn assert_problem(node: &Node, request: &str, status: u16) -> String {
 
 #[tokio::test]
 async fn a_request_without_one_valid_host_is_refused() {
-    let node = Node::embedded().await;
+    // A node that somebody has opened is asked under any name.
+    let node = Options::default().set("AUTH__PUBLISH", "open").start().await;
     for path in ["/", "/pipelines/p", "/pipelines/p/sse", "/nowhere"] {
         assert_problem(&node, &format!("GET {path} HTTP/1.1\r\n\r\n"), 400).await;
         assert_problem(&node, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n"), 400).await;
@@ -223,7 +224,7 @@ async fn a_reader_that_ends_its_side_with_its_request_is_gone() {
 
 #[tokio::test]
 async fn a_preflight_allows_the_headers_that_it_asks_for() {
-    let node = Options::default().start().await;
+    let node = Options::default().set("SERVER__CORS_ORIGINS", "*").start().await;
     let preflight = |asked: &str| {
         format!(
             "OPTIONS /pipelines/p/events HTTP/1.1\r\nHost: x\r\nOrigin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n{asked}\r\n"

@@ -15,6 +15,7 @@ mod docs;
 mod doctor;
 mod fanout;
 mod far_store;
+mod foreign_pages;
 mod formats;
 mod health;
 mod http1;
