@@ -1,7 +1,9 @@
 //! The only table from error to status: problem details (RFC 9457) that say what to do.
 
 use bytes::Bytes;
-use hyper::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
@@ -49,6 +51,8 @@ pub(super) enum RequestError {
     /// What proxies could take for another request: the connection ends with it.
     #[error("{0}")]
     Malformed(&'static str),
+    #[error("the header {0} is there more than once, and has one value; send it once")]
+    Repeated(HeaderName),
     #[error("the body has more than {0} bytes (limits.request); split the batch or send less")]
     BodyTooLarge(usize),
     #[error("the body did not arrive within {0:?} (limits.request_timeout); send it again")]
@@ -98,6 +102,7 @@ impl RequestError {
             | Self::Key(_)
             | Self::Query(_)
             | Self::Malformed(_)
+            | Self::Repeated(_)
             | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::Access(Refused::Forbidden(_) | Refused::Channel) | Self::ForeignPage | Self::ForeignHost => {
                 StatusCode::FORBIDDEN
