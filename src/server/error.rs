@@ -53,6 +53,17 @@ pub(super) enum RequestError {
     Malformed(&'static str),
     #[error("the header {0} is there more than once, and has one value; send it once")]
     Repeated(HeaderName),
+    /// What the HTTP library cannot read, in its words.
+    #[error("this cannot be read as a request of HTTP/1.1: {0}. The connection ends here; check what the client sends")]
+    Unreadable(String),
+    #[error(
+        "this is a TLS handshake, and the listener speaks plain HTTP; use http://, or set server.tls_cert and server.tls_key"
+    )]
+    Handshake,
+    #[error(
+        "the head of the request has more than {0} bytes or more than 100 headers; shorten it: mostly there are too many cookies"
+    )]
+    HeadTooLarge(usize),
     #[error("the body has more than {0} bytes (limits.request); split the batch or send less")]
     BodyTooLarge(usize),
     #[error("the body did not arrive within {0:?} (limits.request_timeout); send it again")]
@@ -103,6 +114,8 @@ impl RequestError {
             | Self::Query(_)
             | Self::Malformed(_)
             | Self::Repeated(_)
+            | Self::Unreadable(_)
+            | Self::Handshake
             | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::Access(Refused::Forbidden(_) | Refused::Channel) | Self::ForeignPage | Self::ForeignHost => {
                 StatusCode::FORBIDDEN
@@ -112,6 +125,7 @@ impl RequestError {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType | Self::ContentCoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(StoreError::Away(_) | StoreError::Refusing(_) | StoreError::Full) => {
@@ -131,7 +145,7 @@ impl RequestError {
         match self.status() {
             _ if matches!(self, Self::BodiesFull) => Refusal::BodiesFull,
             _ if matches!(self, Self::HistoriesFull) => Refusal::HistoriesFull,
-            StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Refusal::TooLarge,
             StatusCode::REQUEST_TIMEOUT => Refusal::Timeout,
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Access(_)) => Refusal::NoKeys,
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Store(StoreError::Full)) => Refusal::StoreFull,

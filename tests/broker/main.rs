@@ -23,6 +23,7 @@ mod http2;
 mod limits;
 mod log_memory;
 mod logging;
+mod misread;
 mod outage;
 mod redis_setup;
 mod refusals;
