@@ -301,8 +301,11 @@ async fn serve_http1<T: Transport, S: Service>(
                 is_told = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
-                return Poll::Ready(End::Closed(result));
+            match connection.poll_without_shutdown(cx) {
+                // hyper is done when it has the last of an answer in its buffer, whatever the client has taken.
+                Poll::Ready(Ok(())) if state.is_blocked() => {}
+                Poll::Ready(result) => return Poll::Ready(End::Closed(result)),
+                Poll::Pending => {}
             }
             if !state.has_begun() {
                 head = None;

@@ -210,6 +210,25 @@ async fn a_body_that_is_none_is_answered_and_its_sender_reads_it() {
     }
 }
 
+/// The answer is larger than what sockets hold, so that its end still waits to be written when it is made.
+#[tokio::test]
+async fn an_answer_that_ends_its_connection_is_whole_for_a_slow_client() {
+    let node = Node::embedded().await;
+    // Where the end comes to stand in the sockets' buffers depends on the length.
+    let pipelines: Vec<_> = (0..16).map(|n| (format!("p{n}"), "x".repeat(6000 + 64 * n))).collect();
+    for (pipeline, payload) in &pipelines {
+        node.post(pipeline, Value::from_iter((0..100).map(|_| json!({"channel": "a", "payload": payload})))).await;
+    }
+    for lines in ["Content-Length: 1000000000\r\n", "Connection: close\r\n"] {
+        for (pipeline, payload) in &pipelines {
+            let mut raw = Raw::connect_narrow(&node, 4 << 10);
+            raw.send(format!("GET /pipelines/{pipeline}/events HTTP/1.1\r\nHost: x\r\n{lines}\r\n")).await;
+            let text = raw.read_to_clean_end().await;
+            assert!(text.ends_with("\r\n0\r\n\r\n"), "{lines}: {} bytes of 100 times {}", text.len(), payload.len());
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_admin_listener_says_it_too() {
     let node = Options::default().start().await;
