@@ -77,6 +77,8 @@ pub struct ServerSettings {
     pub tls: Option<TlsFiles>,
     /// Origins whose pages may use the broker; `*` alone for all.
     pub cors_origins: Vec<String>,
+    /// Whether somebody has set them.
+    pub are_origins_decided: bool,
     /// Proxies whose word on a client's address is taken.
     pub trusted_proxies: TrustedProxies,
     /// Whether connections begin with a PROXY header.
@@ -172,7 +174,8 @@ impl Settings {
             listen: r.address("server.listen", "127.0.0.1:8080", "Where publishers and readers connect."),
             admin_listen: r.address("server.admin_listen", "127.0.0.1:8081", "Where `/metrics`, `/livez` and `/readyz` are."),
             tls: read_tls(r),
-            cors_origins: r.origins("server.cors_origins", "*", "Origins whose pages may use the broker, separated by commas. `*` allows all, without credentials; with a list the origin is echoed and credentials are allowed."),
+            cors_origins: r.origins("server.cors_origins", "*", "Origins whose pages may use the broker, separated by commas. `*` allows all, without credentials; with a list the origin is echoed and credentials are allowed. While neither this nor `auth.publish` is set, pages of other machines can read but not publish or delete, and requests for a public host name are refused."),
+            are_origins_decided: r.is_given("server.cors_origins"),
             trusted_proxies: r.networks("server.trusted_proxies", "Networks of proxies, such as `10.0.0.0/8,2001:db8::/32`. A client's address is what they say in `X-Forwarded-For` or `Forwarded`; from others these headers are ignored."),
             has_proxy_header: r.choice("server.proxy_protocol", "off", &[("off", false), ("v2", true)], "`v2`: connections must begin with a header of the PROXY protocol, version 2, and come from `server.trusted_proxies`; others are closed."),
         };

@@ -13,6 +13,7 @@ pub(super) fn read(r: &mut Reader, listen: SocketAddr) -> AuthOptions {
     let publish = r.access("auth.publish", "Who may publish and forget: `open` for everyone, `token` for who presents a key or token. Empty is `open` on a loopback address; on any other address it must be decided.");
     let subscribe = r.access("auth.subscribe", "Who may read: `open` or `token`, as above.");
     let options = AuthOptions {
+        is_publish_decided: publish.is_some(),
         publish: publish.unwrap_or(Access::Open),
         subscribe: subscribe.unwrap_or(Access::Open),
         keys: r.static_keys("auth.keys", "Static keys: an array of tables with `name`, `key` or `key_file`, `publish`, `subscribe` and, to limit what is read, `channels`."),
