@@ -18,6 +18,7 @@ use crate::event::EventLimits;
 use crate::hub::HubOptions;
 use crate::limits::LimitOptions;
 use crate::log::LogLimits;
+use crate::pem_file::check_private_key;
 use crate::proxies::TrustedProxies;
 use crate::server::TlsFiles;
 use crate::store::Retention;
@@ -440,7 +441,13 @@ impl RedisSettings {
         let mut options = self.options.clone();
         options.tls_ca = self.tls_ca.as_deref().map(read).transpose()?;
         options.tls_client = match &self.tls_client {
-            Some((cert, key)) => Some((read(cert)?, read(key)?)),
+            Some((cert, key)) => {
+                let (cert, key_text) = (read(cert)?, read(key)?);
+                check_private_key(&key_text).map_err(|problem| {
+                    std::io::Error::new(std::io::ErrorKind::InvalidData, format!("{}: {problem}", key.display()))
+                })?;
+                Some((cert, key_text))
+            }
             None => None,
         };
         Ok(options)

@@ -63,6 +63,7 @@ impl From<TokenFault> for Refused {
             TokenFault::UnknownKey
             | TokenFault::Algorithm
             | TokenFault::KeyId
+            | TokenFault::TooManyKeys
             | TokenFault::Signature
             | TokenFault::Issuer
             | TokenFault::Audience
