@@ -133,7 +133,7 @@ fn every_test_that_the_threat_model_names_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = String::new();
     let of_tests = ["tests", "tests/broker", "tests/broker/attacks", "tests/broker/auth"];
-    for folder in of_tests.into_iter().chain(["src", "src/auth", "src/fanout", "src/limits"]) {
+    for folder in of_tests.into_iter().chain(["src", "src/auth", "src/fanout", "src/limits", "src/store"]) {
         for file in std::fs::read_dir(root.join(folder)).unwrap() {
             let path = file.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "rs") {
