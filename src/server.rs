@@ -171,8 +171,12 @@ impl Service for PublicService {
         if node.rules.has_proxy_header && !is_proxy {
             return Err(Refusal::ProxyHeader);
         }
-        // Behind a proxy's address are many clients.
-        node.limits.open_socket((!is_proxy).then_some(peer))
+        let mut place = node.limits.open_socket()?;
+        // Behind a proxy's address are many clients. One that names them is yet to say whose socket this is.
+        if !node.rules.has_proxy_header {
+            place.arrive((!is_proxy).then_some(peer))?;
+        }
+        Ok(place)
     }
 
     fn discards(&self, node: &Node) -> Discards {

@@ -157,16 +157,11 @@ async fn introduce(socket: &mut TcpStream, visitor: &mut Visitor, node: &Node) -
     let client = proxy_header::read(socket).await.inspect_err(|_| node.metrics.refused(Refusal::ProxyHeader))?;
     let Some(client) = client else { return Ok(()) };
     visitor.address = client;
-    if !node.rules.trusted_proxies.contains(client) {
-        visitor.place.count_address(client).map_err(|refusal| {
-            node.metrics.refused(refusal);
-            io::Error::new(
-                io::ErrorKind::QuotaExceeded,
-                "the client has too many connections (limits.connections_per_address)",
-            )
-        })?;
-    }
-    Ok(())
+    let is_proxy = node.rules.trusted_proxies.contains(client);
+    visitor.place.arrive((!is_proxy).then_some(client)).map_err(|refusal| {
+        node.metrics.refused(refusal);
+        io::Error::new(io::ErrorKind::QuotaExceeded, format!("a limit on connections is reached ({refusal:?})"))
+    })
 }
 
 /// A connection on which requests come.

@@ -112,7 +112,11 @@ async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> 
         }
         Route::Events(pipeline) if request.method() == Method::POST => {
             let grant = may_publish(node, pipeline, request).await?;
-            let publisher = grant.key_name().map_or(Publisher::Address(client), Publisher::Key);
+            let publisher = match (grant.key_name(), grant.patterns()) {
+                (Some(name), _) => Publisher::Key(name),
+                (None, Some(patterns)) => Publisher::Token(client, patterns),
+                (None, None) => Publisher::Address(client),
+            };
             publish::publish(node, &grant, request, publisher).await
         }
         Route::Events(pipeline) if request.method() == Method::DELETE => {
