@@ -9,6 +9,7 @@ mod grant;
 mod jwks_url;
 mod key;
 mod mint;
+mod object;
 mod options;
 mod pass;
 mod pattern;

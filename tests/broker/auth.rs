@@ -1,6 +1,7 @@
 //! Access: who gets in by what, and what each attack comes to.
 
 mod browser;
+mod claims;
 mod command;
 mod issuer;
 mod jwks;
