@@ -114,6 +114,7 @@ impl Node {
             histories_bytes: self.histories.used(),
             connections_limit: self.limits.most_streams(),
             log_lines_dropped: self.log.dropped(),
+            auth: self.auth.health(),
             store_memory: match &*self.store {
                 Store::Memory(store) => store.memory_use(),
                 Store::Redis(_) => MemoryUse::default(),

@@ -5,6 +5,7 @@ mod claims;
 mod command;
 mod issuer;
 mod jwks;
+mod revocations;
 mod secrecy;
 mod settings;
 mod static_keys;
