@@ -161,7 +161,9 @@ impl Auth {
             revocations: self.revocations.read().count(),
         }
     }
-    /// Judges a wish to publish. Cancel safe.
+
+    /// Judges a wish to publish. What comes later than this, such as a body, may find that the right has ended: it is to be
+    /// judged again before anything is stored. Cancel safe.
     ///
     /// # Errors
     /// Why it is refused.
@@ -186,7 +188,7 @@ impl Auth {
         Ok(ReadGrant::proved(pipeline, proof))
     }
 
-    /// Makes a stream's pass of the right to read; none where reading is open.
+    /// Makes of the right to read the pass of a stream, or of an answer that takes its time; none where reading is open.
     ///
     /// # Errors
     /// When the right was revoked since.

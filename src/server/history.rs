@@ -7,7 +7,7 @@ use url::form_urlencoded;
 
 use super::body::Body;
 use super::error::RequestError;
-use super::history_pages::{Pages, Reading, Room, Wanted};
+use super::history_pages::{Leave, Pages, Reading, Room, Wanted};
 use super::router::{json, json_body};
 use super::subscribe::{channel, check_count, count, readable};
 use crate::auth::{PublishGrant, ReadGrant};
@@ -28,17 +28,21 @@ struct Description<'a> {
 /// `GET /pipelines/{pipeline}/events`, or `HEAD`, which reads nothing.
 pub(super) async fn read(
     node: &Node,
-    grant: &ReadGrant,
+    grant: ReadGrant,
     method: &Method,
     query: Option<&str>,
 ) -> Result<Response<Body>, RequestError> {
-    let wanted = parse(node, grant, query)?;
+    let wanted = parse(node, &grant, query)?;
     if method == Method::HEAD {
         return Ok(json_body(StatusCode::OK, Body::Short(bytes::Bytes::new())));
     }
+    let pipeline = grant.pipeline().clone();
+    // From here on the client may take its time: the right is looked at again with each page.
+    let leave = Leave(node.auth.admit(grant)?);
     let room = Room::take(node).await?;
     node.metrics.history_read(ReadCause::Request);
-    let (text, rest) = Reading::begin(node, grant.pipeline(), wanted).await?;
+    let (text, rest) = Reading::begin(node, &pipeline, wanted, leave.clone()).await?;
+    leave.check()?;
     Ok(json_body(StatusCode::OK, Body::Pages(Box::new(Pages::new(text, rest, room)))))
 }
 

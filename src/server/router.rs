@@ -13,7 +13,6 @@ use super::error::RequestError;
 use super::page::page;
 use super::{cors, history, publish, subscribe, target};
 use crate::auth::{PublishGrant, ReadGrant, Refused};
-use crate::limits::Publisher;
 use crate::metrics::Refusal;
 use crate::node::Node;
 use crate::pipeline::{InvalidPipelineId, PipelineId};
@@ -91,12 +90,11 @@ async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> 
         }
         Route::Events(pipeline) if is_read => {
             let grant = may_read(node, pipeline, request).await?;
-            history::read(node, &grant, request.method(), request.uri().query()).await
+            history::read(node, grant, request.method(), request.uri().query()).await
         }
         Route::Events(pipeline) if request.method() == Method::POST => {
             let grant = may_publish(node, pipeline, request).await?;
-            let publisher = grant.key_name().map_or(Publisher::Address(client), Publisher::Key);
-            publish::publish(node, &grant, request, publisher).await
+            publish::publish(node, grant, request, client).await
         }
         Route::Events(pipeline) if request.method() == Method::DELETE => {
             history::forget(node, &may_publish(node, pipeline, request).await?).await
@@ -114,7 +112,8 @@ async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> 
     }
 }
 
-async fn may_publish(
+/// Judges a wish to publish; also once more, after a wait.
+pub(super) async fn may_publish(
     node: &Node,
     pipeline: PipelineId,
     request: &Request<Arriving>,

@@ -5,6 +5,7 @@ mod claims;
 mod command;
 mod issuer;
 mod jwks;
+mod late;
 mod revocations;
 mod secrecy;
 mod settings;
