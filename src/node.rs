@@ -10,7 +10,7 @@ use crate::fanout::Fanout;
 use crate::hub::Hub;
 use crate::limits::{Bodies, Budget, Limits};
 use crate::metrics::{Metrics, Observed};
-use crate::proxies::TrustedProxies;
+use crate::proxies::{ForwardedHeader, TrustedProxies};
 use crate::settings::{Settings, StreamSettings};
 use crate::store::Store;
 use crate::store::memory::MemoryUse;
@@ -66,6 +66,8 @@ pub struct Rules {
     pub cors_origins: Vec<String>,
     /// Proxies whose word on a client's address is taken.
     pub trusted_proxies: TrustedProxies,
+    /// The header in which they name it.
+    pub forwarded_header: ForwardedHeader,
     /// Whether connections begin with a PROXY header.
     pub has_proxy_header: bool,
     /// After so long without a probe the node is not ready.
@@ -90,6 +92,7 @@ impl Rules {
             stream: settings.stream,
             cors_origins: settings.server.cors_origins.clone(),
             trusted_proxies: settings.server.trusted_proxies.clone(),
+            forwarded_header: settings.server.forwarded_header,
             has_proxy_header: settings.server.has_proxy_header,
             probe_limit: probe_interval.map_or(Duration::MAX, |interval| interval * PROBES),
         }

@@ -7,7 +7,6 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -32,7 +31,7 @@ use super::body::{Body, Opening};
 use super::half_close::HalfClose;
 use super::history_pages::Pages;
 use super::http2::{PREFACE, Silence, StreamExecutor, StreamState};
-use super::proxy_header;
+use super::proxy_header::{self, Introduced};
 use super::socket::{ConnectionState, Deadline, Transport};
 use super::stall::Stall;
 use super::stream_body::StreamBody;
@@ -41,6 +40,7 @@ use crate::fanout::{Framing, Handover};
 use crate::limits::SocketPlace;
 use crate::metrics::Refusal;
 use crate::node::Node;
+use crate::proxies::Peer;
 use crate::subscription::Subscription;
 
 /// A client of HTTP/2 may leave so many bytes of each answer untaken; of all that its connection may ask for at once
@@ -79,7 +79,7 @@ pub(super) struct Protocols {
 
 /// Who is at the other end, as far as is known, and the place that the connection takes.
 pub(super) struct Visitor {
-    pub(super) address: IpAddr,
+    pub(super) peer: Peer,
     pub(super) place: SocketPlace,
 }
 
@@ -151,11 +151,20 @@ pub(super) async fn serve<S: Service>(
 
 /// Reads from the proxy in between who connects.
 async fn introduce(socket: &mut TcpStream, visitor: &mut Visitor, node: &Node) -> io::Result<()> {
-    let client = proxy_header::read(socket).await.inspect_err(|_| node.metrics.refused(Refusal::ProxyHeader))?;
-    let Some(client) = client else { return Ok(()) };
-    visitor.address = client;
-    if !node.rules.trusted_proxies.contains(client) {
-        visitor.place.count_address(client).map_err(|refusal| {
+    let introduced = proxy_header::read(socket).await.inspect_err(|_| node.metrics.refused(Refusal::ProxyHeader))?;
+    let is_counted = match introduced {
+        Introduced::Proxy => return Ok(()),
+        Introduced::Client(client) => {
+            visitor.peer = Peer::At(client);
+            !node.rules.trusted_proxies.contains(client)
+        }
+        Introduced::Unknown => {
+            visitor.peer = Peer::Behind(visitor.peer.address());
+            true
+        }
+    };
+    if is_counted {
+        visitor.place.count_address(visitor.peer.address()).map_err(|refusal| {
             node.metrics.refused(refusal);
             io::Error::new(
                 io::ErrorKind::QuotaExceeded,
@@ -199,7 +208,7 @@ async fn serve_http2<T: Transport, S: Service>(
     mut draining: Pin<&mut impl Future<Output = ()>>,
 ) {
     // Held to the end of the connection.
-    let Visitor { address: peer, place: _place } = visitor;
+    let Visitor { peer, place: _place } = visitor;
     let (own_state, opening, idle) = (state.clone(), node.rules.request_timeout, node.rules.idle_timeout);
     let answering = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let (node, service, state) = (node.clone(), service.clone(), state.clone());
@@ -264,7 +273,7 @@ async fn serve_http1<T: Transport, S: Service>(
     mut draining: Pin<&mut impl Future<Output = ()>>,
 ) {
     let (request_timeout, discards) = (node.rules.request_timeout, service.discards(&node));
-    let Visitor { address: peer, place } = visitor;
+    let Visitor { peer, place } = visitor;
     // Written by the service, taken out by the loop below; both are polled by this task.
     let taken: Arc<Mutex<Option<Taken>>> = Arc::default();
     let answering = {
@@ -351,7 +360,7 @@ async fn answer<S: Service>(
     service: &S,
     node: &Node,
     request: &mut hyper::Request<Arriving>,
-    peer: IpAddr,
+    peer: Peer,
 ) -> Response<Body> {
     let mut response = service.answer(node, request, peer).await;
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -16,6 +16,7 @@ use crate::auth::{PublishGrant, ReadGrant, Refused};
 use crate::metrics::Refusal;
 use crate::node::Node;
 use crate::pipeline::{InvalidPipelineId, PipelineId};
+use crate::proxies::{ForwardedHeader, Peer};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -54,7 +55,7 @@ fn pipeline(name: &str) -> Result<PipelineId, InvalidPipelineId> {
 }
 
 /// Answers a request on the public listener.
-pub(super) async fn answer(node: &Node, request: &mut Request<Arriving>, peer: IpAddr) -> Response<Body> {
+pub(super) async fn answer(node: &Node, request: &mut Request<Arriving>, peer: Peer) -> Response<Body> {
     let client = client(node, peer, request.headers());
     let origin = request.headers().get(header::ORIGIN).cloned();
     let mut response = route(node, request, client).await.unwrap_or_else(|error| {
@@ -66,9 +67,13 @@ pub(super) async fn answer(node: &Node, request: &mut Request<Arriving>, peer: I
 }
 
 /// The client's address, as far as it can be known.
-fn client(node: &Node, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-    let lines = |name: HeaderName| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
-    node.rules.trusted_proxies.client(peer, lines(X_FORWARDED_FOR), lines(header::FORWARDED))
+fn client(node: &Node, peer: Peer, headers: &HeaderMap) -> IpAddr {
+    let header = node.rules.forwarded_header;
+    let name = match header {
+        ForwardedHeader::XForwardedFor => X_FORWARDED_FOR,
+        ForwardedHeader::Forwarded => header::FORWARDED,
+    };
+    node.rules.trusted_proxies.client(peer, header, headers.get_all(name).into_iter().map(HeaderValue::as_bytes))
 }
 
 async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> Result<Response<Body>, RequestError> {
