@@ -21,8 +21,9 @@ use crate::store::page::About;
 struct Description<'a> {
     pipeline: &'a str,
     last_id: Option<String>,
-    events: usize,
-    subscribers: usize,
+    /// As all numbers here: null for those who may read only some channels, and could count the others by them.
+    events: Option<usize>,
+    subscribers: Option<usize>,
 }
 
 /// `GET /pipelines/{pipeline}/events`, or `HEAD`, which reads nothing.
@@ -68,11 +69,12 @@ pub(super) async fn describe(node: &Node, grant: &ReadGrant) -> Result<Response<
     let pipeline = grant.pipeline();
     let about = node.store.about(pipeline).await;
     let About { newest, events } = about.inspect_err(|error| failed(node, StoreOp::History, error))?;
+    let may_count = grant.channels().is_none();
     let description = Description {
         pipeline: pipeline.as_str(),
         last_id: (newest != EventId::ZERO).then(|| newest.to_string()),
-        events,
-        subscribers: node.hub.clients(pipeline),
+        events: may_count.then_some(events),
+        subscribers: may_count.then(|| node.hub.clients(pipeline)),
     };
     let mut response = json(StatusCode::OK, serde_json::to_string(&description).unwrap_or_default());
     // The same address has a page for browsers.
