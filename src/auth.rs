@@ -5,10 +5,14 @@
 //! keeps or repeats a token.
 
 mod claims;
+mod files;
 mod grant;
+mod health;
 mod jwks_url;
 mod key;
+mod key_set;
 mod mint;
+mod object;
 mod options;
 mod pass;
 mod pattern;
@@ -27,9 +31,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::{Mutex, RwLock};
 
 use crate::pipeline::PipelineId;
-use crate::watched_file::WatchedFiles;
 use claims::{Expected, Moment};
+use files::Files;
 use grant::Proof;
+use health::Readings;
 use jwks_url::JwksUrl;
 use key::Keys;
 use pass::{Holder, Passes};
@@ -40,12 +45,14 @@ use verifier::Verifier;
 
 pub use claims::Claims;
 pub use grant::{Explained, Presented, PublishGrant, ReadGrant, Refused};
+pub use health::{AuthHealth, Source, SourceHealth};
 pub use key::{KeyTable, parse_setting};
 pub use mint::{Mint, MintError, MintKey};
 pub use options::{Access, AuthOptions, Secret};
 pub use pass::Pass;
 pub use pattern::{InvalidPattern, Pattern};
 pub use right::{Right, Rights};
+pub use sources::read_text;
 pub use token::{TokenFault, peek};
 pub use verifier::SHORTEST_SECRET;
 
@@ -96,18 +103,13 @@ pub struct Auth {
     verifiers: RwLock<Arc<Vec<Verifier>>>,
     revocations: RwLock<Arc<Revocations>>,
     jwks_url: Option<JwksUrl>,
+    key_readings: Readings,
+    verifier_readings: Readings,
+    revocation_readings: Readings,
     verified: VerifiedTokens,
     passes: Passes,
     /// Taken by the loop that follows them.
     files: Mutex<Option<Files>>,
-}
-
-/// What is watched, each group to be read as one.
-#[derive(Debug)]
-struct Files {
-    keys: WatchedFiles,
-    verifiers: WatchedFiles,
-    revocations: WatchedFiles,
 }
 
 impl Auth {
@@ -117,23 +119,25 @@ impl Auth {
     /// With what cannot be used, and never with a secret.
     pub fn load(options: AuthOptions) -> Result<Self, AuthSetupError> {
         provider::install();
-        let tables = options.key_tables()?;
-        let files = Files {
-            keys: WatchedFiles::new(options.key_files(&tables)),
-            verifiers: WatchedFiles::new(options.verifier_files()),
-            revocations: WatchedFiles::new(options.revoked.iter().cloned().collect()),
-        };
+        let files = Files::of(&options)?;
         let expected = Expected {
             issuer: options.issuer.clone(),
             audience: options.audience.clone(),
             leeway: options.leeway.as_secs_f64(),
         };
+        let revocations = options.load_revocations()?;
+        if let Some(path) = &options.revoked {
+            tracing::info!(file = %path.display(), revocations = revocations.count(), "the revocations were read");
+        }
         Ok(Self {
             expected,
             keys: RwLock::new(Arc::new(options.load_keys()?)),
             verifiers: RwLock::new(Arc::new(options.load_verifiers()?)),
-            revocations: RwLock::new(Arc::new(options.load_revocations()?)),
-            jwks_url: options.jwks_url.clone().map(JwksUrl::new).transpose()?,
+            revocations: RwLock::new(Arc::new(revocations)),
+            jwks_url: options.jwks_url.clone().map(|url| JwksUrl::new(url, options.jwks_max_age)).transpose()?,
+            key_readings: Readings::default(),
+            verifier_readings: Readings::default(),
+            revocation_readings: Readings::default(),
             verified: VerifiedTokens::default(),
             passes: Passes::default(),
             files: Mutex::new(Some(files)),
@@ -141,7 +145,25 @@ impl Auth {
         })
     }
 
-    /// Judges a wish to publish. Cancel safe.
+    /// How the reading of keys and revocations goes.
+    pub fn health(&self) -> AuthHealth {
+        let url = self.jwks_url.as_ref();
+        let fetched = url.and_then(JwksUrl::age_and_left_out);
+        AuthHealth {
+            sources: Source::ALL.map(|source| match source {
+                Source::Keys => self.key_readings.health(),
+                Source::JwtKeys => self.verifier_readings.health(),
+                Source::JwksUrl => url.map(JwksUrl::health).unwrap_or_default(),
+                Source::Revoked => self.revocation_readings.health(),
+            }),
+            keys_age: fetched.map(|(age, _)| age),
+            keys_left_out: fetched.map_or(0, |(_, left_out)| left_out),
+            revocations: self.revocations.read().count(),
+        }
+    }
+
+    /// Judges a wish to publish. What comes later than this, such as a body, may find that the right has ended: it is to be
+    /// judged again before anything is stored. Cancel safe.
     ///
     /// # Errors
     /// Why it is refused.
@@ -166,7 +188,7 @@ impl Auth {
         Ok(ReadGrant::proved(pipeline, proof))
     }
 
-    /// Makes a stream's pass of the right to read; none where reading is open.
+    /// Makes of the right to read the pass of a stream, or of an answer that takes its time; none where reading is open.
     ///
     /// # Errors
     /// When the right was revoked since.
@@ -292,74 +314,6 @@ impl Auth {
             }),
         };
         has_key && !self.is_revoked(&pass.holder)
-    }
-
-    /// Reads files again when they change, and fetches keys. Never ends by itself.
-    pub async fn run(&self) {
-        let Some(Files { keys, verifiers, revocations }) = self.files.lock().take() else {
-            return std::future::pending().await;
-        };
-        let fetch = async {
-            match &self.jwks_url {
-                Some(url) => url.run().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::join!(
-            self.follow_keys(keys),
-            self.follow_verifiers(verifiers),
-            self.follow_revocations(revocations),
-            fetch
-        );
-    }
-
-    async fn follow_keys(&self, mut files: WatchedFiles) {
-        loop {
-            files.changed().await;
-            let read = self.options.key_tables().and_then(|tables| {
-                // Before they are read.
-                files.watch(self.options.key_files(&tables));
-                Keys::load(tables)
-            });
-            match read {
-                Ok(keys) => {
-                    *self.keys.write() = Arc::new(keys);
-                    self.end_streams("the static keys were read again");
-                }
-                Err(error) => tracing::error!(%error, "the static keys in use stay"),
-            }
-        }
-    }
-
-    async fn follow_verifiers(&self, mut files: WatchedFiles) {
-        loop {
-            files.changed().await;
-            match self.options.load_verifiers() {
-                Ok(verifiers) => {
-                    *self.verifiers.write() = Arc::new(verifiers);
-                    tracing::info!("the keys for tokens were read again");
-                }
-                Err(error) => tracing::error!(%error, "the keys for tokens in use stay"),
-            }
-        }
-    }
-
-    async fn follow_revocations(&self, mut files: WatchedFiles) {
-        loop {
-            files.changed().await;
-            match self.options.load_revocations() {
-                Ok(revocations) => {
-                    *self.revocations.write() = Arc::new(revocations);
-                    self.end_streams("the revocations were read again");
-                }
-                Err(error) => tracing::error!(%error, "the revocations in use stay"),
-            }
-        }
-    }
-
-    fn end_streams(&self, what: &str) {
-        let streams = self.passes.revoke_unless(|pass| self.is_still_good(pass));
-        tracing::info!(streams_ended = streams, "{what}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Metrics: one struct, handed in, with a registry of its own. A leaf: of other modules it knows an enum and two counts.
+//! Metrics: one struct, handed in, with a registry of its own. A leaf: of other modules it knows two enums and three counts.
 //!
 //! Labels come from enums, so the number of series is fixed. What other modules already count is
 //! read when it is scraped, through [`Observed`].
@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use prometheus::core::{AtomicU64, Collector, GenericCounter, GenericCounterVec};
 use prometheus::local::LocalHistogram;
-use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
+use crate::auth::{AuthHealth, Source};
 use crate::gap::GapReason;
 use crate::store::memory::MemoryUse;
 use crate::telemetry::Dropped;
@@ -177,6 +180,14 @@ impl Label for GapReason {
     }
 }
 
+impl Label for Source {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn value(self) -> &'static str {
+        self.as_str()
+    }
+}
+
 /// A fault of the metrics themselves.
 #[derive(Debug, thiserror::Error)]
 #[error("metrics: {0}")]
@@ -207,6 +218,8 @@ pub struct Observed {
     pub histories_bytes: usize,
     /// What the embedded store keeps.
     pub store_memory: MemoryUse,
+    /// How the reading of keys and revocations goes.
+    pub auth: AuthHealth,
 }
 
 /// All metrics of a node.
@@ -238,6 +251,11 @@ pub struct Metrics {
     log_lines_dropped: GenericCounterVec<AtomicU64>,
     store_memory: IntGauge,
     store_forgotten: GenericCounterVec<AtomicU64>,
+    auth_read_failures: GenericCounterVec<AtomicU64>,
+    auth_stale: IntGaugeVec,
+    auth_keys_age: Gauge,
+    auth_keys_left_out: IntGauge,
+    auth_revocations: IntGauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -394,6 +412,28 @@ impl Metrics {
                 "Lines missing from the log, by reason: `log.buffer` was full, or they could not be written.",
                 "reason",
             )?,
+            auth_read_failures: vec::<Source>(
+                r,
+                "pipecast_auth_read_failures_total",
+                "How often keys or revocations could not be read, by source.",
+                "source",
+            )?,
+            auth_stale: {
+                let help = "1 while the last try to read keys or revocations failed, so that those in use may be out of date; by source.";
+                register(r, IntGaugeVec::new(Opts::new("pipecast_auth_stale", help), &["source"])?)?
+            },
+            auth_keys_age: register(
+                r,
+                Gauge::new(
+                    "pipecast_auth_keys_age_seconds",
+                    "Seconds since the keys at auth.jwks_url were fetched, which are trusted for auth.jwks_max_age; -1 before the first time, and without a URL.",
+                )?,
+            )?,
+            auth_keys_left_out: gauge(
+                "pipecast_auth_keys_left_out",
+                "Keys at auth.jwks_url that no token can be verified with: broken, or of a kind that is not known.",
+            )?,
+            auth_revocations: gauge("pipecast_auth_revocations", "Names in auth.revoked.")?,
             registry: registry.clone(),
         };
         Ok(metrics)
@@ -424,9 +464,21 @@ impl Metrics {
         for (loss, lines) in [(LineLoss::Full, full), (LineLoss::Failed, failed)] {
             raise(&self.log_lines_dropped.with_label_values(&[loss.value()]), lines);
         }
+        self.observe_auth(&observed.auth);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+
+    fn observe_auth(&self, health: &AuthHealth) {
+        for (source, health) in Source::ALL.iter().zip(&health.sources) {
+            let failures = self.auth_read_failures.with_label_values(&[source.value()]);
+            failures.inc_by(health.failures.saturating_sub(failures.get()));
+            self.auth_stale.with_label_values(&[source.value()]).set(health.is_stale.into());
+        }
+        self.auth_keys_age.set(health.keys_age.map_or(-1.0, |age| age.as_secs_f64()));
+        self.auth_keys_left_out.set(i64::try_from(health.keys_left_out).unwrap_or(i64::MAX));
+        self.auth_revocations.set(i64::try_from(health.revocations).unwrap_or(i64::MAX));
     }
 
     /// A stream was opened.

@@ -10,7 +10,7 @@ use crate::fanout::Fanout;
 use crate::hub::Hub;
 use crate::limits::{Bodies, Budget, Limits};
 use crate::metrics::{Metrics, Observed};
-use crate::proxies::TrustedProxies;
+use crate::proxies::{ForwardedHeader, TrustedProxies};
 use crate::settings::{Settings, StreamSettings};
 use crate::store::Store;
 use crate::store::memory::MemoryUse;
@@ -68,6 +68,8 @@ pub struct Rules {
     pub is_open_by_default: bool,
     /// Proxies whose word on a client's address is taken.
     pub trusted_proxies: TrustedProxies,
+    /// The header in which they name it.
+    pub forwarded_header: ForwardedHeader,
     /// Whether connections begin with a PROXY header.
     pub has_proxy_header: bool,
     /// After so long without a probe the node is not ready.
@@ -93,6 +95,7 @@ impl Rules {
             cors_origins: settings.server.cors_origins.clone(),
             is_open_by_default: !settings.auth.is_publish_decided && !settings.server.are_origins_decided,
             trusted_proxies: settings.server.trusted_proxies.clone(),
+            forwarded_header: settings.server.forwarded_header,
             has_proxy_header: settings.server.has_proxy_header,
             probe_limit: probe_interval.map_or(Duration::MAX, |interval| interval * PROBES),
         }
@@ -117,6 +120,7 @@ impl Node {
             histories_bytes: self.histories.used(),
             connections_limit: self.limits.most_streams(),
             log_lines_dropped: self.log.dropped(),
+            auth: self.auth.health(),
             store_memory: match &*self.store {
                 Store::Memory(store) => store.memory_use(),
                 Store::Redis(_) => MemoryUse::default(),

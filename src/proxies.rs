@@ -1,7 +1,8 @@
 //! Proxies whose word on a client's address is taken, and what they say in a request's headers.
 //!
 //! Anyone can send `X-Forwarded-For`. Only what a trusted proxy has added is believed: the list is read from its end, past other
-//! trusted proxies, to the first address that is none. What stands before that came with the request.
+//! trusted proxies, to the first address that is none. What stands before that came with the request. So did a header that
+//! they do not write, of whatever name: one is believed, and the other is nothing.
 
 mod forwarded;
 
@@ -42,6 +43,33 @@ impl fmt::Display for TrustedProxies {
     }
 }
 
+/// The header in which trusted proxies name the client. Setting `server.forwarded_header`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`, which most write.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Peer {
+    /// Whoever has this address, a proxy perhaps.
+    At(IpAddr),
+    /// Somebody of whom the proxy at this address tells nothing but that they are not the proxy itself.
+    Behind(IpAddr),
+}
+
+impl Peer {
+    /// The address that it is counted by.
+    pub fn address(self) -> IpAddr {
+        let (Self::At(address) | Self::Behind(address)) = self;
+        address
+    }
+}
+
 impl TrustedProxies {
     /// Whether none is trusted.
     pub fn is_empty(&self) -> bool {
@@ -54,28 +82,20 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The client's address: `peer`, unless that is a trusted proxy that names another one in these headers, `X-Forwarded-For`
-    /// or `Forwarded` (RFC 7239), line by line.
+    /// The client's address: the peer's, unless that is a trusted proxy that names another one in the lines of this header.
     ///
-    /// The peer's, too, where what they say cannot be read, or where both are there and differ: a proxy that sets
-    /// one of them lets the other pass as the client wrote it.
-    pub fn client<'a>(
-        &self,
-        peer: IpAddr,
-        x_forwarded_for: impl Iterator<Item = &'a [u8]>,
-        forwarded: impl Iterator<Item = &'a [u8]>,
-    ) -> IpAddr {
-        let peer = peer.to_canonical();
-        if self.is_empty() || !self.contains(peer) {
-            return peer;
+    /// The peer's, too, where what they say cannot be read.
+    pub fn client<'a>(&self, peer: Peer, header: ForwardedHeader, lines: impl Iterator<Item = &'a [u8]>) -> IpAddr {
+        let address = peer.address().to_canonical();
+        let is_proxy = matches!(peer, Peer::At(_)) && self.contains(address);
+        if !is_proxy {
+            return address;
         }
-        let x_forwarded_for = forwarded::split_lines(x_forwarded_for).map(|list| self.outermost(&list));
-        let forwarded = forwarded::parse_lines(forwarded).map(|list| self.outermost(&list));
-        match (x_forwarded_for, forwarded) {
-            (None, None) => peer,
-            (Some(client), None) | (None, Some(client)) => client.unwrap_or(peer),
-            (Some(one), Some(other)) => one.filter(|_| one == other).unwrap_or(peer),
-        }
+        let list = match header {
+            ForwardedHeader::XForwardedFor => forwarded::split_lines(lines),
+            ForwardedHeader::Forwarded => forwarded::parse_lines(lines),
+        };
+        list.and_then(|list| self.outermost(&list)).unwrap_or(address)
     }
 
     /// The last address of a list that is no trusted proxy; the first, where all are. `None` where one that is reached cannot be read.
@@ -108,18 +128,22 @@ mod tests {
 
     use super::*;
 
-    fn client(peer: &str, x_forwarded_for: &[&str], forwarded: &[&str]) -> String {
+    const X_FORWARDED_FOR: ForwardedHeader = ForwardedHeader::XForwardedFor;
+
+    fn client(peer: &str, header: ForwardedHeader, lines: &[&str]) -> String {
+        client_of(Peer::At(peer.parse().unwrap()), header, lines)
+    }
+
+    fn client_of(peer: Peer, header: ForwardedHeader, lines: &[&str]) -> String {
         let trusted: TrustedProxies = "10.0.0.0/8, 2001:db8::/32,192.0.2.1".parse().unwrap();
-        let lines = |lines: &[&str]| lines.iter().map(|line| line.as_bytes().to_vec()).collect::<Vec<_>>();
-        let (x_forwarded_for, forwarded) = (lines(x_forwarded_for), lines(forwarded));
-        let peer = peer.parse().unwrap();
-        trusted.client(peer, x_forwarded_for.iter().map(Vec::as_slice), forwarded.iter().map(Vec::as_slice)).to_string()
+        trusted.client(peer, header, lines.iter().map(|line| line.as_bytes())).to_string()
     }
 
     #[test]
     fn the_client_is_the_last_address_that_is_no_trusted_proxy() {
-        let check =
-            |peer: &str, header: &[&str], expected: &str| assert_eq!(client(peer, header, &[]), expected, "{header:?}");
+        let check = |peer: &str, lines: &[&str], expected: &str| {
+            assert_eq!(client(peer, X_FORWARDED_FOR, lines), expected, "{lines:?}");
+        };
         check("10.0.0.1", &["203.0.113.9"], "203.0.113.9");
         check("10.0.0.1", &["6.6.6.6, 203.0.113.9"], "203.0.113.9");
         check("10.0.0.1", &["rubbish, 203.0.113.9,10.2.3.4"], "203.0.113.9");
@@ -146,8 +170,9 @@ mod tests {
 
     #[test]
     fn forwarded_says_the_same_in_its_own_way() {
-        let check =
-            |header: &[&str], expected: &str| assert_eq!(client("10.0.0.1", &[], header), expected, "{header:?}");
+        let check = |lines: &[&str], expected: &str| {
+            assert_eq!(client("10.0.0.1", ForwardedHeader::Forwarded, lines), expected, "{lines:?}");
+        };
         check(&["for=203.0.113.9"], "203.0.113.9");
         check(&["For=6.6.6.6, FOR=203.0.113.9;proto=https;by=10.0.0.2"], "203.0.113.9");
         check(&["for=\"[2001:470::1]:4711\""], "2001:470::1");
@@ -171,11 +196,11 @@ mod tests {
     }
 
     #[test]
-    fn of_two_headers_that_differ_neither_is_believed() {
-        assert_eq!(client("10.0.0.1", &["203.0.113.9"], &["for=203.0.113.9"]), "203.0.113.9");
-        assert_eq!(client("10.0.0.1", &["203.0.113.9"], &["for=6.6.6.6"]), "10.0.0.1");
-        assert_eq!(client("10.0.0.1", &["6.6.6.6"], &["for=203.0.113.9"]), "10.0.0.1");
-        assert_eq!(client("10.0.0.1", &["203.0.113.9"], &["for=_x"]), "10.0.0.1");
+    fn whom_a_proxy_does_not_name_cannot_name_himself() {
+        for header in [X_FORWARDED_FOR, ForwardedHeader::Forwarded] {
+            let peer = Peer::Behind("10.0.0.1".parse().unwrap());
+            assert_eq!(client_of(peer, header, &["203.0.113.9", "for=203.0.113.9"]), "10.0.0.1");
+        }
     }
 
     #[test]
@@ -204,26 +229,23 @@ mod tests {
             texts in proptest::collection::vec("[for=;,\" \\\\\\[\\]0-9a-f:.]{0,60}", 0..4),
         ) {
             let trusted: TrustedProxies = "10.0.0.0/8".parse().unwrap();
-            let peer = IpAddr::from([10, 0, 0, 1]);
+            let peer = Peer::At(IpAddr::from([10, 0, 0, 1]));
             let bytes = || lines.iter().map(Vec::as_slice);
             let texts = || texts.iter().map(|text| text.as_bytes());
-            for client in [
-                trusted.client(peer, bytes(), std::iter::empty()),
-                trusted.client(peer, std::iter::empty(), bytes()),
-                trusted.client(peer, texts(), texts()),
-                trusted.client(peer, std::iter::empty(), texts()),
-            ] {
-                prop_assert_eq!(client, client.to_canonical());
+            for header in [X_FORWARDED_FOR, ForwardedHeader::Forwarded] {
+                for client in [trusted.client(peer, header, bytes()), trusted.client(peer, header, texts())] {
+                    prop_assert_eq!(client, client.to_canonical());
+                }
+                let stranger = IpAddr::from([203, 0, 113, 1]);
+                prop_assert_eq!(trusted.client(Peer::At(stranger), header, texts()), stranger);
             }
-            let stranger = IpAddr::from([203, 0, 113, 1]);
-            prop_assert_eq!(trusted.client(stranger, bytes(), texts()), stranger);
         }
 
         #[test]
         fn what_a_client_sends_in_front_changes_nothing(front in "[ -~]{0,60}") {
             let line = format!("{front},203.0.113.9");
-            prop_assert_eq!(client("10.0.0.1", &[&line], &[]), "203.0.113.9");
-            let spoofed = client("10.0.0.1", &[], &[&format!("{front},for=203.0.113.9")]);
+            prop_assert_eq!(client("10.0.0.1", X_FORWARDED_FOR, &[&line]), "203.0.113.9");
+            let spoofed = client("10.0.0.1", ForwardedHeader::Forwarded, &[&format!("{front},for=203.0.113.9")]);
             // Never an address of the client's choice; at worst none.
             prop_assert!(["203.0.113.9", "10.0.0.1"].contains(&spoofed.as_str()), "{}", spoofed);
         }

@@ -50,6 +50,7 @@ use crate::drain::Phase;
 use crate::limits::SocketPlace;
 use crate::metrics::Refusal;
 use crate::node::Node;
+use crate::proxies::Peer;
 use arriving::{Arriving, Discards};
 use body::Body;
 use connection::{Protocols, Visitor};
@@ -158,7 +159,7 @@ trait Service: Clone + Send + Sync + Unpin + 'static {
         &self,
         node: &Node,
         request: &mut Request<Arriving>,
-        peer: IpAddr,
+        peer: Peer,
     ) -> impl Future<Output = Response<Body>> + Send;
 }
 
@@ -187,7 +188,7 @@ impl Service for PublicService {
         &self,
         node: &Node,
         request: &mut Request<Arriving>,
-        peer: IpAddr,
+        peer: Peer,
     ) -> impl Future<Output = Response<Body>> + Send {
         router::answer(node, request, peer)
     }
@@ -205,7 +206,7 @@ impl Service for AdminService {
         Discards::FEW
     }
 
-    async fn answer(&self, node: &Node, request: &mut Request<Arriving>, _: IpAddr) -> Response<Body> {
+    async fn answer(&self, node: &Node, request: &mut Request<Arriving>, _: Peer) -> Response<Body> {
         admin::answer(node, request)
     }
 }
@@ -278,7 +279,7 @@ async fn accept<S: Service>(
                     protocols.clone(),
                     node.clone(),
                     service.clone(),
-                    Visitor { address, place },
+                    Visitor { peer: Peer::At(address), place },
                     draining,
                     open.clone(),
                 ));

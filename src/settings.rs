@@ -19,7 +19,7 @@ use crate::hub::HubOptions;
 use crate::limits::LimitOptions;
 use crate::log::LogLimits;
 use crate::pem_file::check_private_key;
-use crate::proxies::TrustedProxies;
+use crate::proxies::{ForwardedHeader, TrustedProxies};
 use crate::server::TlsFiles;
 use crate::store::Retention;
 use crate::store::redis::{RedisOptions, has_password};
@@ -82,6 +82,8 @@ pub struct ServerSettings {
     pub are_origins_decided: bool,
     /// Proxies whose word on a client's address is taken.
     pub trusted_proxies: TrustedProxies,
+    /// The header in which they name it.
+    pub forwarded_header: ForwardedHeader,
     /// Whether connections begin with a PROXY header.
     pub has_proxy_header: bool,
 }
@@ -177,7 +179,8 @@ impl Settings {
             tls: read_tls(r),
             cors_origins: r.origins("server.cors_origins", "*", "Origins whose pages may use the broker, separated by commas. `*` allows all, without credentials; with a list the origin is echoed and credentials are allowed. While neither this nor `auth.publish` is set, pages of other machines can read but not publish or delete, and requests for a public host name are refused."),
             are_origins_decided: r.is_given("server.cors_origins"),
-            trusted_proxies: r.networks("server.trusted_proxies", "Networks of proxies, such as `10.0.0.0/8,2001:db8::/32`. A client's address is what they say in `X-Forwarded-For` or `Forwarded`; from others these headers are ignored."),
+            trusted_proxies: r.networks("server.trusted_proxies", "Networks of proxies, such as `10.0.0.0/8,2001:db8::/32`. A client's address is what they say in `server.forwarded_header`; from others it is ignored."),
+            forwarded_header: r.choice("server.forwarded_header", "x-forwarded-for", &[("x-forwarded-for", ForwardedHeader::XForwardedFor), ("forwarded", ForwardedHeader::Forwarded)], "The header in which trusted proxies name the client: `x-forwarded-for`, or `forwarded` (RFC 7239). The other one is ignored: they may pass it on as the client wrote it."),
             has_proxy_header: r.choice("server.proxy_protocol", "off", &[("off", false), ("v2", true)], "`v2`: connections must begin with a header of the PROXY protocol, version 2, and come from `server.trusted_proxies`; others are closed."),
         };
         if server.has_proxy_header && server.trusted_proxies.is_empty() {

@@ -43,32 +43,44 @@ pub enum Start {
 
 /// A filter by channel.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Channels(Option<Box<[String]>>);
+pub struct Channels {
+    /// None for all.
+    names: Option<Box<[String]>>,
+    /// Whether the client may have no others, rather than want none.
+    is_limit: bool,
+}
 
 impl Channels {
     /// Only these channels; all when there are none.
     pub fn only(channels: Vec<String>) -> Self {
-        Self((!channels.is_empty()).then(|| channels.into_boxed_slice()))
+        Self { names: (!channels.is_empty()).then(|| channels.into_boxed_slice()), is_limit: false }
     }
 
-    /// These channels and no others; nothing passes when there are none.
+    /// These channels and no others, since there is no right to more; nothing passes when there are none.
     pub fn limited(channels: Vec<String>) -> Self {
-        Self(Some(channels.into_boxed_slice()))
+        Self { names: Some(channels.into_boxed_slice()), is_limit: true }
     }
 
     /// Whether every channel passes.
     pub fn is_all(&self) -> bool {
-        self.0.is_none()
+        self.names.is_none()
     }
 
     /// The channels that pass; none when all do.
     pub fn names(&self) -> Option<&[String]> {
-        self.0.as_deref()
+        self.names.as_deref()
     }
 
     /// Whether a frame passes.
     pub fn pass(&self, frame: &Frame) -> bool {
-        self.0.as_deref().is_none_or(|channels| channels.iter().any(|channel| channel == frame.channel()))
+        self.names.as_deref().is_none_or(|channels| channels.iter().any(|channel| channel == frame.channel()))
+    }
+}
+
+impl Wanted {
+    /// A gap as the client is told of it: without the number of events of which it may have no part.
+    fn told(&self, gap: Gap) -> Gap {
+        Gap { missed: gap.missed.filter(|_| !self.channels.is_limit), ..gap }
     }
 }
 
@@ -163,7 +175,7 @@ impl Place {
                 };
                 return match read {
                     Read::Frames(frames) => Next::Item(Item::Frames(frames)),
-                    Read::Gap(gap) => Next::Item(Item::Gap(gap)),
+                    Read::Gap(gap) => Next::Item(Item::Gap(self.wanted.told(gap))),
                     Read::Nothing => Next::Nothing,
                 };
             }
@@ -307,6 +319,7 @@ fn place(log: &crate::log::Log, wanted: &Wanted) -> (Phase, Item) {
             (cursor, None, gap, outcome)
         }
     };
+    let gap = gap.map(|gap| wanted.told(gap));
     let phase = Phase::Following { cursor, live_after: log.tail(), is_ahead: false };
     (phase, Item::Placed { position, gap, outcome })
 }

@@ -2,38 +2,47 @@
 
 use serde::{Deserialize, Deserializer};
 
+use super::object::{object, present};
 use super::right::{Right, Rights};
 use super::token::TokenFault;
 
-/// What a token says (RFC 7519, 4.1). A claim of the wrong type is an error, never an absent claim.
+/// The first second of the year 10000. What is meant to be later is mostly in milliseconds: it would be good for ever.
+pub(super) const TOO_LATE: f64 = 253_402_300_800.0;
+
+/// What a token says (RFC 7519, 4.1). A claim of the wrong type, `null` included, is an error, never an absent claim.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 pub struct Claims {
     /// From then on it is good for nothing.
+    #[serde(default, deserialize_with = "present")]
     pub exp: Option<Moment>,
     /// Before then it is good for nothing.
+    #[serde(default, deserialize_with = "present")]
     pub nbf: Option<Moment>,
     /// Who made it.
+    #[serde(default, deserialize_with = "present")]
     pub iss: Option<String>,
     /// For whom it was made.
+    #[serde(default, deserialize_with = "present")]
     pub aud: Option<Audience>,
     /// Its own name, to be revoked by.
+    #[serde(default, deserialize_with = "present")]
     pub jti: Option<String>,
     /// What it is good for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub pipecast: Rights,
 }
 
-/// Seconds since 1970, possibly with a fraction (`NumericDate`).
+/// Seconds since 1970, possibly with a fraction (`NumericDate`), before the year 10000.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
 pub struct Moment(pub f64);
 
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let seconds = f64::deserialize(deserializer)?;
-        if seconds.is_finite() && seconds >= 0.0 {
+        if (0.0..TOO_LATE).contains(&seconds) {
             Ok(Self(seconds))
         } else {
-            Err(serde::de::Error::custom("a moment is a number of seconds since 1970"))
+            Err(serde::de::Error::custom("a moment is a number of seconds since 1970, before the year 10000"))
         }
     }
 }

@@ -12,15 +12,20 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use url::Url;
 
-use super::verifier::{Secrets, Verifier, parse_key_set};
+use super::health::{Readings, SourceHealth};
+use super::key_set::{KeySet, LeftOut, Secrets};
+use super::verifier::Verifier;
 
-/// Between two fetches that nobody asked for.
+/// Between two fetches that nobody asked for, at most.
 const REGULAR: Duration = Duration::from_secs(300);
+
+/// After one that failed, at most.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// The shortest time between two fetches: tokens with made-up names must not turn this node against the issuer.
 const SHORTEST: Duration = Duration::from_secs(10);
 
-/// While there are no keys yet.
+/// While there are no keys.
 const FIRST: Duration = Duration::from_secs(2);
 
 /// For a whole answer.
@@ -37,14 +42,27 @@ const MAX_BYTES: usize = 1 << 20;
 pub(super) struct JwksUrl {
     url: Url,
     client: Client,
+    /// For how long keys are trusted that cannot be fetched again, `auth.jwks_max_age`.
+    max_age: Duration,
     /// Written by the loop, read by requests. None until a fetch has succeeded.
-    keys: RwLock<Option<Arc<[Verifier]>>>,
-    /// Whether the last fetch failed.
-    is_failing: AtomicBool,
+    fetched: RwLock<Option<Fetched>>,
+    /// How the fetches went.
+    readings: Readings,
+    /// Whether it was said that the keys are too old.
+    is_told_too_old: AtomicBool,
     /// Somebody misses a key.
     asked: Notify,
     /// How many fetches there were, failed ones too, and when the last one began.
     fetches: watch::Sender<(u64, Option<Instant>)>,
+}
+
+/// A set that was fetched.
+#[derive(Debug)]
+struct Fetched {
+    keys: Arc<[Verifier]>,
+    left_out: Vec<LeftOut>,
+    /// When it was asked for.
+    at: Instant,
 }
 
 impl JwksUrl {
@@ -52,7 +70,7 @@ impl JwksUrl {
     ///
     /// # Errors
     /// When there is no TLS to be had.
-    pub(super) fn new(url: Url) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(url: Url, max_age: Duration) -> Result<Self, reqwest::Error> {
         // reqwest is built without a TLS provider of its own, so that one is in the tree.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // A redirect would make another place the issuer.
@@ -60,16 +78,30 @@ impl JwksUrl {
         Ok(Self {
             url,
             client,
-            keys: RwLock::new(None),
-            is_failing: AtomicBool::new(false),
+            max_age,
+            fetched: RwLock::new(None),
+            readings: Readings::default(),
+            is_told_too_old: AtomicBool::new(false),
             asked: Notify::new(),
             fetches: watch::Sender::new((0, None)),
         })
     }
 
-    /// The keys of the last fetch that succeeded; none before the first.
+    /// The keys that are trusted: of the last fetch that succeeded, unless that is too long ago or there were none in it.
     pub(super) fn keys(&self) -> Option<Arc<[Verifier]>> {
-        self.keys.read().clone()
+        let fetched = self.fetched.read();
+        let fetched = fetched.as_ref().filter(|fetched| fetched.at.elapsed() < self.max_age);
+        fetched.map(|fetched| fetched.keys.clone()).filter(|keys| !keys.is_empty())
+    }
+
+    /// How the fetches went.
+    pub(super) fn health(&self) -> SourceHealth {
+        self.readings.health()
+    }
+
+    /// How long ago the last fetch was that succeeded, and how many of its keys are of no use.
+    pub(super) fn age_and_left_out(&self) -> Option<(Duration, usize)> {
+        self.fetched.read().as_ref().map(|fetched| (fetched.at.elapsed(), fetched.left_out.len()))
     }
 
     /// Asks for a fetch, if the last one is long enough ago, and waits for it. Whether there was one. Cancel safe.
@@ -88,42 +120,80 @@ impl JwksUrl {
         loop {
             self.fetch_once().await;
             let began = self.fetches.borrow().1.unwrap_or_else(Instant::now);
-            let regular = if self.keys().is_some() { REGULAR } else { FIRST };
             // A wish that comes too early waits its time: whoever asked has been told already.
             let asked = async {
                 sleep_until(began + self.shortest()).await;
                 self.asked.notified().await;
             };
             tokio::select! {
-                () = sleep_until(began + regular) => {}
+                () = sleep_until(self.next_fetch(began)) => {}
                 () = asked => {}
             }
         }
     }
 
-    /// Fetches the keys; those in use stay after a failure.
+    /// When to fetch next if nobody asks: in time for keys not to become too old because of one fetch that fails.
+    fn next_fetch(&self, began: Instant) -> Instant {
+        let regular = REGULAR.min(self.max_age / 2);
+        match (self.keys(), self.readings.are_stale()) {
+            (None, _) => began + FIRST,
+            (Some(_), false) => began + regular,
+            (Some(_), true) => {
+                let end = self.fetched.read().as_ref().map(|fetched| fetched.at + self.max_age);
+                let again = began + AGAIN.min(regular);
+                end.map_or(again, |end| end.min(again))
+            }
+        }
+    }
+
+    /// Fetches the keys; those in use stay after a failure, for as long as they are trusted.
     pub(super) async fn fetch_once(&self) {
         let began = Instant::now();
         match self.fetch().await {
-            Ok(keys) => {
-                tracing::debug!(keys = keys.len(), "the keys of auth.jwks_url were fetched");
-                *self.keys.write() = Some(keys.into());
-                self.is_failing.store(false, Ordering::Relaxed);
-            }
-            // Once, not at every retry.
-            Err(problem) if !self.is_failing.swap(true, Ordering::Relaxed) => {
-                tracing::error!(url = %self.url, %problem, "auth.jwks_url cannot be fetched; the keys in use stay");
-            }
-            Err(problem) => tracing::debug!(%problem, "auth.jwks_url still cannot be fetched"),
+            Ok(set) => self.take(set, began),
+            Err(problem) => self.fail(&problem),
         }
         self.fetches.send_modify(|(count, last)| (*count, *last) = (*count + 1, Some(began)));
+    }
+
+    fn take(&self, KeySet { keys, left_out }: KeySet, at: Instant) {
+        tracing::debug!(keys = keys.len(), "the keys of auth.jwks_url were fetched");
+        if self.readings.succeeded() {
+            tracing::info!(keys = keys.len(), "auth.jwks_url can be fetched again");
+        }
+        self.is_told_too_old.store(false, Ordering::Relaxed);
+        let is_empty = keys.is_empty();
+        let before = self.fetched.write().replace(Fetched { keys: keys.into(), left_out: left_out.clone(), at });
+        // Once, not at every fetch.
+        let (was_empty, known) = before.map_or((false, Vec::new()), |before| (before.keys.is_empty(), before.left_out));
+        for key in left_out.iter().filter(|key| !known.contains(key)) {
+            tracing::warn!(url = %self.url, "{key}; it is left out of the keys of auth.jwks_url");
+        }
+        // What its issuer has withdrawn is not to be trusted, whatever comes in its place.
+        if is_empty && !was_empty {
+            tracing::error!(url = %self.url, "auth.jwks_url has no key that tokens could be verified with; none is trusted");
+        }
+    }
+
+    fn fail(&self, problem: &str) {
+        // Once, not at every retry.
+        if self.readings.failed() {
+            let max_age = humantime::format_duration(self.max_age);
+            tracing::error!(url = %self.url, %problem, "auth.jwks_url cannot be fetched; the keys in use stay for {max_age} (auth.jwks_max_age)");
+        } else {
+            tracing::debug!(%problem, "auth.jwks_url still cannot be fetched");
+        }
+        let is_too_old = self.age_and_left_out().is_some_and(|(age, _)| age >= self.max_age);
+        if is_too_old && !self.is_told_too_old.swap(true, Ordering::Relaxed) {
+            tracing::error!(url = %self.url, %problem, "the keys of auth.jwks_url are older than auth.jwks_max_age, and are not trusted any more");
+        }
     }
 
     fn shortest(&self) -> Duration {
         if self.keys().is_some() { SHORTEST } else { FIRST }
     }
 
-    async fn fetch(&self) -> Result<Vec<Verifier>, String> {
+    async fn fetch(&self) -> Result<KeySet, String> {
         let failed = |error: reqwest::Error| {
             let error = error.without_url();
             let mut deepest: &dyn std::error::Error = &error;
@@ -143,11 +213,6 @@ impl JwksUrl {
                 return Err(format!("it answered with more than {MAX_BYTES} bytes"));
             }
         }
-        let keys = parse_key_set(&bytes, Secrets::LeftOut)?;
-        if keys.is_empty() {
-            Err("there is no key in it that tokens could be verified with".to_owned())
-        } else {
-            Ok(keys)
-        }
+        KeySet::parse(&bytes, Secrets::LeftOut)
     }
 }

@@ -1,7 +1,7 @@
 //! Static keys: names, secrets and rights, from a setting or a file of TOML tables.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq;
 use toml::{Table, Value};
 
 use super::right::Rights;
+use super::sources::read_secret;
 use super::{AuthSetupError, Secret};
 
 /// A key shorter than this could be guessed.
@@ -110,12 +111,6 @@ fn fingerprint(secret: &str) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
     bytes
-}
-
-/// Reads a secret that stands alone in a file.
-pub(super) fn read_secret(path: &Path) -> Result<Secret, AuthSetupError> {
-    let text = std::fs::read_to_string(path).map_err(|error| AuthSetupError::file(path, error.to_string()))?;
-    Ok(Secret::new(text.trim()))
 }
 
 /// Parses the array of tables that is the value of `auth.keys`.

@@ -6,6 +6,8 @@ use jsonwebtoken::errors::Error;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Map, Value, json};
 
+use super::claims::TOO_LATE;
+use super::revocations::Revocations;
 use super::{Pattern, SHORTEST_SECRET, Secret, provider};
 use crate::pem_file::check_private_key;
 
@@ -37,6 +39,14 @@ pub enum MintError {
         /// What the key is for.
         possible: String,
     },
+    /// A name that a line of `auth.revoked` would not hold as it is.
+    #[error(
+        "{0} is no name that a line of auth.revoked can hold, so nothing could be revoked by it: give text without line breaks, ` #`, and blanks, `#` or quotes at its beginning or end"
+    )]
+    Name(&'static str),
+    /// It would end when no moment is.
+    #[error("--ttl reaches beyond the year 9999; give less")]
+    Ttl,
     /// It could not be signed.
     #[error("it cannot be signed: {0}")]
     Signing(#[from] Error),
@@ -98,9 +108,14 @@ impl Mint {
     /// Makes the token, signed with the algorithm of this name or the first that the key is for.
     ///
     /// # Errors
-    /// When key and algorithm do not go together.
+    /// When key and algorithm do not go together, when it could not be revoked by its names, and when it would last too long.
     pub fn sign(&self, key: &MintKey, algorithm: Option<&str>) -> Result<String, MintError> {
         provider::install();
+        for (option, name) in [("--jti", &self.jti), ("--kid", &self.key_id)] {
+            if name.as_deref().is_some_and(|name| !Revocations::hold_plainly(name)) {
+                return Err(MintError::Name(option));
+            }
+        }
         let named = |name: &str| key.algorithms.iter().find(|possible| format!("{possible:?}") == name);
         let algorithm = match algorithm {
             None => key.algorithms[0],
@@ -111,10 +126,10 @@ impl Mint {
         };
         let mut header = Header::new(algorithm);
         header.kid.clone_from(&self.key_id);
-        Ok(encode(&header, &self.claims(), &key.key)?)
+        Ok(encode(&header, &self.claims()?, &key.key)?)
     }
 
-    fn claims(&self) -> Value {
+    fn claims(&self) -> Result<Value, MintError> {
         let patterns = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
         let mut rights = Map::new();
         for (name, list) in [
@@ -129,12 +144,15 @@ impl Mint {
         // Whole seconds: that is what most other programs expect.
         let issued = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let end = issued.saturating_add(self.ttl.as_secs().max(1));
+        if end as f64 >= TOO_LATE {
+            return Err(MintError::Ttl);
+        }
         let mut claims = json!({"iat": issued, "exp": end, "pipecast": rights});
         for (name, value) in [("jti", &self.jti), ("iss", &self.issuer), ("aud", &self.audience)] {
             if let Some(value) = value {
                 claims[name] = json!(value);
             }
         }
-        claims
+        Ok(claims)
     }
 }

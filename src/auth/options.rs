@@ -41,6 +41,8 @@ pub struct AuthOptions {
     pub jwks_file: Option<PathBuf>,
     /// Where such a set is fetched.
     pub jwks_url: Option<Url>,
+    /// For how long keys from there are trusted that cannot be fetched again.
+    pub jwks_max_age: Duration,
     /// What `iss` must be.
     pub issuer: Option<String>,
     /// What `aud` must hold.

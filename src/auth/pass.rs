@@ -1,15 +1,16 @@
-//! Passes: what streams that need a token were let in under, for as long as they are open.
+//! Passes: what streams, and other answers that take their time, were let in under, for as long as they last.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use slab::Slab;
 
+use super::grant::Refused;
 use super::key::StaticKey;
 use crate::pipeline::PipelineId;
 
@@ -37,7 +38,8 @@ pub struct Pass {
     pub holder: Holder,
     /// What for.
     pub pipeline: PipelineId,
-    /// What was left of the token when it was given; none for a key without end.
+    /// When it was given, and what was left of the token then; none for a key without end.
+    given: Instant,
     life: Option<Duration>,
     /// Written by whoever revokes it, read by what carries the stream.
     is_revoked: AtomicBool,
@@ -57,7 +59,16 @@ impl fmt::Debug for Pass {
 impl Pass {
     /// A pass that is good.
     pub fn new(holder: Holder, pipeline: PipelineId, life: Option<Duration>) -> Self {
-        Self { holder, pipeline, life, is_revoked: AtomicBool::new(false), waker: AtomicWaker::new(), _entry: None }
+        let given = Instant::now();
+        Self {
+            holder,
+            pipeline,
+            given,
+            life,
+            is_revoked: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            _entry: None,
+        }
     }
 
     /// After how long its stream is to end, drawn from the last tenth of the token's time.
@@ -68,6 +79,20 @@ impl Pass {
     /// Whether its stream is to end at once.
     pub fn is_revoked(&self) -> bool {
         self.is_revoked.load(Ordering::SeqCst)
+    }
+
+    /// Whether what it was given for may go on: to the end of the token, or to its revocation.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), Refused> {
+        if self.is_revoked() {
+            Err(Refused::Invalid)
+        } else if self.life.is_some_and(|life| self.given.elapsed() >= life) {
+            Err(Refused::Expired)
+        } else {
+            Ok(())
+        }
     }
 
     /// Asks to be woken when it is revoked. Before looking whether it is; the last waker counts.

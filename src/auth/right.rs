@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
+use super::object::present;
 use super::pattern::Pattern;
 use crate::pipeline::PipelineId;
 
@@ -40,11 +41,6 @@ pub struct Rights {
     /// Of these, only events in these channels; all if absent.
     #[serde(default, deserialize_with = "present")]
     pub channels: Option<Vec<String>>,
-}
-
-/// A list, and not `null`: what was meant to be a limit must not be none.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
-    Vec::deserialize(deserializer).map(Some)
 }
 
 impl Rights {

@@ -1,12 +1,43 @@
 //! Where keys and revocations come from: reads them, and says which files to watch.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::key::{self, KeyTable, Keys, SecretSource};
+use super::key_set::{KeyFault, KeySet, Secrets};
 use super::revocations::Revocations;
 use super::token::MOST_TRIED;
-use super::verifier::{self, Secrets, Verifier, parse_key_set};
-use super::{AuthOptions, AuthSetupError};
+use super::verifier::Verifier;
+use super::{AuthOptions, AuthSetupError, Secret};
+use crate::event::BYTE_ORDER_MARK;
+
+/// What UTF-16 begins with, in either order.
+const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
+/// Reads a file of text as whichever editor wrote it.
+///
+/// # Errors
+/// When it cannot be read, or is not UTF-8: what is guessed at could hide a line.
+pub fn read_text(path: &Path) -> Result<String, AuthSetupError> {
+    let bytes = read(path)?;
+    if UTF_16.iter().any(|mark| bytes.starts_with(mark)) {
+        return Err(AuthSetupError::file(path, "it is UTF-16; save it as UTF-8"));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        AuthSetupError::file(path, format!("line {line} is not UTF-8; save the file as UTF-8"))
+    })?;
+    Ok(text.strip_prefix(BYTE_ORDER_MARK).map(str::to_owned).unwrap_or(text))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, AuthSetupError> {
+    std::fs::read(path).map_err(|error| AuthSetupError::file(path, error.to_string()))
+}
+
+/// Reads a secret that stands alone in a file.
+pub(super) fn read_secret(path: &Path) -> Result<Secret, AuthSetupError> {
+    Ok(Secret::new(read_text(path)?.trim()))
+}
 
 impl AuthOptions {
     /// All static keys, before the files that hold single secrets are read.
@@ -16,8 +47,7 @@ impl AuthOptions {
     pub fn key_tables(&self) -> Result<Vec<KeyTable>, AuthSetupError> {
         let mut tables = self.keys.clone();
         if let Some(path) = &self.keys_file {
-            let text = |bytes: &[u8]| key::parse_file(&String::from_utf8_lossy(bytes));
-            tables.extend(verifier::read(path, text)?);
+            tables.extend(key::parse_file(&read_text(path)?).map_err(|problem| AuthSetupError::file(path, problem))?);
         }
         Ok(tables)
     }
@@ -56,14 +86,16 @@ impl AuthOptions {
             verifiers.push(verifier.map_err(|problem| AuthSetupError::Setting("auth.jwt_secret", problem))?);
         }
         if let Some(path) = &self.jwt_secret_file {
-            let secret = key::read_secret(path)?;
+            let secret = read_secret(path)?;
             verifiers.push(Verifier::from_secret(&secret).map_err(|problem| AuthSetupError::file(path, problem))?);
         }
         for path in &self.jwt_keys {
-            verifiers.extend(verifier::read(path, Verifier::all_of_pem)?);
+            // As bytes: there may be anything around the keys.
+            let all = Verifier::all_of_pem(&read(path)?);
+            verifiers.extend(all.map_err(|problem| AuthSetupError::file(path, problem))?);
         }
         if let Some(path) = &self.jwks_file {
-            verifiers.extend(verifier::read(path, |text| parse_key_set(text, Secrets::Allowed))?);
+            verifiers.extend(read_key_set(path)?);
         }
         check_number(&verifiers)?;
         Ok(verifiers)
@@ -75,10 +107,23 @@ impl AuthOptions {
     /// When there is a file and it cannot be read.
     pub fn load_revocations(&self) -> Result<Revocations, AuthSetupError> {
         match &self.revoked {
-            Some(path) => verifier::read(path, |text| Ok(Revocations::parse(&String::from_utf8_lossy(text)))),
+            Some(path) => Revocations::parse(&read_text(path)?).map_err(|problem| AuthSetupError::file(path, problem)),
             None => Ok(Revocations::default()),
         }
     }
+}
+
+/// Reads a key set that an operator keeps: of what is broken in it they are told, what is for others is left out.
+fn read_key_set(path: &Path) -> Result<Vec<Verifier>, AuthSetupError> {
+    let set = KeySet::parse(read_text(path)?.as_bytes(), Secrets::Allowed);
+    let KeySet { keys, left_out } = set.map_err(|problem| AuthSetupError::file(path, problem))?;
+    for key in left_out {
+        if let KeyFault::Broken(_) = key.fault {
+            return Err(AuthSetupError::file(path, key.to_string()));
+        }
+        tracing::warn!(file = %path.display(), "{key}; it is left out");
+    }
+    Ok(keys)
 }
 
 /// Every token is tried with each key without a name: with too many of them none would open anything.

@@ -2,8 +2,10 @@
 
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
+use serde_json::Value;
 
 use super::claims::Claims;
+use super::object::Object;
 use super::verifier::Verifier;
 
 /// Longer texts are not looked at.
@@ -17,7 +19,7 @@ pub(super) const MOST_TRIED: usize = 8;
 pub enum TokenFault {
     /// Not the text of a token, or of one with claims that we know.
     #[error(
-        "it is not well formed: three parts with dots between them, JSON in the first two, claims of the right types"
+        "it is not well formed: three parts with dots between them, JSON objects in the first two, claims of the right types (times in seconds, before the year 10000; nothing null)"
     )]
     Malformed,
     /// Neither a static key nor a token.
@@ -81,16 +83,22 @@ pub(super) fn header(text: &str) -> Result<Header, TokenFault> {
         true => TokenFault::Algorithm,
         false => TokenFault::Malformed,
     })?;
-    if header.crit.is_some() { Err(TokenFault::Malformed) } else { Ok(header) }
+    // The library takes an array for a header, and `null` for a member that is not there.
+    let is_object = peek_part(text.split('.').next().unwrap_or_default())
+        .is_some_and(|header| header.as_object().is_some_and(|members| !members.values().any(Value::is_null)));
+    if is_object && header.crit.is_none() { Ok(header) } else { Err(TokenFault::Malformed) }
 }
 
 /// A token's header and claims, unproved: to be shown to who holds it, and to be relied on by nobody.
-pub fn peek(text: &str) -> Option<(serde_json::Value, serde_json::Value)> {
+pub fn peek(text: &str) -> Option<(Value, Value)> {
     let mut parts = text.split('.');
     let (header, claims) = (parts.next()?, parts.next()?);
-    // The library reads JSON out of a token's middle part; the header is one for it when it stands there.
-    let read = |part: &str| insecure_decode_claims(format!("x.{part}.x")).ok();
-    (parts.count() == 1).then(|| Some((read(header)?, read(claims)?)))?
+    (parts.count() == 1).then(|| Some((peek_part(header)?, peek_part(claims)?)))?
+}
+
+/// The library reads JSON out of a token's middle part; the header is one for it when it stands there.
+fn peek_part(part: &str) -> Option<Value> {
+    insecure_decode_claims(format!("x.{part}.x")).ok()
 }
 
 /// Whether the header is one but for its algorithm, such as `none`.
@@ -122,8 +130,8 @@ pub(super) fn verify(text: &str, header: &Header, keys: &[&[Verifier]]) -> Resul
         // Claims are checked by `Claims::check`, which knows what the token is used for.
         validation.required_spec_claims.clear();
         (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
-        match decode::<Claims>(text, &key.key, &validation) {
-            Ok(token) => return Ok(Signed { claims: token.claims, key_id: key.id.clone() }),
+        match decode::<Object<Claims>>(text, &key.key, &validation) {
+            Ok(token) => return Ok(Signed { claims: token.claims.0, key_id: key.id.clone() }),
             Err(error) => {
                 use jsonwebtoken::errors::ErrorKind;
                 fault = match error.kind() {

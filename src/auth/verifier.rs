@@ -1,21 +1,22 @@
 //! Keys that tokens are verified with: each is good for the algorithms of its kind alone.
 
-use std::path::Path;
+use std::ops::RangeInclusive;
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
-use serde::Deserialize;
 
-use super::{AuthSetupError, Secret};
+use super::Secret;
 
 /// An HMAC's secret shorter than its shortest digest could be guessed (RFC 7518, 3.2).
 pub const SHORTEST_SECRET: usize = 32;
 
-/// Bytes of the smallest RSA modulus that is taken: 2048 bits.
-const SMALLEST_MODULUS: usize = 256;
+/// Bytes of an RSA modulus that is taken: 2048 to 8192 bits.
+const MODULUS: RangeInclusive<usize> = 256..=1024;
 
-const HMAC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
-const RSA: [Algorithm; 2] = [Algorithm::RS256, Algorithm::PS256];
+/// What DER has besides the modulus of a public key: the exponent, and the lengths of both.
+const AROUND_MODULUS: usize = 64;
+
+pub(super) const HMAC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
+pub(super) const RSA: [Algorithm; 2] = [Algorithm::RS256, Algorithm::PS256];
 
 /// A key, what it is called, and what it may be used for.
 #[derive(Clone, Debug)]
@@ -80,68 +81,6 @@ impl Verifier {
         check_size(&key, &algorithms)?;
         Ok(Self { id: None, algorithms, key })
     }
-
-    fn from_jwk(jwk: &Jwk, secrets: Secrets) -> Result<Option<Self>, String> {
-        let common = &jwk.common;
-        let is_for_signatures = common.public_key_use.as_ref().is_none_or(|usage| *usage == PublicKeyUse::Signature)
-            && common.key_operations.as_ref().is_none_or(|list| list.contains(&KeyOperations::Verify));
-        let possible: &[Algorithm] = match &jwk.algorithm {
-            AlgorithmParameters::RSA(_) => &RSA,
-            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => &[Algorithm::ES256],
-            AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => &[Algorithm::EdDSA],
-            AlgorithmParameters::OctetKey(_) if secrets == Secrets::Allowed => &HMAC,
-            // RFC 7517, 5: what is not understood is left out.
-            _ => &[],
-        };
-        let algorithms: Vec<_> = match common.key_algorithm {
-            Some(only) => {
-                possible.iter().copied().filter(|algorithm| Algorithm::try_from(only) == Ok(*algorithm)).collect()
-            }
-            None => possible.to_vec(),
-        };
-        if !is_for_signatures || algorithms.is_empty() {
-            return Ok(None);
-        }
-        let key = DecodingKey::from_jwk(jwk).map_err(|_| "a key in it is not as RFC 7518 has it".to_owned())?;
-        check_size(&key, &algorithms)?;
-        Ok(Some(Self { id: common.key_id.clone(), algorithms, key }))
-    }
-}
-
-/// Whether a key set may hold secrets: not one that comes over the network, which anyone might read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Secrets {
-    /// Of kind `oct`, for HMAC.
-    Allowed,
-    /// They are left out.
-    LeftOut,
-}
-
-#[derive(Deserialize)]
-struct KeySet {
-    keys: Vec<serde_json::Value>,
-}
-
-/// The usable keys of a JSON Web Key Set (RFC 7517).
-///
-/// # Errors
-/// When it is none, or a key in it is broken.
-pub(super) fn parse_key_set(text: &[u8], secrets: Secrets) -> Result<Vec<Verifier>, String> {
-    // The parser's message could show a part of a secret.
-    let set: KeySet = serde_json::from_slice(text)
-        .map_err(|error| format!("line {}: it is no JSON Web Key Set; write {{\"keys\":[...]}}", error.line()))?;
-    let mut keys = Vec::new();
-    for jwk in set.keys {
-        let jwk: Jwk = serde_json::from_value(jwk).map_err(|_| "a key in it is not as RFC 7517 has it".to_owned())?;
-        keys.extend(Verifier::from_jwk(&jwk, secrets)?);
-    }
-    Ok(keys)
-}
-
-/// Reads a file and makes keys of it.
-pub(super) fn read<T>(path: &Path, parse: impl Fn(&[u8]) -> Result<T, String>) -> Result<T, AuthSetupError> {
-    let bytes = std::fs::read(path).map_err(|error| AuthSetupError::file(path, error.to_string()))?;
-    parse(&bytes).map_err(|problem| AuthSetupError::file(path, problem))
 }
 
 /// `from_rsa_pem` takes PKCS#8 of other kinds for what it is not.
@@ -150,11 +89,14 @@ fn is_elliptic(pem: &[u8]) -> bool {
 }
 
 /// What ring would refuse at each token is refused once, here.
-fn check_size(key: &DecodingKey, algorithms: &[Algorithm]) -> Result<(), String> {
+pub(super) fn check_size(key: &DecodingKey, algorithms: &[Algorithm]) -> Result<(), &'static str> {
     let is_large_enough = match (key.kind(), algorithms.first()) {
-        (DecodingKeyKind::RsaModulusExponent { n, .. }, _) => n.len() >= SMALLEST_MODULUS,
+        // Nor with zeros before it, which RFC 7518, 6.3.1.1 does not allow.
+        (DecodingKeyKind::RsaModulusExponent { n, .. }, _) => MODULUS.contains(&n.len()) && n.first() != Some(&0),
         // The modulus, and a little around it.
-        (DecodingKeyKind::SecretOrDer(der), Some(Algorithm::RS256 | Algorithm::PS256)) => der.len() > SMALLEST_MODULUS,
+        (DecodingKeyKind::SecretOrDer(der), Some(Algorithm::RS256 | Algorithm::PS256)) => {
+            der.len() > *MODULUS.start() && der.len() < *MODULUS.end() + AROUND_MODULUS
+        }
         (DecodingKeyKind::SecretOrDer(point), Some(Algorithm::ES256)) => point.len() == 65,
         (DecodingKeyKind::SecretOrDer(point), Some(Algorithm::EdDSA)) => point.len() == 32,
         (DecodingKeyKind::SecretOrDer(secret), _) => secret.len() >= SHORTEST_SECRET,
@@ -162,6 +104,5 @@ fn check_size(key: &DecodingKey, algorithms: &[Algorithm]) -> Result<(), String>
     if is_large_enough {
         return Ok(());
     }
-    Err("a key in it is too small or of another curve; RSA has 2048 bits or more, curves are P-256 and Ed25519"
-        .to_owned())
+    Err("the key is too small, too large or of another curve; RSA has 2048 to 8192 bits, curves are P-256 and Ed25519")
 }

@@ -8,7 +8,10 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{Environment, Failure, Outcome, complain, say};
-use crate::auth::{Access, Auth, AuthOptions, Mint, MintError, MintKey, Pattern, Right, Rights, Secret, peek};
+use crate::auth::{
+    Access, Auth, AuthOptions, AuthSetupError, Mint, MintError, MintKey, Pattern, Right, Rights, Secret, peek,
+    read_text,
+};
 use crate::settings::{Settings, Sources};
 
 /// Make a token, or explain one
@@ -69,6 +72,8 @@ pub(super) struct TokenArgs {
 enum TokenError {
     #[error("{}: {problem}", path.display())]
     File { path: PathBuf, problem: String },
+    #[error("{0}")]
+    Secret(#[from] AuthSetupError),
     #[error("there is nothing to sign with; give --secret-file or --key-file, or set PIPECAST_AUTH__JWT_SECRET")]
     NoKey,
     #[error("it would give no right; add --subscribe or --publish")]
@@ -93,7 +98,10 @@ pub(super) async fn token(args: TokenArgs, environment: Environment) -> Outcome 
         }
         Err(error) => {
             complain(&error);
-            Err(if matches!(error, TokenError::File { .. }) { Failure::Failed } else { Failure::Usage })
+            Err(match error {
+                TokenError::File { .. } | TokenError::Secret(_) => Failure::Failed,
+                TokenError::NoKey | TokenError::NoRight | TokenError::Mint(_) => Failure::Usage,
+            })
         }
     }
 }
@@ -105,7 +113,7 @@ fn make(args: TokenArgs, settings: &AuthOptions) -> Result<String, TokenError> {
     let key = match (&args.key_file, args.secret_file.as_ref().or(settings.jwt_secret_file.as_ref())) {
         (Some(path), _) => MintKey::from_pem(&read(path)?)
             .map_err(|error| TokenError::File { path: path.clone(), problem: error.to_string() })?,
-        (None, Some(path)) => MintKey::from_secret(&Secret::new(String::from_utf8_lossy(&read(path)?).trim()))?,
+        (None, Some(path)) => MintKey::from_secret(&Secret::new(read_text(path)?.trim()))?,
         (None, None) => MintKey::from_secret(settings.jwt_secret.as_ref().ok_or(TokenError::NoKey)?)?,
     };
     let patterns = |is_wanted: bool| if is_wanted { args.pipeline.clone() } else { Vec::new() };

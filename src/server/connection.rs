@@ -7,7 +7,6 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -34,7 +33,7 @@ use super::history_pages::Pages;
 use super::http_transport::HttpTransport;
 use super::http2::{PREFACE, Silence, StreamExecutor, StreamState};
 use super::misread::{last_answer, misread};
-use super::proxy_header;
+use super::proxy_header::{self, Introduced};
 use super::socket::{ConnectionState, Deadline, Transport};
 use super::stall::Stall;
 use super::stream_body::StreamBody;
@@ -43,6 +42,7 @@ use crate::fanout::{Framing, Handover};
 use crate::limits::SocketPlace;
 use crate::metrics::Refusal;
 use crate::node::Node;
+use crate::proxies::Peer;
 use crate::subscription::Subscription;
 
 /// A client of HTTP/2 may leave so many bytes of each answer untaken; of all that its connection may ask for at once
@@ -83,7 +83,7 @@ pub(super) struct Protocols {
 
 /// Who is at the other end, as far as is known, and the place that the connection takes.
 pub(super) struct Visitor {
-    pub(super) address: IpAddr,
+    pub(super) peer: Peer,
     pub(super) place: SocketPlace,
 }
 
@@ -154,11 +154,19 @@ pub(super) async fn serve<S: Service>(
 
 /// Reads from the proxy in between who connects.
 async fn introduce(socket: &mut TcpStream, visitor: &mut Visitor, node: &Node) -> io::Result<()> {
-    let client = proxy_header::read(socket).await.inspect_err(|_| node.metrics.refused(Refusal::ProxyHeader))?;
-    let Some(client) = client else { return Ok(()) };
-    visitor.address = client;
-    let is_proxy = node.rules.trusted_proxies.contains(client);
-    visitor.place.arrive((!is_proxy).then_some(client)).map_err(|refusal| {
+    let introduced = proxy_header::read(socket).await.inspect_err(|_| node.metrics.refused(Refusal::ProxyHeader))?;
+    let is_proxy = match introduced {
+        Introduced::Proxy => return Ok(()),
+        Introduced::Client(client) => {
+            visitor.peer = Peer::At(client);
+            node.rules.trusted_proxies.contains(client)
+        }
+        Introduced::Unknown => {
+            visitor.peer = Peer::Behind(visitor.peer.address());
+            false
+        }
+    };
+    visitor.place.arrive((!is_proxy).then_some(visitor.peer.address())).map_err(|refusal| {
         node.metrics.refused(refusal);
         io::Error::new(io::ErrorKind::QuotaExceeded, format!("a limit on connections is reached ({refusal:?})"))
     })
@@ -197,7 +205,7 @@ async fn serve_http2<T: Transport, S: Service>(
     mut draining: Pin<&mut impl Future<Output = ()>>,
 ) {
     // Held to the end of the connection.
-    let Visitor { address: peer, place: _place } = visitor;
+    let Visitor { peer, place: _place } = visitor;
     let (own_state, opening, idle) = (state.clone(), node.rules.request_timeout, node.rules.idle_timeout);
     let answering = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let (node, service, state) = (node.clone(), service.clone(), state.clone());
@@ -262,7 +270,7 @@ async fn serve_http1<T: Transport, S: Service>(
     mut draining: Pin<&mut impl Future<Output = ()>>,
 ) {
     let (request_timeout, discards) = (node.rules.request_timeout, service.discards(&node));
-    let Visitor { address: peer, place } = visitor;
+    let Visitor { peer, place } = visitor;
     // Written by the service, taken out by the loop below; both are polled by this task.
     let taken: Arc<Mutex<Option<Taken>>> = Arc::default();
     let answering = {
@@ -358,7 +366,7 @@ async fn answer<S: Service>(
     service: &S,
     node: &Node,
     request: &mut hyper::Request<Arriving>,
-    peer: IpAddr,
+    peer: Peer,
 ) -> Response<Body> {
     let mut response = service.answer(node, request, peer).await;
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);

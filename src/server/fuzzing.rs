@@ -7,13 +7,20 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 
-use super::{accept_encoding, proxy_header, subscribe};
+use super::proxy_header::{self, Introduced};
+use super::{accept_encoding, subscribe};
 use crate::coding::Coding;
+use crate::proxies::Peer;
 
-/// What a PROXY header says, and how many bytes are left behind it.
-pub fn read_proxy_header(mut bytes: &[u8]) -> (io::Result<Option<IpAddr>>, usize) {
+/// Who connects by a PROXY header that comes from this proxy, and how many bytes are left behind it.
+pub fn read_proxy_header(mut bytes: &[u8], proxy: IpAddr) -> (io::Result<Peer>, usize) {
     let read = proxy_header::read(&mut bytes).now_or_never().expect("a slice never waits");
-    (read, bytes.len())
+    let peer = read.map(|introduced| match introduced {
+        Introduced::Proxy => Peer::At(proxy),
+        Introduced::Client(client) => Peer::At(client),
+        Introduced::Unknown => Peer::Behind(proxy),
+    });
+    (peer, bytes.len())
 }
 
 /// Whether these lines of `Accept-Encoding` ask for gzip.

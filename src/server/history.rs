@@ -7,7 +7,7 @@ use url::form_urlencoded;
 
 use super::body::Body;
 use super::error::RequestError;
-use super::history_pages::{Pages, Reading, Room, Wanted};
+use super::history_pages::{Leave, Pages, Reading, Room, Wanted};
 use super::router::{json, json_body};
 use super::subscribe::{channel, check_count, count, readable};
 use crate::auth::{PublishGrant, ReadGrant};
@@ -21,24 +21,29 @@ use crate::store::page::About;
 struct Description<'a> {
     pipeline: &'a str,
     last_id: Option<String>,
-    events: usize,
-    subscribers: usize,
+    /// As all numbers here: null for those who may read only some channels, and could count the others by them.
+    events: Option<usize>,
+    subscribers: Option<usize>,
 }
 
 /// `GET /pipelines/{pipeline}/events`, or `HEAD`, which reads nothing.
 pub(super) async fn read(
     node: &Node,
-    grant: &ReadGrant,
+    grant: ReadGrant,
     method: &Method,
     query: Option<&str>,
 ) -> Result<Response<Body>, RequestError> {
-    let wanted = parse(node, grant, query)?;
+    let wanted = parse(node, &grant, query)?;
     if method == Method::HEAD {
         return Ok(json_body(StatusCode::OK, Body::Short(bytes::Bytes::new())));
     }
+    let pipeline = grant.pipeline().clone();
+    // From here on the client may take its time: the right is looked at again with each page.
+    let leave = Leave(node.auth.admit(grant)?);
     let room = Room::take(node).await?;
     node.metrics.history_read(ReadCause::Request);
-    let (text, rest) = Reading::begin(node, grant.pipeline(), wanted).await?;
+    let (text, rest) = Reading::begin(node, &pipeline, wanted, leave.clone()).await?;
+    leave.check()?;
     Ok(json_body(StatusCode::OK, Body::Pages(Box::new(Pages::new(text, rest, room)))))
 }
 
@@ -64,11 +69,12 @@ pub(super) async fn describe(node: &Node, grant: &ReadGrant) -> Result<Response<
     let pipeline = grant.pipeline();
     let about = node.store.about(pipeline).await;
     let About { newest, events } = about.inspect_err(|error| failed(node, StoreOp::History, error))?;
+    let may_count = grant.channels().is_none();
     let description = Description {
         pipeline: pipeline.as_str(),
         last_id: (newest != EventId::ZERO).then(|| newest.to_string()),
-        events,
-        subscribers: node.hub.clients(pipeline),
+        events: may_count.then_some(events),
+        subscribers: may_count.then(|| node.hub.clients(pipeline)),
     };
     let mut response = json(StatusCode::OK, serde_json::to_string(&description).unwrap_or_default());
     // The same address has a page for browsers.

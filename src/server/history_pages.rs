@@ -20,6 +20,7 @@ use super::body::Interrupted;
 use super::error::RequestError;
 use super::http2::StreamState;
 use super::stream_body::PIECE_BYTES;
+use crate::auth::{Pass, Refused};
 use crate::event_id::{EventId, ResumePoint};
 use crate::frame::Frame;
 use crate::gap::GapReason;
@@ -51,6 +52,20 @@ pub(super) struct Wanted {
     pub(super) after: Option<EventId>,
     /// How many events at most.
     pub(super) limit: usize,
+}
+
+/// A reader's leave to get the next page; none is needed where reading is open.
+#[derive(Clone, Debug)]
+pub(super) struct Leave(pub(super) Option<Arc<Pass>>);
+
+impl Leave {
+    /// Judges again.
+    ///
+    /// # Errors
+    /// Why there is no more to be had.
+    pub(super) fn check(&self) -> Result<(), Refused> {
+        self.0.as_ref().map_or(Ok(()), |pass| pass.check())
+    }
 }
 
 /// The room of one answer, on its node and on its connection.
@@ -148,6 +163,7 @@ pub(super) struct Reading {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     pipeline: PipelineId,
+    leave: Leave,
     channels: Channels,
     /// Events that may still be told.
     left: usize,
@@ -168,12 +184,14 @@ impl Reading {
         node: &Node,
         pipeline: &PipelineId,
         wanted: Wanted,
+        leave: Leave,
     ) -> Result<(Vec<u8>, Option<Self>), StoreError> {
         let Wanted { channels, after, limit } = wanted;
         let mut reading = Self {
             store: node.store.clone(),
             metrics: node.metrics.clone(),
             pipeline: pipeline.clone(),
+            leave,
             channels,
             left: limit,
             last: EventId::ZERO,
@@ -334,7 +352,9 @@ impl Pages {
                 let (room, taking) = (room.clone(), taking.clone());
                 async move {
                     let Some(reading) = reading else { return Ok(None) };
+                    let leave = reading.leave.clone();
                     let (text, reading) = reading.go_on().await.map_err(|_| Interrupted)?;
+                    leave.check().map_err(|_| Interrupted)?;
                     Ok(Some((hold(text, room, &taking), reading)))
                 }
             });

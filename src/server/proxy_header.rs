@@ -9,14 +9,28 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// The signature, a version and command, a family, and the length of what follows.
 const FIXED: usize = 16;
 
+/// Where the version and the command are, of which this one is for connections of the proxy's own.
+const COMMAND: usize = 12;
+const LOCAL: u8 = 0;
+
 /// What follows: two addresses, and what proxies like to add. The format would allow 64 KiB before anyone is known.
 const MOST_FURTHER: usize = 2 << 10;
 
 const CONFIG: ParseConfig = ParseConfig { include_tlvs: false, allow_v1: false, allow_v2: true };
 
-/// Reads the header, and not a byte beyond: what follows may be a TLS handshake. The client's address; `None` for a
-/// connection of the proxy's own, such as a health check.
-pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
+/// Whose connection it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Introduced {
+    /// The proxy's own, such as a health check.
+    Proxy,
+    /// A client's, at this address.
+    Client(IpAddr),
+    /// A client's of which the proxy knows no address, such as one at a Unix socket.
+    Unknown,
+}
+
+/// Reads the header, and not a byte beyond: what follows may be a TLS handshake.
+pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Introduced> {
     let mut header = vec![0; FIXED];
     socket.read_exact(&mut header).await?;
     let further = usize::from(u16::from_be_bytes([header[FIXED - 2], header[FIXED - 1]]));
@@ -29,9 +43,12 @@ pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
     parse(&header).map_err(invalid)
 }
 
-fn parse(header: &[u8]) -> Result<Option<IpAddr>, proxy_header::Error> {
-    let (header, _) = ProxyHeader::parse(header, CONFIG)?;
-    Ok(header.proxied_address().map(|address| address.source.ip().to_canonical()))
+fn parse(header: &[u8]) -> Result<Introduced, proxy_header::Error> {
+    let (parsed, _) = ProxyHeader::parse(header, CONFIG)?;
+    let client = parsed.proxied_address().map(|address| address.source.ip().to_canonical());
+    // The library has no address for either, but only one of them speaks for itself.
+    let is_local = header[COMMAND] & 0x0f == LOCAL;
+    Ok(client.map_or(if is_local { Introduced::Proxy } else { Introduced::Unknown }, Introduced::Client))
 }
 
 fn invalid(error: proxy_header::Error) -> io::Error {
@@ -45,7 +62,7 @@ mod tests {
     use super::*;
 
     /// What is read of these bytes, and how many are left.
-    fn read_all(bytes: &[u8]) -> (io::Result<Option<IpAddr>>, usize) {
+    fn read_all(bytes: &[u8]) -> (io::Result<Introduced>, usize) {
         let mut rest = bytes;
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let address = runtime.block_on(read(&mut rest));
@@ -60,20 +77,24 @@ mod tests {
     #[test]
     fn the_header_is_read_and_not_a_byte_beyond() {
         let ipv4 = [203, 0, 113, 9, 192, 0, 2, 1, 1, 2, 3, 4];
-        let check = |mut bytes: Vec<u8>, expected: Option<&str>| {
+        let check = |mut bytes: Vec<u8>, expected: Introduced| {
             bytes.extend_from_slice(b"GET /");
-            let (address, left) = read_all(&bytes);
-            assert_eq!((address.unwrap(), left), (expected.map(|text| text.parse().unwrap()), 5), "{bytes:?}");
+            let (introduced, left) = read_all(&bytes);
+            assert_eq!((introduced.unwrap(), left), (expected, 5), "{bytes:?}");
         };
-        check(header(0x21, 0x11, &ipv4), Some("203.0.113.9"));
-        check(header(0x21, 0x11, &[&ipv4[..], &[4, 0, 1, 0]].concat()), Some("203.0.113.9"));
+        let client = |text: &str| Introduced::Client(text.parse().unwrap());
+        check(header(0x21, 0x11, &ipv4), client("203.0.113.9"));
+        check(header(0x21, 0x11, &[&ipv4[..], &[4, 0, 1, 0]].concat()), client("203.0.113.9"));
         let mut ipv6 = [0; 36];
         ipv6[..4].copy_from_slice(&[0x20, 1, 4, 0x70]);
-        check(header(0x21, 0x21, &ipv6), Some("2001:470::"));
-        // A health check, and a client of which nothing is known.
-        check(header(0x20, 0x11, &ipv4), None);
-        check(header(0x20, 0, &[]), None);
-        check(header(0x21, 0, &[]), None);
+        check(header(0x21, 0x21, &ipv6), client("2001:470::"));
+        // A health check, and clients of which nothing is known.
+        check(header(0x20, 0x11, &ipv4), Introduced::Proxy);
+        check(header(0x20, 0, &[]), Introduced::Proxy);
+        check(header(0x20, 0x31, &[0; 216]), Introduced::Proxy);
+        check(header(0x21, 0, &[]), Introduced::Unknown);
+        check(header(0x21, 0x31, &[0; 216]), Introduced::Unknown);
+        check(header(0x21, 0x32, &[0; 216]), Introduced::Unknown);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `POST /pipelines/{pipeline}/events`: from a request's body to the store's acknowledgement.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -10,7 +11,7 @@ use super::arriving::Arriving;
 use super::body::Body;
 use super::error::RequestError;
 use super::receive::receive;
-use super::router::json;
+use super::router::{json, may_publish};
 use crate::auth::PublishGrant;
 use crate::event::{Batch, Shape};
 use crate::limits::Publisher;
@@ -24,11 +25,10 @@ const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-re
 /// Stores what a publisher sends.
 pub(super) async fn publish(
     node: &Node,
-    grant: &PublishGrant,
+    grant: PublishGrant,
     request: &mut Request<Arriving>,
-    publisher: Publisher<'_>,
+    client: IpAddr,
 ) -> Result<Response<Body>, RequestError> {
-    let pipeline = grant.pipeline();
     let format = Format::of(request.headers())?;
     let key = idempotency_key(request.headers())?;
     // What is made of a body takes as much as it: its room goes with the events, wherever they wait, also when this
@@ -39,6 +39,14 @@ pub(super) async fn publish(
         Format::Ndjson => Batch::from_ndjson(&body, &node.rules.events)?,
     };
     drop(body);
+    // The body may have taken its time: meanwhile the token may have expired, or it or its key been taken away.
+    let grant = may_publish(node, grant.pipeline().clone(), request).await?;
+    let pipeline = grant.pipeline();
+    let publisher = match (grant.key_name(), grant.patterns()) {
+        (Some(name), _) => Publisher::Key(name),
+        (None, Some(patterns)) => Publisher::Token(client, patterns),
+        (None, None) => Publisher::Address(client),
+    };
     node.limits.publish(publisher, pipeline, batch.events.len())?;
     let began = Instant::now();
     let stored = node.store.append(pipeline, batch, key.as_ref(), Box::new(room)).await;

@@ -13,10 +13,10 @@ use super::error::RequestError;
 use super::page::page;
 use super::{cors, foreign_page, history, publish, subscribe, target};
 use crate::auth::{PublishGrant, ReadGrant, Refused};
-use crate::limits::Publisher;
 use crate::metrics::Refusal;
 use crate::node::{Node, Rules};
 use crate::pipeline::{InvalidPipelineId, PipelineId};
+use crate::proxies::{ForwardedHeader, Peer};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -58,7 +58,7 @@ fn pipeline(name: &str) -> Result<PipelineId, InvalidPipelineId> {
 }
 
 /// Answers a request on the public listener.
-pub(super) async fn answer(node: &Node, request: &mut Request<Arriving>, peer: IpAddr) -> Response<Body> {
+pub(super) async fn answer(node: &Node, request: &mut Request<Arriving>, peer: Peer) -> Response<Body> {
     let client = client(node, peer, request.headers());
     let origin = request.headers().get(header::ORIGIN).cloned();
     let checked = target::check(request).and_then(|()| check_page(node, request, peer));
@@ -75,16 +75,20 @@ pub(super) async fn answer(node: &Node, request: &mut Request<Arriving>, peer: I
 }
 
 /// The client's address, as far as it can be known.
-fn client(node: &Node, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-    let lines = |name: HeaderName| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
-    node.rules.trusted_proxies.client(peer, lines(X_FORWARDED_FOR), lines(header::FORWARDED))
+fn client(node: &Node, peer: Peer, headers: &HeaderMap) -> IpAddr {
+    let header = node.rules.forwarded_header;
+    let name = match header {
+        ForwardedHeader::XForwardedFor => X_FORWARDED_FOR,
+        ForwardedHeader::Forwarded => header::FORWARDED,
+    };
+    node.rules.trusted_proxies.client(peer, header, headers.get_all(name).into_iter().map(HeaderValue::as_bytes))
 }
 
 /// Refuses what pages may not ask for while nobody has decided which may what.
-fn check_page<B>(node: &Node, request: &Request<B>, peer: IpAddr) -> Result<(), RequestError> {
+fn check_page<B>(node: &Node, request: &Request<B>, peer: Peer) -> Result<(), RequestError> {
     let Rules { is_open_by_default, has_proxy_header, ref trusted_proxies, .. } = node.rules;
     if is_open_by_default {
-        foreign_page::check(request, has_proxy_header || trusted_proxies.contains(peer))?;
+        foreign_page::check(request, has_proxy_header || trusted_proxies.contains(peer.address()))?;
     }
     Ok(())
 }
@@ -108,16 +112,11 @@ async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> 
         }
         Route::Events(pipeline) if is_read => {
             let grant = may_read(node, pipeline, request).await?;
-            history::read(node, &grant, request.method(), request.uri().query()).await
+            history::read(node, grant, request.method(), request.uri().query()).await
         }
         Route::Events(pipeline) if request.method() == Method::POST => {
             let grant = may_publish(node, pipeline, request).await?;
-            let publisher = match (grant.key_name(), grant.patterns()) {
-                (Some(name), _) => Publisher::Key(name),
-                (None, Some(patterns)) => Publisher::Token(client, patterns),
-                (None, None) => Publisher::Address(client),
-            };
-            publish::publish(node, &grant, request, publisher).await
+            publish::publish(node, grant, request, client).await
         }
         Route::Events(pipeline) if request.method() == Method::DELETE => {
             history::forget(node, &may_publish(node, pipeline, request).await?).await
@@ -135,7 +134,8 @@ async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> 
     }
 }
 
-async fn may_publish(
+/// Judges a wish to publish; also once more, after a wait.
+pub(super) async fn may_publish(
     node: &Node,
     pipeline: PipelineId,
     request: &Request<Arriving>,

@@ -23,10 +23,11 @@ pub(super) fn read(r: &mut Reader, listen: SocketAddr) -> AuthOptions {
         jwt_keys: r.files("auth.jwt_keys", "PEM files with public keys of tokens by RS256, PS256, ES256 or EdDSA, separated by commas. A file may hold several; each counts. At most 8 of one algorithm: beyond that keys need a name, as in `auth.jwks_file`."),
         jwks_file: r.file("auth.jwks_file", "File with keys of tokens as a JSON Web Key Set."),
         jwks_url: r.jwks_url("auth.jwks_url", "Where public keys are fetched as a JSON Web Key Set: every 5 minutes, and at most every 10 s when a token names an unknown one."),
+        jwks_max_age: r.duration("auth.jwks_max_age", "24h", Duration::from_secs(10)..=Duration::from_secs(30 * 86_400), "How long keys from there are trusted that cannot be fetched again. Then publishers get 503, and streams a `retry:`, until a fetch succeeds."),
         issuer: r.optional("auth.issuer", "What `iss` of tokens must be; any if empty."),
         audience: r.optional("auth.audience", "What `aud` of tokens must hold; any if empty."),
         leeway: r.duration("auth.leeway", "30s", Duration::ZERO..=Duration::from_secs(600), "How far the clocks of issuers may differ: for `nbf`, and for `exp` of publishers. Streams end with their token."),
-        revoked: r.file("auth.revoked", "File with what is good for nothing any more: the `jti` of tokens, names of static keys, `kid`s; one a line, `#` begins a comment. Streams end within 5 s."),
+        revoked: r.file("auth.revoked", "File with what is good for nothing any more: the `jti` of tokens, names of static keys, `kid`s; one a line, as it is or in quotes as JSON writes it; `#` begins a comment. Streams end within 5 s."),
     };
     if !listen.ip().to_canonical().is_loopback() {
         for (key, decision, who) in [("auth.publish", publish, "publish"), ("auth.subscribe", subscribe, "read")] {

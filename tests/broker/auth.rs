@@ -1,9 +1,12 @@
 //! Access: who gets in by what, and what each attack comes to.
 
 mod browser;
+mod claims;
 mod command;
 pub mod issuer;
 mod jwks;
+mod late;
+mod revocations;
 mod secrecy;
 mod settings;
 mod static_keys;

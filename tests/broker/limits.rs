@@ -171,13 +171,14 @@ async fn headers_name_the_client_only_when_a_trusted_proxy_sends_them() {
         check("127.0.0.2", "X-Forwarded-For: 203.0.113.1\r\n", Answer::SentAway).await;
         check("127.0.0.2", "X-Forwarded-For: 6.6.6.6, 203.0.113.1\r\n", Answer::SentAway).await;
         check("127.0.0.2", "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 203.0.113.1\r\n", Answer::SentAway).await;
-        check("127.0.0.2", "Forwarded: for=6.6.6.6, for=203.0.113.1;proto=https\r\n", Answer::SentAway).await;
-        check("127.0.0.2", "Forwarded: for=203.0.113.2\r\n", Answer::Opened).await;
+        // The other header may be the client's own: one that writes it gains nothing.
+        check("127.0.0.2", "X-Forwarded-For: 203.0.113.1\r\nForwarded: for=203.0.113.9\r\n", Answer::SentAway).await;
+        check("127.0.0.2", "X-Forwarded-For: 203.0.113.1\r\nForwarded: for=203.0.113.1\r\n", Answer::SentAway).await;
         // By its /64, and what cannot be read or believed by the proxy's address.
         check("127.0.0.2", "X-Forwarded-For: 2001:db8::1\r\n", Answer::Opened).await;
         check("127.0.0.2", "X-Forwarded-For: 2001:db8::ffff:1\r\n", Answer::SentAway).await;
-        check("127.0.0.2", "X-Forwarded-For: 203.0.113.8\r\nForwarded: for=203.0.113.9\r\n", Answer::Opened).await;
-        check("127.0.0.2", "X-Forwarded-For: unknown\r\n", Answer::SentAway).await;
+        check("127.0.0.2", "X-Forwarded-For: unknown\r\n", Answer::Opened).await;
+        check("127.0.0.2", "Forwarded: for=203.0.113.9\r\n", Answer::SentAway).await;
         // Anyone else is who it is.
         check("127.0.0.1", "X-Forwarded-For: 203.0.113.3\r\n", Answer::Opened).await;
         check("127.0.0.1", "X-Forwarded-For: 203.0.113.4\r\nForwarded: for=203.0.113.5\r\n", Answer::SentAway).await;
@@ -187,6 +188,61 @@ async fn headers_name_the_client_only_when_a_trusted_proxy_sends_them() {
         }
         assert_eq!(stream_from(&node, "127.0.0.2", "X-Forwarded-For: 203.0.113.7\r\n").await.1, Answer::Opened);
         assert_eq!(refused(&node, "address_sockets_full").await, 0.0);
+    }
+}
+
+#[tokio::test]
+async fn proxies_that_write_forwarded_are_believed_in_that_alone() {
+    let options = Options::default().set("LIMITS__CONNECTIONS_PER_ADDRESS", "1");
+    let options = options.set("SERVER__TRUSTED_PROXIES", "127.0.0.2").set("SERVER__FORWARDED_HEADER", "forwarded");
+    let node = options.start().await;
+    let mut held = Vec::new();
+    for (headers, expected) in [
+        ("Forwarded: for=203.0.113.1\r\n", Answer::Opened),
+        ("Forwarded: for=6.6.6.6, for=203.0.113.1;proto=https\r\n", Answer::SentAway),
+        ("Forwarded: for=203.0.113.1\r\nX-Forwarded-For: 203.0.113.9\r\n", Answer::SentAway),
+        ("Forwarded: for=203.0.113.2\r\nX-Forwarded-For: 203.0.113.1\r\n", Answer::Opened),
+        // The proxy's own address.
+        ("X-Forwarded-For: 203.0.113.8\r\n", Answer::Opened),
+        ("X-Forwarded-For: 203.0.113.9\r\n", Answer::SentAway),
+    ] {
+        let (raw, answer) = stream_from(&node, "127.0.0.2", headers).await;
+        assert_eq!(answer, expected, "{headers}");
+        held.push(raw);
+    }
+}
+
+#[tokio::test]
+async fn whom_a_proxy_does_not_name_cannot_name_himself() {
+    for way in both_ways() {
+        let way = way.set("SERVER__TRUSTED_PROXIES", "127.0.0.2").set("SERVER__PROXY_PROTOCOL", "v2");
+        let node = way.set("LIMITS__CONNECTIONS_PER_ADDRESS", "1").start().await;
+        let unspecified = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0".to_vec();
+        let unix = |kind: u8| [b"\r\n\r\n\0\r\nQUIT\n\x21", &[kind, 0, 216][..], &[b'/'; 216]].concat();
+        let mut held = Vec::new();
+        let mut n = 0;
+        let mut check = async |first: &[u8], expected: Answer| {
+            let mut raw = Raw::connect_from(&node, "127.0.0.2").await;
+            n += 1;
+            let answer = ask(&mut raw, first, &format!("X-Forwarded-For: 203.0.113.{n}\r\n")).await;
+            assert_eq!(answer, expected, "{n} {first:?}");
+            held.push(raw);
+        };
+        // All of them are one client, at the proxy's address.
+        check(&unspecified, Answer::Opened).await;
+        check(&unspecified, Answer::SentAway).await;
+        check(&unix(0x31), Answer::SentAway).await;
+        check(&unix(0x32), Answer::SentAway).await;
+        // Connections of the proxy's own are what it says.
+        check(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", Answer::Opened).await;
+        check(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", Answer::Opened).await;
+        // And their sockets are counted as those of one client.
+        for _ in 0..40 {
+            let mut raw = Raw::connect_from(&node, "127.0.0.2").await;
+            raw.send(&unspecified).await;
+            held.push(raw);
+        }
+        eventually("those beyond are closed", || async { refused(&node, "address_sockets_full").await >= 5.0 }).await;
     }
 }
 

@@ -103,6 +103,28 @@ async fn every_kind_of_private_key_signs_what_nodes_take() {
 }
 
 #[test]
+fn a_name_that_no_line_of_auth_revoked_could_hold_is_not_given() {
+    let mint =
+        |arguments: &[&str]| run(&[&["token", "--pipeline", "p", "--subscribe"], arguments].concat(), &WITH_SECRET, "");
+    for name in ["", " ", "a #b", "#c", " d", "d\t", "e\nf", "\"g\"", "\u{feff}h", "i\u{0}"] {
+        for option in ["--jti", "--kid"] {
+            // The kernel passes no NUL.
+            let Ok(argument) = std::ffi::CString::new(name) else { continue };
+            let output = mint(&[option, argument.to_str().unwrap()]);
+            let errors = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{option} {name:?}: {errors}");
+            assert!(errors.contains(option) && errors.contains("auth.revoked"), "{errors}");
+        }
+    }
+    for name in ["u42-7", "d#e", "two words", "\u{e4}"] {
+        text(&mint(&["--jti", name, "--kid", name]));
+    }
+    let output = mint(&["--ttl", "10000years"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && errors.contains("--ttl"), "{errors}");
+}
+
+#[test]
 fn a_token_is_explained_with_why_it_would_be_refused() {
     let keys = ("PIPECAST_AUTH__KEYS", r#"[{name="backend", key="0123456789abcdef", publish=["p_*"]}]"#);
     let check = |token: &str, environment: &[(&str, &str)], code: i32, words: &[&str]| {

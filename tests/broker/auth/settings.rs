@@ -98,11 +98,46 @@ fn secrets_are_not_shown_and_bad_ones_are_refused_without_a_word_of_them() {
     check(&[("JWT_KEYS", &write("no.pem", "hunter2"))], "no public key in it");
     check(&[("JWKS_FILE", &write("jwks", "{\"keys\": hunter2}"))], "no JSON Web Key Set");
     check(&[("JWKS_FILE", &write("oct", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]}"))], "too small");
+    check(&[("JWKS_FILE", &write("array", "[[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]]"))], "no JSON Web Key Set");
+    // An operator's own file, with one odd key among others.
+    let good = super::issuer::NamedKey::new("good").entry();
+    let mut odd = super::issuer::NamedKey::new("odd-one").entry();
+    odd["x"] = serde_json::json!("hunter2");
+    let set = serde_json::json!({"keys": [good, odd]}).to_string();
+    check(&[("JWKS_FILE", &write("odd", &set))], "key 1 (kid `odd-one`)");
+    check(&[("REVOKED", &write("revoked", "first\n\"second\n"))], "line 2");
+    check(&[("JWKS_MAX_AGE", "1s")], "auth.jwks_max_age");
     check(&[("JWKS_URL", "http://keys.example/jwks")], "https://");
     check(&[("JWKS_URL", "https://me:hunter2@keys.example/jwks")], "must not hold a password");
     check(&[("PUBLISH", "token")], "nothing to check tokens with");
     check(&[("PUBLISH", "closed")], "write open or token");
     check(&[("REVOKED", "/nonexistent")], "there is no file");
+}
+
+#[test]
+fn a_byte_order_mark_hides_nothing_in_any_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let marked = |name: &str, text: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, [b"\xef\xbb\xbf", text].concat()).unwrap();
+        path.display().to_string()
+    };
+    let key = super::issuer::NamedKey::new("key");
+    let claims = super::issuer::claims(super::issuer::all());
+    let by_secret = super::issuer::hs256(&claims);
+    let by_rsa = super::issuer::asymmetric("RS256", &claims);
+    let static_key = "[[keys]]\nname = \"a\"\nkey = \"0123456789abcdef\"\npublish = [\"*\"]\n";
+    let in_a_file = r#"[{name="a", key_file="FILE", publish=["*"]}]"#;
+    for (environment, token) in [
+        (("JWT_SECRET_FILE", marked("secret", SECRET.as_bytes())), &*by_secret),
+        (("JWT_KEYS", marked("pem", &super::issuer::key_text("rsa.pub.pem"))), &*by_rsa),
+        (("JWKS_FILE", marked("jwks", super::issuer::key_set(&[&key]).as_bytes())), &*key.token(&claims)),
+        (("KEYS_FILE", marked("keys", static_key.as_bytes())), "0123456789abcdef"),
+        (("KEYS", in_a_file.replace("FILE", &marked("key", b"0123456789abcdef\n"))), "0123456789abcdef"),
+    ] {
+        let output = pipecast(&["token", "--check", token], &[(environment.0, &environment.1)]);
+        assert_eq!(output.status.code(), Some(0), "{}: {}", environment.0, faults(&output));
+    }
 }
 
 #[test]

@@ -360,6 +360,39 @@ async fn channels_limit_what_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_a_channel_is_told_no_numbers_of_the_others() {
+    for options in crate::support::node::both_ways() {
+        let node = guarded(options.set("HISTORY__LIMIT", "3")).start().await;
+        let everything = hs256(&claims(all()));
+        let limited = hs256(&claims(json!({"subscribe": ["p"], "channels": ["names"]})));
+        publish(&node, "p", "secret", json!(1), &everything).await;
+        let about =
+            async |token: &str| ask(&node, &Method::GET, "p", "", Some(token)).await.json::<Value>().await.unwrap();
+        let first_id = about(&everything).await["last_id"].as_str().unwrap().to_owned();
+        for n in 2..=9 {
+            publish(&node, "p", "secret", json!(n), &everything).await;
+        }
+        let (whole, told) = (about(&everything).await, about(&limited).await);
+        assert_eq!((&whole["events"], &whole["subscribers"]), (&json!(3), &json!(0)));
+        // A position is what a client resumes from.
+        assert_eq!(told, json!({"pipeline": "p", "last_id": whole["last_id"], "events": null, "subscribers": null}));
+        for (token, query, missed) in [
+            (&everything, "", json!(5)),
+            // What a client leaves out by itself it could have had.
+            (&everything, "&channel=names", json!(5)),
+            (&limited, "", json!(null)),
+            (&limited, "&channel=names", json!(null)),
+        ] {
+            let mut stream = node.open_with("p", &format!("?token={token}{query}"), Some(&first_id)).await;
+            let gap = stream.next().await;
+            assert_eq!(gap.event, "pipecast.gap");
+            let data: Value = serde_json::from_str(&gap.data).unwrap();
+            assert_eq!(data, json!({"reason": "trimmed", "after": first_id, "missed": missed}), "{query}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn replay_needs_the_right_to_read() {
     let node = node().await;
     let writer = hs256(&claims(json!({"publish": ["p"]})));

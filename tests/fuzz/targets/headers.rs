@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
 use pipecast::event_id::ResumePoint;
-use pipecast::proxies::TrustedProxies;
+use pipecast::proxies::{ForwardedHeader, Peer, TrustedProxies};
 use pipecast::server::fuzzing;
 
 fuzz_target!(|data: &[u8]| {
@@ -36,19 +36,20 @@ fn resume_point(text: &str) {
 fn client(lines: &[&[u8]]) {
     let trusted: TrustedProxies = "10.0.0.0/8,2001:db8::/32".parse().expect("networks");
     let (proxy, stranger): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [203, 0, 113, 9].into());
-    let half = lines.len() / 2;
-    let client =
-        |peer, (one, other): (&[&[u8]], &[&[u8]])| trusted.client(peer, one.iter().copied(), other.iter().copied());
-    for headers in [(lines, &[][..]), (&[][..], lines), lines.split_at(half)] {
-        assert_eq!(client(stranger, headers), stranger, "a stranger's word counts for nothing");
-        let named = client(proxy, headers);
+    for header in [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded] {
+        let client = |peer, lines: &[&[u8]]| trusted.client(peer, header, lines.iter().copied());
+        assert_eq!(client(Peer::At(stranger), lines), stranger, "a stranger's word counts for nothing");
+        assert_eq!(client(Peer::Behind(proxy), lines), proxy, "nor does that of a client whom its proxy does not name");
+        let named = client(Peer::At(proxy), lines);
         assert!(
             named == proxy || !trusted.contains(named) || data_contains(lines, b"10.") || data_contains(lines, b":")
         );
         // What comes before a proxy's own entry is the client's word.
-        let mut longer = lines.to_vec();
-        longer.push(b"198.51.100.7");
-        assert_eq!(client(proxy, (&longer, &[])), IpAddr::from([198, 51, 100, 7]));
+        let own: &[u8] = match header {
+            ForwardedHeader::XForwardedFor => b"198.51.100.7",
+            ForwardedHeader::Forwarded => b"for=198.51.100.7",
+        };
+        assert_eq!(client(Peer::At(proxy), &[lines, &[own]].concat()), IpAddr::from([198, 51, 100, 7]));
     }
 }
 

@@ -25,8 +25,10 @@ fuzz_target!(|text: &[u8]| {
     let Err(error) = Auth::load(options.clone()) else { return };
     let error = error.to_string();
     let Ok(Value::Object(set)) = serde_json::from_slice(text) else { return };
-    let keys = set.get("keys").and_then(Value::as_array).into_iter().flatten();
-    for secret in keys.flat_map(|key| SECRET.iter().filter_map(|name| key.get(name)?.as_str())) {
-        assert!(secret.len() < 16 || !error.contains(secret), "{error}");
+    let keys = || set.get("keys").and_then(Value::as_array).into_iter().flatten();
+    // Names are shown.
+    let is_named = |secret: &str| keys().filter_map(|key| key.get("kid")?.as_str()).any(|kid| kid.contains(secret));
+    for secret in keys().flat_map(|key| SECRET.iter().filter_map(|name| key.get(name)?.as_str())) {
+        assert!(secret.len() < 16 || is_named(secret) || !error.contains(secret), "{error}");
     }
 });

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
+use pipecast::proxies::Peer;
 use pipecast::server::fuzzing;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -16,15 +17,18 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check(data: &[u8]) {
-    let (read, left) = fuzzing::read_proxy_header(data);
-    let Ok(client) = read else { return };
+    let proxy = IpAddr::from([192, 0, 2, 1]);
+    let (read, left) = fuzzing::read_proxy_header(data, proxy);
+    let Ok(peer) = read else { return };
     assert!(data.starts_with(SIGNATURE));
     let length = usize::from(u16::from_be_bytes([data[FIXED - 2], data[FIXED - 1]]));
     assert_eq!(left, data.len() - FIXED - length);
-    let address: Option<IpAddr> = match (data[12], data[13] >> 4) {
-        (0x21, 1) => data[FIXED..].first_chunk::<4>().map(|octets| (*octets).into()),
-        (0x21, 2) => data[FIXED..].first_chunk::<16>().map(|octets| IpAddr::from(*octets).to_canonical()),
-        _ => None,
+    let expected = match (data[12], data[13] >> 4) {
+        (0x21, 1) => data[FIXED..].first_chunk::<4>().map(|octets| Peer::At((*octets).into())),
+        (0x21, 2) => data[FIXED..].first_chunk::<16>().map(|octets| Peer::At(IpAddr::from(*octets).to_canonical())),
+        // A client without an address is not the proxy.
+        (0x21, _) => Some(Peer::Behind(proxy)),
+        _ => Some(Peer::At(proxy)),
     };
-    assert_eq!(client, address);
+    assert_eq!(Some(peer), expected);
 }
