@@ -9,6 +9,8 @@ mod body;
 mod connection;
 mod cors;
 mod error;
+mod flood_guard;
+mod frame_heads;
 mod half_close;
 mod history;
 mod history_pages;

@@ -24,7 +24,7 @@ use super::socket::{ConnectionState, Transport};
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// How long that is done.
-const LINGER_TIME: Duration = Duration::from_secs(2);
+pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// How many bytes are read and thrown away of a request whose body nobody wants.
 #[derive(Clone, Copy, Debug)]
