@@ -14,10 +14,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::timeout;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::arriving::{Discards, LINGER_TIME, linger};
+use super::arriving::{Discards, linger};
 use super::frame_heads::{ACK, CONTINUATION, DATA, END_STREAM, FrameHead, FrameHeads, GOAWAY, HEADERS, SETTINGS};
 use super::http2::PREFACE;
 use super::socket::Transport;
@@ -229,17 +228,8 @@ fn calm() -> Vec<u8> {
 
 /// Tells a client that has gone too far, and closes its connection.
 pub(super) async fn send_away<T: Transport>(flooded: Flooded<T>, discards: Discards) {
-    let Flooded { mut transport, is_between_frames } = flooded;
-    let told = async {
-        if is_between_frames {
-            transport.write_all(&calm()).await?;
-        }
-        transport.flush().await
-    };
-    // One that takes nothing, or is gone, is not told.
-    if matches!(timeout(LINGER_TIME, told).await, Ok(Ok(()))) {
-        linger(transport, discards).await;
-    }
+    let last = if flooded.is_between_frames { calm() } else { Vec::new() };
+    linger(flooded.transport, &last, discards.after).await;
 }
 
 #[cfg(test)]
