@@ -144,6 +144,8 @@ label! {
         ProxyHeader => "proxy_header",
         /// A TLS handshake that failed, or that the client broke off.
         Handshake => "handshake",
+        /// A connection of HTTP/2 with too many frames that ask for nothing.
+        Http2Flood => "http2_flood",
         /// A connection to the admin listener beyond its few.
         AdminFull => "admin_full",
         /// No token, or none that is valid.

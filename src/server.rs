@@ -9,7 +9,9 @@ mod body;
 mod connection;
 mod cors;
 mod error;
+mod flood_guard;
 mod foreign_page;
+mod frame_heads;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod head;

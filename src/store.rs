@@ -136,15 +136,15 @@ pub enum StoreError {
     Full,
 }
 
-/// What a publisher has reserved for its events. The store drops it when it lets go of them: they may wait for longer than
-/// their publisher does.
-pub type Hold = Box<dyn Send + Sync>;
+/// What a publisher has reserved for its events, where they wait.
+type Hold = Box<dyn Send + Sync>;
 
 impl Store {
     /// Stores a batch, whole or not at all, and announces it.
     ///
     /// With a key that was used in the last ten minutes on this pipeline, changes nothing and
-    /// returns the first receipt again.
+    /// returns the first receipt again. What the publisher has reserved for its events is dropped when the store lets go of
+    /// them: they may wait for longer than their publisher does.
     ///
     /// # Errors
     /// [`StoreError::Away`] within `redis.timeout`; [`StoreError::KeyReused`] when the key came with other events;
@@ -154,11 +154,11 @@ impl Store {
         pipeline: &PipelineId,
         batch: Batch,
         key: Option<&IdempotencyKey>,
-        hold: Hold,
+        hold: impl Send + Sync + 'static,
     ) -> Result<Receipt, StoreError> {
         match self {
             Self::Memory(store) => store.append(pipeline, batch, key),
-            Self::Redis(store) => store.append(pipeline, batch, key, hold).await,
+            Self::Redis(store) => store.append(pipeline, batch, key, Box::new(hold)).await,
         }
     }
 

@@ -65,6 +65,22 @@ impl BodyRoom {
         self.size
     }
 
+    /// Makes room for a body of so many bytes in all, if there is some for a small one now. That is nearly always so.
+    pub fn try_grow_to(&mut self, size: usize) -> bool {
+        if size > SMALL_BODY || matches!(self.held, Some((Size::Large, _))) {
+            return size <= self.size;
+        }
+        let bytes = size.saturating_mul(COPIES);
+        let held = self.held.as_ref().map_or(0, |(_, reservation)| reservation.bytes());
+        let Some(added) = self.bodies.small.try_reserve(bytes.saturating_sub(held)) else { return false };
+        match &mut self.held {
+            Some((_, reservation)) => reservation.add(added),
+            None => self.held = Some((Size::Small, added)),
+        }
+        self.size = self.size.max(size);
+        true
+    }
+
     /// Makes room for a body of so many bytes in all, waiting if need be.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -83,22 +83,26 @@ impl Arriving {
         self.incoming.size_hint().exact()
     }
 
-    /// The next of it. Cancel safe.
-    pub(super) async fn frame(&mut self) -> Option<Result<Frame<Bytes>, BrokenOff>> {
-        let frame = poll_fn(|cx| match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(|_| BrokenOff))),
+    /// The next of it.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => frame.map(|frame| frame.map_err(|_| BrokenOff)),
             Poll::Pending if self.connection.as_ref().is_some_and(|connection| connection.has_ended()) => {
-                Poll::Ready(Some(Err(BrokenOff)))
+                Some(Err(BrokenOff))
             }
-            Poll::Pending => Poll::Pending,
-        })
-        .await;
+            Poll::Pending => return Poll::Pending,
+        };
         if let Some(Ok(frame)) = &frame {
             self.received += frame.data_ref().map_or(0, Bytes::len) as u64;
         }
         self.is_broken |= matches!(frame, Some(Err(_)));
         self.is_whole = frame.is_none() || self.incoming.is_end_stream();
-        frame
+        Poll::Ready(frame)
+    }
+
+    /// Whether all of it was given out.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     async fn discard(&mut self, most: u64) -> Rest {
@@ -106,7 +110,7 @@ impl Arriving {
             if self.received > most {
                 return Rest::More;
             }
-            if let Some(Err(_)) = self.frame().await {
+            if let Some(Err(_)) = poll_fn(|cx| self.poll_frame(cx)).await {
                 return Rest::Broken;
             }
         }

@@ -28,6 +28,7 @@ use tokio_rustls::server::TlsStream;
 use super::Service;
 use super::arriving::{Arriving, Discards, Rest, drain, linger};
 use super::body::{Body, Bounded, Opening};
+use super::flood_guard::{FloodGuard, send_away};
 use super::head::{NOSNIFF, head};
 use super::history_pages::Pages;
 use super::http_transport::HttpTransport;
@@ -207,6 +208,7 @@ async fn serve_http2<T: Transport, S: Service>(
     // Held to the end of the connection.
     let Visitor { peer, place: _place } = visitor;
     let (own_state, opening, idle) = (state.clone(), node.rules.request_timeout, node.rules.idle_timeout);
+    let (metrics, discards) = (node.metrics.clone(), service.discards(&node));
     let answering = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let (node, service, state) = (node.clone(), service.clone(), state.clone());
         state.set_asked();
@@ -231,7 +233,8 @@ async fn serve_http2<T: Transport, S: Service>(
             Ok::<_, Infallible>(response)
         })
     });
-    let mut connection = pin!(protocol.serve_connection(TokioIo::new(transport), answering));
+    let (guard, flooded) = FloodGuard::new(transport);
+    let mut connection = Box::pin(protocol.serve_connection(TokioIo::new(guard), answering));
     let mut silence = Silence::new(opening, idle, own_state);
     let (mut is_told, mut is_warned) = (false, false);
     let ended = poll_fn(|cx| {
@@ -257,6 +260,13 @@ async fn serve_http2<T: Transport, S: Service>(
     });
     if let Err(error) = ended.await {
         tracing::debug!(%error, "connection ended");
+    }
+    // With its streams.
+    drop(connection);
+    let flooded = flooded.lock().take();
+    if let Some(flooded) = flooded {
+        metrics.refused(Refusal::Http2Flood);
+        send_away(flooded, discards).await;
     }
 }
 

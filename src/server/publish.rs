@@ -49,7 +49,7 @@ pub(super) async fn publish(
     };
     node.limits.publish(publisher, pipeline, batch.events.len())?;
     let began = Instant::now();
-    let stored = node.store.append(pipeline, batch, key.as_ref(), Box::new(room)).await;
+    let stored = node.store.append(pipeline, batch, key.as_ref(), room).await;
     let events = match &stored {
         Ok(Receipt { origin: Origin::Stored, count, .. }) => *count,
         Ok(_) => 0,

@@ -1,11 +1,14 @@
 //! Receiving a request's body: within a size, a time, and the room that all bodies share.
 
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use hyper::Request;
 use hyper::body::Frame;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::arriving::Arriving;
 use super::error::RequestError;
@@ -27,9 +30,11 @@ pub(super) async fn receive(node: &Node, request: &mut Request<Arriving>) -> Res
     if body.announced().is_some_and(|bytes| bytes > limit as u64) {
         return Err(RequestError::BodyTooLarge(limit));
     }
-    let (room, pace) = (node.bodies.begin(), Pace::new());
-    let mut receiving = Receiving { body, limit, time, room, pace };
-    let whole = timeout(time, receiving.collect()).await.map_err(|_| RequestError::BodyTimeout(time))??;
+    let (room, began) = (node.bodies.begin(), Instant::now());
+    let timer = pin!(sleep_until(began + PACE_PERIOD.min(time)));
+    let pace = Pace { since: began, bytes: 0 };
+    let mut receiving = Receiving { body, limit, time, room, began, pace, timer };
+    let whole = receiving.collect().await?;
     Ok((whole, receiving.room))
 }
 
@@ -37,21 +42,19 @@ pub(super) async fn receive(node: &Node, request: &mut Request<Arriving>) -> Res
 struct Receiving<'a> {
     body: &'a mut Arriving,
     limit: usize,
+    /// Longest time for all of it.
     time: Duration,
     room: BodyRoom,
+    began: Instant,
     pace: Pace,
+    /// For the end of its time, and to look at its pace. One for both: most bodies are there before either.
+    timer: Pin<&'a mut Sleep>,
 }
 
 /// What came since when.
 struct Pace {
     since: Instant,
     bytes: usize,
-}
-
-impl Pace {
-    fn new() -> Self {
-        Self { since: Instant::now(), bytes: 0 }
-    }
 }
 
 impl Receiving<'_> {
@@ -72,9 +75,9 @@ impl Receiving<'_> {
                 // A large one gets all of its room once it has begun to come: of several that each have a part and
                 // wait for the rest none would go on.
                 let size = if needed > SMALL_BODY { most.max(needed) } else { doubled };
-                self.room.grow_to(size).await.map_err(|_| RequestError::BodiesFull)?;
-                // What was waited for room is not the client's time.
-                self.pace = Pace::new();
+                if !self.room.try_grow_to(size) {
+                    self.wait_for_room(size).await?;
+                }
             }
             if needed > whole.capacity() {
                 whole.reserve_exact(doubled - whole.len());
@@ -85,21 +88,46 @@ impl Receiving<'_> {
         Ok(whole)
     }
 
+    async fn wait_for_room(&mut self, size: usize) -> Result<(), RequestError> {
+        let grown = timeout_at(self.began + self.time, self.room.grow_to(size)).await;
+        grown.map_err(|_| RequestError::BodyTimeout(self.time))?.map_err(|_| RequestError::BodiesFull)?;
+        // That was not the client's time.
+        self.pace = Pace { since: Instant::now(), bytes: 0 };
+        Ok(())
+    }
+
     /// The next of the body. One that hardly comes loses its room to those who wait for it.
     async fn next(&mut self) -> Result<Option<Frame<Bytes>>, RequestError> {
-        loop {
-            let until = self.pace.since + PACE_PERIOD;
-            let next = timeout_at(until, self.body.frame()).await;
-            if Instant::now() >= until {
-                let due = self.room.size() as f64 * PACE_PERIOD.as_secs_f64() / self.time.as_secs_f64();
-                if self.pace.bytes as f64 <= due * PACE_PART && self.room.is_wanted() {
-                    return Err(RequestError::BodiesFull);
-                }
-                self.pace = Pace::new();
-            }
-            if let Ok(frame) = next {
-                return frame.transpose().map_err(|_| RequestError::BodyBroken);
-            }
+        // Nothing was asked for when the last of it came.
+        if self.body.is_whole() {
+            return Ok(None);
         }
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(frame) = self.body.poll_frame(cx) {
+                    return Poll::Ready(frame.transpose().map_err(|_| RequestError::BodyBroken));
+                }
+                ready!(self.timer.as_mut().poll(cx));
+                self.look_at_time()?;
+            }
+        })
+        .await
+    }
+
+    fn look_at_time(&mut self) -> Result<(), RequestError> {
+        let now = Instant::now();
+        let end = self.began + self.time;
+        if now >= end {
+            return Err(RequestError::BodyTimeout(self.time));
+        }
+        if now >= self.pace.since + PACE_PERIOD {
+            let due = self.room.size() as f64 * PACE_PERIOD.as_secs_f64() / self.time.as_secs_f64();
+            if self.pace.bytes as f64 <= due * PACE_PART && self.room.is_wanted() {
+                return Err(RequestError::BodiesFull);
+            }
+            self.pace = Pace { since: now, bytes: 0 };
+        }
+        self.timer.as_mut().reset(end.min(self.pace.since + PACE_PERIOD));
+        Ok(())
     }
 }

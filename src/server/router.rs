@@ -35,13 +35,15 @@ enum Route {
 
 impl Route {
     fn parse(path: &str) -> Result<Self, RequestError> {
-        let segments: Vec<_> = path.split('/').skip(1).collect();
-        Ok(match segments[..] {
-            [""] => Self::Landing,
-            ["pipelines", name] => Self::Pipeline(pipeline(name)?),
-            ["pipelines", name, "events"] => Self::Events(pipeline(name)?),
-            ["pipelines", name, "sse"] => Self::Stream(pipeline(name)?),
-            _ => return Err(RequestError::NoRoute),
+        if path == "/" {
+            return Ok(Self::Landing);
+        }
+        let of_pipeline = path.strip_prefix("/pipelines/").ok_or(RequestError::NoRoute)?;
+        Ok(match of_pipeline.split_once('/') {
+            None => Self::Pipeline(pipeline(of_pipeline)?),
+            Some((name, "events")) => Self::Events(pipeline(name)?),
+            Some((name, "sse")) => Self::Stream(pipeline(name)?),
+            Some(_) => return Err(RequestError::NoRoute),
         })
     }
 

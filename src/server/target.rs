@@ -31,7 +31,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), RequestError> {
     }
     check_single(headers)?;
     check_form(request.method(), uri)?;
-    check_query(uri.query().unwrap_or_default())
+    uri.query().map_or(Ok(()), check_query)
 }
 
 /// What is no text would be compared as another text than the one that was meant.
@@ -81,7 +81,7 @@ fn is_host(text: &str) -> bool {
             }
             ("", rest)
         }
-        None => text.split_at(text.find(':').unwrap_or(text.len())),
+        None => text.split_at(text.bytes().position(|byte| byte == b':').unwrap_or(text.len())),
     };
     let is_port = match port.strip_prefix(':') {
         Some(digits) => digits.bytes().all(|byte| byte.is_ascii_digit()),

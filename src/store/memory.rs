@@ -62,6 +62,8 @@ struct State {
     /// The other ones by their turn: in the order of their last use, which is the order in which they expire.
     unwatched: BTreeMap<u64, PipelineId>,
     next_turn: u64,
+    /// None of `unwatched` expires before this: their turns are in the order in which they do.
+    quiet_until: Option<Instant>,
     /// What all pipelines cost.
     bytes: usize,
     /// What those of `unwatched` cost.
@@ -82,6 +84,7 @@ impl MemoryStore {
             watched: HashSet::new(),
             unwatched: BTreeMap::new(),
             next_turn: 0,
+            quiet_until: None,
             bytes: 0,
             unwatched_bytes: 0,
             forgotten: 0,
@@ -115,7 +118,7 @@ impl MemoryStore {
                 false => Err(StoreError::KeyReused),
             };
         }
-        let after = state.live(pipeline, now).map(Kept::newest);
+        let after = state.newest(pipeline, now);
         let earliest = after.map_or(state.gone_ms + 1, |after| after.ms);
         let after = after.unwrap_or(EventId::ZERO);
         let first = EventId { ms: clock_ms().max(earliest), seq: after.seq + 1 };
@@ -215,12 +218,20 @@ impl MemoryStore {
 impl State {
     /// A pipeline that has not expired.
     fn live(&mut self, pipeline: &PipelineId, now: Instant) -> Option<&Kept> {
-        // One with readers does not expire.
-        let is_over = |kept: &Kept| kept.turn.is_some() && kept.expires_at <= now;
-        if self.pipelines.get(pipeline).is_some_and(|kept| is_over(kept)) {
+        if self.pipelines.get(pipeline).is_some_and(|kept| kept.is_over(now)) {
             self.lose(pipeline);
         }
         self.pipelines.get(pipeline).map(|kept| &**kept)
+    }
+
+    /// The newest id of a pipeline that has not expired.
+    fn newest(&mut self, pipeline: &PipelineId, now: Instant) -> Option<EventId> {
+        let kept = self.pipelines.get(pipeline)?;
+        if kept.is_over(now) {
+            self.lose(pipeline);
+            return None;
+        }
+        Some(kept.newest())
     }
 
     /// Adds frames to a pipeline, or changes nothing.
@@ -241,8 +252,29 @@ impl State {
         let (cost, turn) = known.unwrap_or_default();
         // What would be there with everything forgotten that may be, but for the pipeline itself.
         let others_unwatched = self.unwatched_bytes - if turn.is_some() { cost } else { 0 };
-        if self.bytes - cost - others_unwatched + fit.cost(name) > most_bytes {
+        let cost_after = fit.cost(name);
+        if self.bytes - cost - others_unwatched + cost_after > most_bytes {
             return Err(StoreError::Full);
+        }
+        if self.bytes - cost + cost_after <= most_bytes
+            && let Some(kept) = self.pipelines.get_mut(pipeline)
+        {
+            // Nobody has to go for it, which is nearly always so.
+            kept.add(frames, fit);
+            kept.expires_at = expires_at;
+            self.bytes = self.bytes - cost + cost_after;
+            if let Some(turn) = &mut kept.turn {
+                self.unwatched_bytes = self.unwatched_bytes - cost + cost_after;
+                // The one that was used last has the last turn already.
+                if *turn + 1 < self.next_turn
+                    && let Some(pipeline) = self.unwatched.remove(turn)
+                {
+                    *turn = self.next_turn;
+                    self.next_turn += 1;
+                    self.unwatched.insert(*turn, pipeline);
+                }
+            }
+            return Ok(());
         }
         let kept = self.take(pipeline);
         self.make_room(fit, name, most_bytes);
@@ -310,14 +342,22 @@ impl State {
     }
 
     fn expire(&mut self, now: Instant) {
-        for _ in 0..EXPIRED_AT_ONCE {
-            let Some(oldest) = self.unwatched.first_key_value().map(|(_, pipeline)| pipeline.clone()) else { break };
-            if self.pipelines.get(&oldest).is_some_and(|kept| kept.expires_at > now) {
-                break;
-            }
-            self.lose(&oldest);
+        if self.quiet_until.is_none_or(|until| until <= now) {
+            self.quiet_until = self.expire_some(now);
         }
         self.answers.expire(now);
+    }
+
+    /// Takes out what has expired, and no more than can be done at one go; when the next of the others does, if that is known.
+    fn expire_some(&mut self, now: Instant) -> Option<Instant> {
+        for _ in 0..EXPIRED_AT_ONCE {
+            let oldest = self.unwatched.first_key_value()?.1.clone();
+            match self.pipelines.get(&oldest) {
+                Some(kept) if kept.expires_at > now => return Some(kept.expires_at),
+                _ => self.lose(&oldest),
+            }
+        }
+        None
     }
 }
 
@@ -466,6 +506,19 @@ mod tests {
             publish(&store, "p", 70 << 10).unwrap();
         }
         assert_eq!(events(&store, "p"), 10);
+        assert_consistent(&store);
+    }
+
+    #[test]
+    fn what_expires_later_goes_when_its_time_has_come() {
+        let store = store(Duration::from_millis(20));
+        publish(&store, "first", 10).unwrap();
+        let began = Instant::now();
+        while store.state.lock().pipelines.contains_key(&id("first")) {
+            assert!(began.elapsed() < Duration::from_secs(30), "it is still there");
+            publish(&store, "second", 10).unwrap();
+        }
+        assert!(began.elapsed() >= Duration::from_millis(10));
         assert_consistent(&store);
     }
 

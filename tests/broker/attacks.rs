@@ -5,6 +5,7 @@ mod bodies;
 mod damage;
 mod histories;
 mod http2;
+mod http2_floods;
 mod injection;
 mod json;
 mod oversized;

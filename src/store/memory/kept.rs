@@ -54,6 +54,11 @@ impl Kept {
         self.history.back().map_or(self.floor, Frame::id)
     }
 
+    /// Whether its time is over. One with readers does not expire.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.turn.is_some() && self.expires_at <= now
+    }
+
     /// How many events are kept.
     pub(super) fn events(&self) -> usize {
         self.history.len()
