@@ -44,7 +44,7 @@ export class PipecastNode {
     this.#child = start(binary, args, { env: environment(this.#options.settings) });
     const output = recordOutput(this.#child);
     const address = (listener) => new RegExp(`^\\s*${listener}\\s+(http\\S+)`, 'm').exec(output.text)?.[1];
-    await until('the node is ready', async () => {
+    const isReady = async () => {
       if (this.#child.ending) throw new Error(`${binary} ended (${this.#child.ending}):\n${output.text}`);
       this.publicUrl = address('public');
       this.adminUrl = address('admin');
@@ -52,7 +52,14 @@ export class PipecastNode {
       const answer = await fetch(`${this.adminUrl}/readyz`).catch(() => undefined);
       await answer?.text();
       return answer?.ok;
-    }, () => `it said:\n${output.text}`);
+    };
+    try {
+      await until('the node is ready', isReady, () => `it said:\n${output.text}`);
+    } catch (failure) {
+      // Nobody else gets to know of it, and as long as it runs this process would not end.
+      await kill(this.#child);
+      throw failure;
+    }
   }
 }
 
