@@ -18,10 +18,10 @@ import { Nodes } from './nodes.mjs';
 import { Performance } from './performance.mjs';
 import { scenarios } from './scenarios.mjs';
 
-const TIMEOUT_MS = 240_000;
+const TIMEOUT_MS = 600_000;
 
 /** Plays all scenarios to each of these clients. */
-export function contract(language, clients, { atOnce = 16 } = {}) {
+export function contract(language, clients, { atOnce = 8 } = {}) {
   describe(language, { concurrency: true, timeout: TIMEOUT_MS }, () => {
     const nodes = new Nodes();
     after(() => nodes.stop());
@@ -55,8 +55,13 @@ export function claims(language, list) {
 
 async function play(t, nodes, client, scenario) {
   const performance = await prepare(t, nodes, client, scenario);
-  await performance.perform();
-  performance.judge();
+  try {
+    await performance.perform();
+    performance.judge();
+  } catch (failure) {
+    t.diagnostic(`the node wrote: ${performance.node.log.slice(-2000)}`);
+    throw failure;
+  }
 }
 
 async function prepare(t, nodes, client, scenario) {

@@ -47,12 +47,17 @@ export class Inbox {
   async holds(count) {
     await until(
       `${count} events are here`,
-      () => this.events.length >= count,
       () => {
-        const events = JSON.stringify(this.events.slice(-5)).slice(-1000);
-        const end = this.ending ? `; it ended (${this.ending})` : '';
-        return `these are ${this.events.length}, the last: ${events}; ${this.errors.slice(-3)}${end} ${this.complaint}`;
+        if (this.events.length >= count) return true;
+        if (this.ending) throw new Error(`the client ended (${this.ending}) before it had ${count} events; ${this.#situation}`);
+        return false;
       },
+      () => this.#situation,
     );
+  }
+
+  get #situation() {
+    const events = JSON.stringify(this.events.slice(-5)).slice(-1000);
+    return `it has ${this.events.length}, the last: ${events}; ${this.errors.slice(-3)} ${this.complaint}`;
   }
 }

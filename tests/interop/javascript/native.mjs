@@ -1,4 +1,4 @@
-// The EventSource that the runtime brings: Deno's and Bun's.
+// The EventSource that the runtime brings: Deno's.
 
 import { followLikeABrowser } from './print.mjs';
 

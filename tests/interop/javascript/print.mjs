@@ -17,6 +17,11 @@ export function error(text) {
   print({ error: String(text) });
 }
 
+/** Prints what a publisher was answered. */
+export function status(number) {
+  print({ status: number });
+}
+
 // At once and whole, also where the pipe is full for a moment.
 function print(line) {
   let rest = Buffer.from(`${JSON.stringify(line)}\n`);
@@ -30,8 +35,8 @@ function print(line) {
 }
 
 /** Follows `url` with a class that looks like the browser's EventSource. */
-export function followLikeABrowser(EventSource) {
-  const source = new EventSource(url);
+export function followLikeABrowser(EventSource, options) {
+  const source = new EventSource(url, options);
   for (const channel of new Set([...channels, 'message', 'pipecast.gap'])) {
     source.addEventListener(channel, (event) => {
       message({ id: event.lastEventId, channel: event.type, data: event.data });
