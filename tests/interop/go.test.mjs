@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { claims, contract } from './contract.mjs';
 import { until } from './harness/deadline.mjs';
 import { large } from './harness/payloads.mjs';
+import { publishers } from './publishers.mjs';
 import { arrive, each, numbers, open, publish } from './scenarios.mjs';
 
 const go = (program) => [join(process.env.INTEROP_GO, 'interop'), program];
@@ -49,3 +50,5 @@ claims('Go', [
     },
   },
 ]);
+
+publishers('Go', [{ name: 'net/http', command: go('publish') }]);

@@ -13,12 +13,13 @@ var asItComes = os.Getenv("AS_IT_COMES") != ""
 
 func main() {
 	programs := map[string]func(url string){
+		"publish":      publishWithNetHTTP,
 		"go-sse":       followWithGoSSE,
 		"launchdarkly": followWithLaunchDarkly,
 		"net-http":     followWithNetHTTP,
 		"r3labs":       followWithR3labs,
 	}
-	programs[os.Args[1]](os.Args[2])
+	programs[os.Args[1]](os.Args[len(os.Args)-1])
 }
 
 // printMessage prints a message that a client handed over.

@@ -3,7 +3,7 @@
 import json
 import sys
 
-url = sys.argv[1]
+url = sys.argv[1] if len(sys.argv) > 1 else None
 
 
 def message(event_id, channel, data):
@@ -14,6 +14,11 @@ def message(event_id, channel, data):
 def error(text):
     """Prints what the client told of a failure."""
     _print({"error": str(text)})
+
+
+def status(number):
+    """Prints what a publisher was answered."""
+    _print({"status": number})
 
 
 def _print(line):
