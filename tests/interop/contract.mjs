@@ -2,6 +2,7 @@
 //
 // A client is described by
 //   name                    as it stands in the summary
+//   row                     its row in docs/clients.md, if that has another name
 //   command                 the program that reads with it, see program.mjs
 //   environment             what this program finds in its environment
 //   resumesBy               RegExp: how the request of a reconnect names the resume point; by the header if not given
@@ -12,11 +13,15 @@
 //   asksForGzip             whether it does so by itself
 //   hidesStatus             whether it tells its application that it failed, but not by which status
 
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, describe, test } from 'node:test';
 
 import { Nodes } from './nodes.mjs';
 import { Performance } from './performance.mjs';
 import { scenarios } from './scenarios.mjs';
+
+const page = readFileSync(new URL('../../docs/clients.md', import.meta.url), 'utf8');
 
 const TIMEOUT_MS = 600_000;
 
@@ -27,6 +32,10 @@ export function contract(language, clients, { atOnce = 8 } = {}) {
     after(() => nodes.stop());
     for (const client of clients) {
       describe(client.name, { concurrency: atOnce }, () => {
+        test('docs/clients.md has it in its table', () => {
+          const row = client.row ?? client.name;
+          assert.ok(page.includes(`\n| [${row}](`) || page.includes(`\n| [${language}: ${row}](`), `no row for ${row}`);
+        });
         for (const scenario of scenarios) test(scenario.name, (t) => play(t, nodes, client, scenario));
       });
     }

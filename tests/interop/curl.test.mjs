@@ -12,6 +12,7 @@ contract('Shell', [
   { name: 'curl', command: [process.execPath, 'javascript/curl.mjs'] },
   {
     name: 'curl --compressed',
+    row: 'curl',
     command: [process.execPath, 'javascript/curl.mjs'],
     environment: { OPTION: '--compressed' },
     asksForGzip: true,

@@ -19,7 +19,7 @@ contract('Go', [
   goSse,
   launchDarkly,
   netHttp,
-  { ...netHttp, name: 'net/http without gzip', asksForGzip: false, environment: { GZIP: 'off' } },
+  { ...netHttp, name: 'net/http without gzip', row: 'net/http', asksForGzip: false, environment: { GZIP: 'off' } },
 ]);
 
 claims('Go', [

@@ -45,6 +45,16 @@ claims('Java', [
     check: ({ proxy }) => assert.equal(proxy.connections.length, 1),
   },
   {
+    name: 'okhttp-eventsource leaves a stream that is quiet for 5 s, unless readTimeout is longer than the keepalive',
+    client: okHttpEventSource,
+    node: 'quiet',
+    steps: [publish(numbers(0, 3)), open, arrive],
+    async check({ inbox, proxy }) {
+      await until('it ends', () => inbox.ending === 'exit 0' && inbox.errors.length === 1);
+      assert.doesNotMatch(proxy.connections[0].body, /:keepalive/);
+    },
+  },
+  {
     name: 'okhttp-eventsource throws when the connection is cut, unless its ErrorStrategy is alwaysContinue',
     client: okHttpEventSource,
     steps: [publish(numbers(0, 3)), open, arrive, { do: 'reset' }],
