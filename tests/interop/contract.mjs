@@ -23,10 +23,10 @@ import { scenarios } from './scenarios.mjs';
 
 const page = readFileSync(new URL('../../docs/clients.md', import.meta.url), 'utf8');
 
-const TIMEOUT_MS = 600_000;
+const TIMEOUT_MS = 800_000;
 
 /** Plays all scenarios to each of these clients. */
-export function contract(language, clients, { atOnce = 8 } = {}) {
+export function contract(language, clients, { atOnce = 4 } = {}) {
   describe(language, { concurrency: true, timeout: TIMEOUT_MS }, () => {
     const nodes = new Nodes();
     after(() => nodes.stop());

@@ -17,10 +17,10 @@ const java = (program, memory = '128m') => [
 
 const okHttpSse = { name: 'okhttp-sse', command: java('okhttp-sse'), asksForGzip: true };
 const okHttpEventSource = { name: 'okhttp-eventsource', command: java('okhttp-eventsource'), asksForGzip: true };
-const webClient = { name: 'Spring WebClient', command: java('webclient'), countsBlankLines: true };
+const webClient = { name: 'Spring WebClient', command: java('webclient'), countsBlankLines: true, asksForGzip: true };
 const jdk = { name: 'JDK HttpClient', command: java('jdk') };
 
-contract('Java', [okHttpSse, okHttpEventSource, webClient, jdk], { atOnce: 4 });
+contract('Java', [okHttpSse, okHttpEventSource, webClient, jdk], { atOnce: 2 });
 
 claims('Java', [
   {

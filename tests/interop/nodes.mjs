@@ -6,6 +6,9 @@ import { RedisServer } from './harness/redis.mjs';
 /** What readers present to a node that asks for it. */
 export const token = 'of-a-reader-0123456789';
 
+// A machine that has much else to do may let a connection wait for its first byte.
+const patient = { 'limits.request_timeout': '5m' };
+
 const settings = {
   plain: { 'stream.keepalive': '1s' },
   // With its defaults: a keepalive each 15 s.
@@ -48,13 +51,13 @@ export class Nodes {
   }
 
   async #start(name) {
-    if (name in settings) return PipecastNode.start({ settings: settings[name] });
-    return PipecastNode.start({ settings: shared[name], redis: await this.#sharedRedis() });
+    if (name in settings) return PipecastNode.start({ settings: { ...patient, ...settings[name] } });
+    return PipecastNode.start({ settings: { ...patient, ...shared[name] }, redis: await this.#sharedRedis() });
   }
 
   async #startLeaving() {
     const redis = await this.#sharedRedis();
-    const node = PipecastNode.start({ settings: leaving, redis });
+    const node = PipecastNode.start({ settings: { ...patient, ...leaving }, redis });
     this.#leaving.push(node);
     return node;
   }

@@ -90,6 +90,12 @@ export class Performance {
     this.proxy.cutIn(bytes);
   }
 
+  /** Ends the connection; what was sent before still arrives. */
+  cut() {
+    this.proxy.cut();
+  }
+
+  /** Ends it so that what is on its way may be lost. */
   reset() {
     this.proxy.reset();
   }

@@ -115,7 +115,7 @@ export const scenarios = [
       publish(numbers(0, 3)), open, arrive,
       publish(numbers(0, 150, 'others'), { together: true, unseen: true }),
       { do: 'carries', text: 'event: pipecast.position' },
-      { do: 'reset' }, publish(numbers(3, 6)), arrive, publish(numbers(6, 9)), arrive,
+      { do: 'cut' }, publish(numbers(3, 6)), arrive, publish(numbers(6, 9)), arrive,
     ],
   },
   {
@@ -123,7 +123,7 @@ export const scenarios = [
     query: '?replay=0',
     steps: [
       publish(numbers(0, 3), { unseen: true }), open, { do: 'carries', text: '\n\n' },
-      { do: 'refuse' }, { do: 'reset' }, publish(numbers(3, 6)), { do: 'accept' },
+      { do: 'refuse' }, { do: 'cut' }, publish(numbers(3, 6)), { do: 'accept' },
       { do: 'back', connections: 2 }, publish(numbers(6, 8)), arrive,
     ],
   },

@@ -19,7 +19,11 @@ func main() {
 		"net-http":     followWithNetHTTP,
 		"r3labs":       followWithR3labs,
 	}
-	programs[os.Args[1]](os.Args[len(os.Args)-1])
+	url := ""
+	if len(os.Args) > 2 {
+		url = os.Args[2]
+	}
+	programs[os.Args[1]](url)
 }
 
 // printMessage prints a message that a client handed over.
