@@ -110,6 +110,7 @@ fn documents_name_no_file_that_is_not_there() {
         "SECURITY.md",
         "docs/performance.md",
         "docs/capacity.md",
+        "docs/clients.md",
         "docs/kernel.md",
         "docs/limits.md",
         "docs/runbook.md",

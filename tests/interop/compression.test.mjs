@@ -3,15 +3,15 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { EventSource } from 'eventsource';
-
-import { opensLikeABrowser } from './browser_style.mjs';
 import { until } from './harness/deadline.mjs';
 import { HttpProxy } from './harness/http_proxy.mjs';
 import { PipecastNode } from './harness/node.mjs';
 import { large } from './harness/payloads.mjs';
 import { Pipeline, numbersIn, range } from './harness/pipeline.mjs';
 import { start } from './harness/processes.mjs';
+import { open } from './program.mjs';
+
+const eventsource = { command: [process.execPath, 'javascript/eventsource.mjs'] };
 
 /** curl, which decompresses and shows at once what it has; resolves to its exit code by `child.ending`. */
 function curl(url) {
@@ -62,7 +62,7 @@ describe('compressed streams', { concurrency: true, timeout: 60_000 }, () => {
         const base = await reach(t, node);
         const pipeline = new Pipeline(node);
         await pipeline.publishNumbers('names', 0, 5);
-        const inbox = opensLikeABrowser(EventSource)(pipeline.streamUrl('', base), ['names']);
+        const inbox = open(eventsource, pipeline.streamUrl('', base));
         t.after(() => inbox.close());
         const reader = curl(pipeline.streamUrl('', base));
         t.after(() => reader.kill());
@@ -87,7 +87,7 @@ describe('compressed streams', { concurrency: true, timeout: 60_000 }, () => {
         const base = await reach(t, endingNode);
         const pipeline = new Pipeline(endingNode);
         await pipeline.publishNumbers('names', 0, 5);
-        const inbox = opensLikeABrowser(EventSource)(pipeline.streamUrl('', base), ['names']);
+        const inbox = open(eventsource, pipeline.streamUrl('', base));
         t.after(() => inbox.close());
         const reader = curl(pipeline.streamUrl('', base));
         await reader.closed;

@@ -6,8 +6,14 @@ export class Inbox {
   /** All messages in the order of their arrival: `{id, channel, data}`. */
   messages = [];
 
-  /** What the client last complained about. */
+  /** The failures that the client told of, in words. */
+  errors = [];
+
+  /** What its program wrote to its standard error. */
   complaint = '';
+
+  /** How its program ended, once it has. */
+  ending;
 
   #close;
 
@@ -16,8 +22,11 @@ export class Inbox {
     this.#close = close;
   }
 
-  add(message) {
-    this.messages.push(message);
+  /** Takes a line that the client's program printed. */
+  take(line) {
+    const said = JSON.parse(line);
+    if ('error' in said) this.errors.push(said.error);
+    else this.messages.push(said);
   }
 
   /** All messages but positions, which clients that take every channel are handed too. */
@@ -31,15 +40,24 @@ export class Inbox {
   }
 
   close() {
-    this.#close();
+    return this.#close();
   }
 
   /** Resolves once at least `count` messages with data are here. */
   async holds(count) {
     await until(
       `${count} events are here`,
-      () => this.events.length >= count,
-      () => `these are: ${JSON.stringify(this.events).slice(0, 2000)} ${this.complaint}`,
+      () => {
+        if (this.events.length >= count) return true;
+        if (this.ending) throw new Error(`the client ended (${this.ending}) before it had ${count} events; ${this.#situation}`);
+        return false;
+      },
+      () => this.#situation,
     );
+  }
+
+  get #situation() {
+    const events = JSON.stringify(this.events.slice(-5)).slice(-1000);
+    return `it has ${this.events.length}, the last: ${events}; ${this.errors.slice(-3)} ${this.complaint}`;
   }
 }

@@ -1,6 +1,6 @@
 // Waiting for a condition, never for an amount of time.
 
-const DEADLINE_MS = 20_000;
+const DEADLINE_MS = 120_000;
 const POLL_MS = 5;
 
 /**

@@ -56,11 +56,17 @@ export class HttpProxy {
     await writeFile(file, programs[name].configuration(port, new URL(node.publicUrl).host));
     proxy.#child = start(name, programs[name].arguments(file, proxy.#folder));
     const output = recordOutput(proxy.#child);
-    await until(`${name} takes connections`, () => {
+    const isReady = () => {
       const { ending } = proxy.#child;
       if (ending) throw new Error(`${name} ended (${ending}); apt-get install ${name}?\n${output.text}`);
       return isOpen(port);
-    }, () => output.text);
+    };
+    try {
+      await until(`${name} takes connections`, isReady, () => output.text);
+    } catch (failure) {
+      await proxy.stop();
+      throw failure;
+    }
     return proxy;
   }
 

@@ -6,6 +6,7 @@ import { kill, recordOutput, start } from './processes.mjs';
 export class PipecastNode {
   #child;
   #options;
+  #output;
 
   /**
    * Starts a node and waits until it is ready.
@@ -18,6 +19,11 @@ export class PipecastNode {
     node.#options = { redis, settings, adminListen };
     await node.#launch(listen);
     return node;
+  }
+
+  /** What the node has written, for error messages. */
+  get log() {
+    return this.#output.text;
   }
 
   /** Asks the node to stop, and does not wait for it. */
@@ -43,8 +49,9 @@ export class PipecastNode {
 
     this.#child = start(binary, args, { env: environment(this.#options.settings) });
     const output = recordOutput(this.#child);
+    this.#output = output;
     const address = (listener) => new RegExp(`^\\s*${listener}\\s+(http\\S+)`, 'm').exec(output.text)?.[1];
-    await until('the node is ready', async () => {
+    const isReady = async () => {
       if (this.#child.ending) throw new Error(`${binary} ended (${this.#child.ending}):\n${output.text}`);
       this.publicUrl = address('public');
       this.adminUrl = address('admin');
@@ -52,7 +59,14 @@ export class PipecastNode {
       const answer = await fetch(`${this.adminUrl}/readyz`).catch(() => undefined);
       await answer?.text();
       return answer?.ok;
-    }, () => `it said:\n${output.text}`);
+    };
+    try {
+      await until('the node is ready', isReady, () => `it said:\n${output.text}`);
+    } catch (failure) {
+      // Nobody else gets to know of it, and as long as it runs this process would not end.
+      await kill(this.#child);
+      throw failure;
+    }
   }
 }
 

@@ -3,15 +3,18 @@
 import { randomBytes } from 'node:crypto';
 
 export class Pipeline {
-  /** The pipeline `id`, reached through `node`; without an id one that nobody else uses. */
-  constructor(node, id = `p_${randomBytes(9).toString('base64url')}`) {
+  #token;
+
+  /** The pipeline `id`, reached through `node`; without an id one that nobody else uses. `token` is what publishing presents. */
+  constructor(node, id = `p_${randomBytes(9).toString('base64url')}`, { token } = {}) {
     this.node = node;
     this.id = id;
+    this.#token = token;
   }
 
   /** The same pipeline through another node. */
   through(node) {
-    return new Pipeline(node, this.id);
+    return new Pipeline(node, this.id, { token: this.#token });
   }
 
   /** The stream's URL at `base`, a node's address unless something stands before it. */
@@ -30,13 +33,18 @@ export class Pipeline {
 
   /** Publishes one event whose payload is this JSON text, byte for byte, and gives its id. */
   async publishText(channel, payload) {
-    const reply = await this.#post(`{"channel":${JSON.stringify(channel)},"payload":${payload}}`);
+    const reply = await this.#post(event(channel, payload));
     return reply.id;
   }
 
   /** Publishes `[channel, payload]` pairs in one request and gives their ids. */
   async publishBatch(events) {
-    const reply = await this.#post(JSON.stringify(events.map(([channel, payload]) => ({ channel, payload }))));
+    return this.publishTexts(events.map(([channel, payload]) => [channel, JSON.stringify(payload)]));
+  }
+
+  /** The same with payloads that are JSON texts. */
+  async publishTexts(events) {
+    const reply = await this.#post(`[${events.map(([channel, payload]) => event(channel, payload)).join()}]`);
     return reply.ids;
   }
 
@@ -50,13 +58,17 @@ export class Pipeline {
   async #post(body) {
     const answer = await fetch(this.eventsUrl, {
       method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
+      headers: { 'Content-Type': 'application/json', ...(this.#token && { Authorization: `Bearer ${this.#token}` }) },
       body,
     });
     const text = await answer.text();
     if (answer.status !== 202) throw new Error(`publishing answered ${answer.status}: ${text}`);
     return JSON.parse(text);
   }
+}
+
+function event(channel, payload) {
+  return `{"channel":${JSON.stringify(channel)},"payload":${payload}}`;
 }
 
 /** The numbers that `publishNumbers` sent, read back from what arrived. */

@@ -1,11 +1,13 @@
 // A TCP proxy that can cut what it carries.
 
 import { connect, createServer } from 'node:net';
+import { constants, gunzipSync } from 'node:zlib';
 
 export class Proxy {
   #server;
   #target;
   #cutText;
+  #bytesToCut;
   #refusing = false;
   #isSilent = false;
 
@@ -35,6 +37,16 @@ export class Proxy {
   /** Cuts the connection that next carries `text` to a client, right behind it. */
   cutAfter(text) {
     this.#cutText = Buffer.from(text);
+  }
+
+  /** Cuts the connection that carries the next bytes to a client once it has carried so many of them. */
+  cutIn(bytes) {
+    this.#bytesToCut = bytes;
+  }
+
+  /** From here on new connections go to this node. */
+  moveTo(node) {
+    this.#target = new URL(node.publicUrl);
   }
 
   /** From here on new connections are closed before a byte is read. */
@@ -73,15 +85,27 @@ export class Proxy {
     this.connections.push(connection);
     upstream.on('data', (bytes) => {
       if (this.#isSilent) return;
-      const end = this.#cutText ? connection.endOf(this.#cutText, bytes) : -1;
+      const end = this.#endOfCut(connection, bytes);
       if (end === -1) {
         connection.forward(bytes);
       } else {
-        this.#cutText = undefined;
         connection.forward(bytes.subarray(0, end));
         connection.cut();
       }
     });
+  }
+
+  // Where in `bytes`, which come next on the connection, it has to be cut; -1 if not there.
+  #endOfCut(connection, bytes) {
+    if (this.#cutText) {
+      const end = connection.endOf(this.#cutText, bytes);
+      if (end !== -1) this.#cutText = undefined;
+      return end;
+    }
+    if (this.#bytesToCut === undefined) return -1;
+    const end = this.#bytesToCut;
+    this.#bytesToCut = end <= bytes.length ? undefined : end - bytes.length;
+    return end <= bytes.length ? end : -1;
   }
 }
 
@@ -89,10 +113,15 @@ class Connection {
   #client;
   #upstream;
   #answer = Buffer.alloc(0);
+  #seen = { length: 0, body: '' };
 
   /** What the client sent, as text. */
   request = '';
   isOpen = true;
+
+  /** When the client came, and when the node's answer ended, if it has. */
+  beganAt = Date.now();
+  endedAt;
 
   constructor(client, upstream) {
     this.#client = client;
@@ -101,7 +130,10 @@ class Connection {
       this.request += bytes;
       upstream.write(bytes);
     });
-    upstream.on('end', () => client.end());
+    upstream.on('end', () => {
+      this.endedAt = Date.now();
+      client.end();
+    });
     for (const side of [client, upstream]) {
       side.on('error', () => this.destroy());
       side.on('close', () => this.destroy());
@@ -113,12 +145,25 @@ class Connection {
     return this.#answer.toString();
   }
 
-  /** The answer's body; of a chunked one whatever has arrived. */
+  /** The answer's head: its status line and its headers, once they are here. */
+  get head() {
+    const end = this.#answer.indexOf('\r\n\r\n');
+    return end === -1 ? '' : this.#answer.subarray(0, end).toString();
+  }
+
+  /** The answer's body, decompressed; of a chunked one whatever has arrived. */
   get body() {
-    const head = this.#answer.indexOf('\r\n\r\n');
-    if (head === -1) return '';
-    const body = this.#answer.subarray(head + 4);
-    return /^transfer-encoding: *chunked/im.test(this.#answer.subarray(0, head)) ? unchunked(body) : body.toString();
+    // Tests look again and again while they wait.
+    if (this.#seen.length !== this.#answer.length) this.#seen = { length: this.#answer.length, body: this.#bodyOf() };
+    return this.#seen.body;
+  }
+
+  #bodyOf() {
+    const { head } = this;
+    if (!head) return '';
+    const rest = this.#answer.subarray(Buffer.byteLength(head) + 4);
+    const body = /^transfer-encoding: *chunked/im.test(head) ? unchunked(rest) : rest;
+    return (/^content-encoding: *gzip/im.test(head) ? decompressed(body) : body).toString();
   }
 
   /** Whether the answer came to its end, be it by its last chunk or with the connection. */
@@ -170,5 +215,10 @@ function unchunked(bytes) {
     parts.push(bytes.subarray(line + 2, line + 2 + size));
     bytes = bytes.subarray(line + 2 + size + 2);
   }
-  return Buffer.concat(parts).toString();
+  return Buffer.concat(parts);
+}
+
+// As much of it as has arrived.
+function decompressed(bytes) {
+  return bytes.length === 0 ? bytes : gunzipSync(bytes, { finishFlush: constants.Z_SYNC_FLUSH });
 }

@@ -22,11 +22,17 @@ export class RedisServer {
       '--port', '0', '--unixsocket', socket, '--dir', redis.#folder, '--save', '', '--appendonly', 'no',
     ]);
     const output = recordOutput(redis.#child);
-    await until('redis-server answers', () => {
+    const isReady = () => {
       const { ending } = redis.#child;
       if (ending) throw new Error(`redis-server ended (${ending}); apt-get install redis-server?\n${output.text}`);
       return answers(socket);
-    }, () => output.text);
+    };
+    try {
+      await until('redis-server answers', isReady, () => output.text);
+    } catch (failure) {
+      await redis.stop();
+      throw failure;
+    }
     return redis;
   }
 

@@ -1,0 +1,93 @@
+// Clients in JavaScript: of npm for Node.js, Deno and Bun.
+
+import assert from 'node:assert/strict';
+
+import { claims, contract } from './contract.mjs';
+import { until } from './harness/deadline.mjs';
+import { publishers } from './publishers.mjs';
+import { arrive, numbers, open, publish } from './scenarios.mjs';
+
+// Where npm laid the programs, since it ran no script that links them.
+const architecture = process.arch === 'arm64' ? 'arm64' : 'x64';
+const runtimes = {
+  deno: `node_modules/@deno/linux-${architecture}-glibc/deno`,
+  bun: `node_modules/@oven/bun-linux-${architecture.replace('arm', 'aarch')}/bin/bun`,
+};
+
+const node = (program) => [process.execPath, `javascript/${program}.mjs`];
+
+const clients = [
+  { name: 'npm eventsource 5', command: node('eventsource'), asksForGzip: true },
+  { name: 'npm eventsource 2', command: node('eventsource_2'), takesIdsEarly: true },
+  { name: 'npm eventsource-client', command: node('eventsource_client'), asksForGzip: true },
+  {
+    name: 'npm event-source-polyfill',
+    command: node('event_source_polyfill'),
+    resumesBy: /^GET \S+[?&]lastEventId=\d+-\d+ /m,
+    asksForGzip: true,
+  },
+  {
+    name: 'npm @microsoft/fetch-event-source',
+    command: node('fetch_event_source'),
+    takesIdsEarly: true,
+    countsBlankLines: true,
+    asksForGzip: true,
+  },
+  { name: 'npm launchdarkly-eventsource', command: node('launchdarkly') },
+  { name: "undici's EventSource", command: node('undici'), asksForGzip: true, hidesStatus: true },
+  {
+    name: "Deno's EventSource",
+    command: [runtimes.deno, 'run', '--allow-all', '--quiet', 'javascript/native.mjs'],
+    asksForGzip: true,
+    hidesStatus: true,
+  },
+  { name: 'npm eventsource 5 on Bun', command: [runtimes.bun, 'javascript/eventsource.mjs'], asksForGzip: true },
+];
+
+contract('JavaScript', clients);
+
+const named = (name) => clients.find((client) => client.name === name);
+
+claims('JavaScript', [
+  {
+    name: 'npm eventsource 5 lets Node.js end while it waits to reconnect, unless something else keeps that running',
+    client: named('npm eventsource 5'),
+    steps: [publish(numbers(0, 3)), open, arrive, { do: 'reset' }],
+    check: ({ inbox }) => until('it ends', () => inbox.ending === 'exit 0'),
+  },
+  {
+    name: 'npm launchdarkly-eventsource leaves a stream that is quiet for 5 s, unless readTimeoutMillis is set',
+    client: named('npm launchdarkly-eventsource'),
+    node: 'quiet',
+    steps: [publish(numbers(0, 3)), open, arrive, { do: 'back', connections: 2 }],
+    check({ inbox, proxy }) {
+      assert.match(inbox.errors[0], /Read timeout/);
+      assert.doesNotMatch(proxy.connections[0].body, /:keepalive/);
+    },
+  },
+  {
+    name: 'npm @microsoft/fetch-event-source takes the end of a stream for the last, unless onclose throws',
+    client: named('npm @microsoft/fetch-event-source'),
+    node: 'ending',
+    steps: [publish(numbers(0, 3)), open, arrive],
+    check: ({ inbox }) => until('it ends', () => inbox.ending === 'exit 0'),
+  },
+  {
+    name: 'npm event-source-plus asks again at once when the node ends the stream, whatever retry: says',
+    client: { command: node('event_source_plus') },
+    node: 'ending',
+    steps: [publish(numbers(0, 3)), open, { do: 'back', connections: 5 }],
+    check({ proxy }) {
+      // The shortest of them, whatever else this machine does; a `retry:` is never below a second.
+      const pauses = proxy.connections.slice(1, 5).map(({ beganAt }, index) => beganAt - proxy.connections[index].endedAt);
+      assert.ok(Math.min(...pauses) < 1000, `${pauses} ms`);
+    },
+  },
+]);
+
+publishers('JavaScript', [
+  { name: "fetch of Node.js", command: node('publisher') },
+  { name: 'undici', command: node('publisher'), environment: { CLIENT: 'undici' } },
+  { name: "fetch of Deno", command: [runtimes.deno, 'run', '--allow-all', '--quiet', 'javascript/publisher.mjs'] },
+  { name: "fetch of Bun", command: [runtimes.bun, 'javascript/publisher.mjs'] },
+]);

@@ -1,0 +1,9 @@
+// npm event-source-plus, which is here to show why docs/clients.md advises against it.
+
+import { EventSourcePlus } from 'event-source-plus';
+
+import { message, url } from './print.mjs';
+
+new EventSourcePlus(url).listen({
+  onMessage: ({ id, event, data }) => message({ id, channel: event ?? 'message', data }),
+});

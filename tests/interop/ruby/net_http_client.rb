@@ -1,0 +1,65 @@
+# Net::HTTP reads one answer; reconnecting is a loop around it. AS_IT_COMES=1: without the settings that docs/clients.md
+# tells of.
+
+require "net/http"
+require_relative "printing"
+
+class Stream
+  def initialize(url)
+    @uri = URI(url)
+    @retry_seconds = 1
+    @last_event_id = nil
+  end
+
+  def follow
+    loop do
+      break if refused?
+      sleep @retry_seconds
+    rescue IOError, SystemCallError, Timeout::Error, Net::HTTPBadResponse, Zlib::Error => failure
+      print_error(failure)
+      sleep @retry_seconds
+    end
+  end
+
+  private
+
+  # Reads one answer to its end.
+  def refused?
+    http = Net::HTTP.new(@uri.host, @uri.port)
+    http.read_timeout = 45
+    # Otherwise it sends the same request again when the stream is cut, with the id that this one began after.
+    http.max_retries = 0 unless ENV["AS_IT_COMES"]
+    http.start do
+      request = Net::HTTP::Get.new(@uri, "Accept" => "text/event-stream")
+      # It asks for gzip by itself, and hands a small event over only when many have come.
+      request["Accept-Encoding"] = "identity" unless ENV["AS_IT_COMES"]
+      request["Last-Event-ID"] = @last_event_id if @last_event_id
+      http.request(request) do |answer|
+        unless answer.is_a?(Net::HTTPOK)
+          print_error(answer.code)
+          return true
+        end
+        read(answer)
+      end
+    end
+    false
+  end
+
+  def read(answer)
+    rest = +""
+    answer.read_body do |piece|
+      *blocks, rest = (rest << piece.b).split("\n\n", -1)
+      blocks.each { |block| take(block.force_encoding(Encoding::UTF_8)) }
+      rest = +(rest || "")
+    end
+  end
+
+  def take(block)
+    fields = block.lines(chomp: true).to_h { |line| line.split(/: ?/, 2) }
+    @retry_seconds = fields["retry"].to_i / 1000.0 if fields["retry"]
+    @last_event_id = fields["id"] if fields["id"]
+    print_message(@last_event_id, fields["event"], fields["data"]) if fields["data"]
+  end
+end
+
+Stream.new(ARGV[0]).follow
