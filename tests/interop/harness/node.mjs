@@ -6,6 +6,7 @@ import { kill, recordOutput, start } from './processes.mjs';
 export class PipecastNode {
   #child;
   #options;
+  #output;
 
   /**
    * Starts a node and waits until it is ready.
@@ -18,6 +19,11 @@ export class PipecastNode {
     node.#options = { redis, settings, adminListen };
     await node.#launch(listen);
     return node;
+  }
+
+  /** All that it has written since it was last started. */
+  get output() {
+    return this.#output.text;
   }
 
   /** Asks the node to stop, and does not wait for it. */
@@ -42,7 +48,7 @@ export class PipecastNode {
     if (this.#options.redis) args.push('--redis', this.#options.redis.url);
 
     this.#child = start(binary, args, { env: environment(this.#options.settings) });
-    const output = recordOutput(this.#child);
+    const output = (this.#output = recordOutput(this.#child));
     const address = (listener) => new RegExp(`^\\s*${listener}\\s+(http\\S+)`, 'm').exec(output.text)?.[1];
     await until('the node is ready', async () => {
       if (this.#child.ending) throw new Error(`${binary} ended (${this.#child.ending}):\n${output.text}`);
