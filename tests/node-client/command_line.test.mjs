@@ -101,6 +101,19 @@ describe('pipecast run', { timeout: 60_000 }, () => {
     assert.match(stdout, /"payload":1/);
   });
 
+  test('what is printed does nothing to a terminal, and is the same JSON', async () => {
+    const text = '\u009b2J\u007f\u202e\u2066\ufeff';
+    const source = `export default defineComponent({ async run({ $ }) {
+      $.export('$summary', 'done \\u009b2J\\u001b]0;title\\u0007');
+      $.send.sse({ channel: 'turned \\u202e', payload: ${JSON.stringify(text)} });
+    } })`;
+    const { code, stdout, stderr } = await runSource('hostile.mjs', source);
+    assert.deepEqual([code, stderr], [0, 'done \\u009b2J\\u001b]0;title\\u0007\n']);
+    assert.doesNotMatch(stdout, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ufeff]/);
+    const { channel, payload } = JSON.parse(stdout);
+    assert.deepEqual([channel, payload], ['turned \u202e', text]);
+  });
+
   test('a missing payload fails the step with a message that names it', async () => {
     const { code, stderr } = await runSource('missing.mjs', "export default { run({ $ }) { $.send.sse({ channel: 'names' }) } }");
     assert.equal(code, 1);
