@@ -112,7 +112,9 @@ impl JwksUrl {
             }
             // Once, not at every retry.
             Err(problem) if !self.is_failing.swap(true, Ordering::Relaxed) => {
-                tracing::error!(url = %self.url, %problem, "auth.jwks_url cannot be fetched; the keys in use stay");
+                // Without its user and query, in which a key may be.
+                let url = format!("{}{}", self.url.origin().ascii_serialization(), self.url.path());
+                tracing::error!(url, %problem, "auth.jwks_url cannot be fetched; the keys in use stay");
             }
             Err(problem) => tracing::debug!(%problem, "auth.jwks_url still cannot be fetched"),
         }
