@@ -387,6 +387,9 @@ pub(super) fn hide_user_and_query(text: &str) -> String {
     if !url.username().is_empty() && url.set_username("***").is_err() {
         return "***".into();
     }
+    if url.fragment().is_some() {
+        url.set_fragment(Some("***"));
+    }
     hide_password(url.as_str())
 }
 

@@ -72,10 +72,10 @@ fn help_shows_no_value_of_the_environment() {
 
 #[test]
 fn config_and_the_log_show_neither_user_nor_query_of_where_keys_are_fetched() {
-    let url = "https://hunter2@issuer.example/tenant/keys?code=hunter2";
+    let url = "https://hunter2@issuer.example/tenant/keys?code=hunter2#hunter2";
     let output = run(pipecast(&["config"]).env("PIPECAST_AUTH__JWKS_URL", url), "");
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
-    assert!(out(&output).contains("jwks_url = \"https://***@issuer.example/tenant/keys?***\""), "{}", out(&output));
+    assert!(out(&output).contains("jwks_url = \"https://***@issuer.example/tenant/keys?***#***\""), "{}", out(&output));
     assert!(!out(&output).contains(SECRET), "{}", out(&output));
     // A node that cannot fetch them says where from.
     let impostor = Impostor::saying("404 Not Found", "");

@@ -6,7 +6,6 @@ const { setTimeout: sleep } = require('node:timers/promises');
 
 const { version } = require('../package.json');
 const { PublishError } = require('./publish_error.js');
-const { visible } = require('./visible.js');
 
 const DEFAULT_URL = 'http://127.0.0.1:8080';
 
@@ -95,7 +94,7 @@ class Broker {
     }
     const detail = detailIn(text);
     const target = redirectTarget(url, answer);
-    const message = `${status}: ${visible(detail ?? `${url} ${target ?? 'answered what no Pipecast node does'}`)}`;
+    const message = `${status}: ${detail ?? `${url} ${target ?? 'answered what no Pipecast node does'}`}`;
     return {
       status,
       detail,

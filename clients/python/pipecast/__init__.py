@@ -62,7 +62,8 @@ class PublishError(Exception):
     """Why events were not acknowledged."""
 
     def __init__(self, message: str, *, status: int | None = None, detail: str | None = None, is_uncertain: bool = False):
-        super().__init__(message)
+        # It is printed, and what is in it of an answer or a certificate is a stranger's.
+        super().__init__(_visible(message))
         #: The node's status; None when there was no answer.
         self.status = status
         #: The node's explanation, which says what to do.
@@ -339,7 +340,7 @@ class _Broker:
         detail = _member(response, "detail")
         detail = detail if isinstance(detail, str) else None
         target = _redirect_target(response) or "answered what no Pipecast node does"
-        message = f"{status}: {_visible(detail or f'{url} {target}')}"
+        message = f"{status}: {detail or f'{url} {target}'}"
         refusal = PublishError(message, status=status, detail=detail, is_uncertain=status >= 500)
         return _Failure(refusal, _is_passing(status), _retry_after(response.headers.get("Retry-After", "")))
 
@@ -450,7 +451,7 @@ def _flush_out(send: Send) -> None:
             return
         except PublishError as error:
             lost = send.unsent if error.is_kept else len(error.events)
-            what = f"{_count(lost)} for pipeline {send._broker.pipeline} not sent: {_visible(str(error))}"
+            what = f"{_count(lost)} for pipeline {send._broker.pipeline} not sent: {error}"
             print(f"pipecast: {what}", file=sys.stderr)
             if error.is_kept:
                 return
