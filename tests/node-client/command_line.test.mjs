@@ -14,7 +14,7 @@ import { folder as packageFolder, history, pipecast, program, requests, run, ste
 const NAMES = ['Luke', 'Han', 'Leia', 'Obi Wan'].map((name) => ({ channel: 'names', payload: { name } }));
 const SECRET = 'hunter2-hunter2-hunter2';
 
-describe('pipecast run', { timeout: 60_000 }, () => {
+describe('pipecast run', { timeout: 300_000 }, () => {
   let node;
   let folder;
 
