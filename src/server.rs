@@ -9,6 +9,8 @@ mod body;
 mod connection;
 mod cors;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod half_close;
 mod history;
 mod history_pages;
