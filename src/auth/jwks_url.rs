@@ -36,6 +36,8 @@ const MAX_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct JwksUrl {
     url: Url,
+    /// The same for the log, without its user and query, in which a key may be.
+    shown: String,
     client: Client,
     /// Written by the loop, read by requests. None until a fetch has succeeded.
     keys: RwLock<Option<Arc<[Verifier]>>>,
@@ -57,8 +59,10 @@ impl JwksUrl {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // A redirect would make another place the issuer.
         let client = Client::builder().redirect(Policy::none()).timeout(TIMEOUT).no_proxy().build()?;
+        let shown = format!("{}{}", url.origin().ascii_serialization(), url.path());
         Ok(Self {
             url,
+            shown,
             client,
             keys: RwLock::new(None),
             is_failing: AtomicBool::new(false),
@@ -112,9 +116,7 @@ impl JwksUrl {
             }
             // Once, not at every retry.
             Err(problem) if !self.is_failing.swap(true, Ordering::Relaxed) => {
-                // Without its user and query, in which a key may be.
-                let url = format!("{}{}", self.url.origin().ascii_serialization(), self.url.path());
-                tracing::error!(url, %problem, "auth.jwks_url cannot be fetched; the keys in use stay");
+                tracing::error!(url = self.shown, %problem, "auth.jwks_url cannot be fetched; the keys in use stay");
             }
             Err(problem) => tracing::debug!(%problem, "auth.jwks_url still cannot be fetched"),
         }
