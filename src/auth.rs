@@ -146,12 +146,12 @@ impl Auth {
     /// # Errors
     /// Why it is refused.
     pub async fn publish(&self, pipeline: PipelineId, presented: Presented<'_>) -> Result<PublishGrant, Refused> {
-        let holder = match self.options.publish {
+        let proof = match self.options.publish {
             // In a box, here and below: where access is open no request needs room for it.
-            Access::Token => Some(Box::pin(self.prove(&pipeline, Right::Publish, presented)).await?.holder),
+            Access::Token => Some(Box::pin(self.prove(&pipeline, Right::Publish, presented)).await?),
             Access::Open => None,
         };
-        Ok(PublishGrant::new(pipeline, holder))
+        Ok(PublishGrant::new(pipeline, proof))
     }
 
     /// Judges a wish to read. Cancel safe.

@@ -176,7 +176,7 @@ impl Hub {
         let mut checking = FuturesUnordered::new();
         loop {
             while reads.len() < READS_AT_ONCE
-                && let Some(next) = waiting.pop()
+                && let Some(next) = self.next_read(&mut waiting)
             {
                 if let Some(question) = next.log.begin_read() {
                     reads.push(self.read(&store, next, question));
@@ -209,6 +209,16 @@ impl Hub {
                 Some(()) = checking.next() => {}
             }
         }
+    }
+
+    /// The next log to be read. Those that were closed while they waited are passed over: while the store is slow there may be more of
+    /// them than of any others, and nobody would read what was found.
+    fn next_read(&self, waiting: &mut ReadQueue) -> Option<Waiting> {
+        std::iter::from_fn(|| waiting.pop()).find(|next| self.is_open(&next.log))
+    }
+
+    fn is_open(&self, log: &Arc<OpenLog>) -> bool {
+        self.logs.lock().get(log.pipeline()).is_some_and(|open| Arc::ptr_eq(open, log))
     }
 
     /// Asks the store once.
@@ -455,9 +465,10 @@ impl Drop for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Retention;
+    use crate::store::memory::MemoryStore;
 
-    #[test]
-    fn a_pipeline_that_is_opened_and_left_over_and_over_waits_once_to_be_closed() {
+    fn hub() -> (Arc<Hub>, mpsc::UnboundedReceiver<Work>) {
         let log = LogLimits {
             history: 100,
             history_bytes: 1 << 20,
@@ -472,7 +483,38 @@ mod tests {
             linger: Duration::from_secs(3600),
             check_interval: Duration::from_secs(3600),
         };
-        let (hub, mut queue) = Hub::new(options, Arc::new(Metrics::new().unwrap()));
+        Hub::new(options, Arc::new(Metrics::new().unwrap()))
+    }
+
+    #[test]
+    fn logs_that_were_closed_while_they_waited_are_not_read() {
+        let (hub, _work) = hub();
+        let retention = Retention { limit: 100, bytes: 1 << 20, ttl: Duration::from_secs(3600) };
+        let store = Store::Memory(Arc::new(MemoryStore::new(retention, 1 << 20, hub.clone())));
+        let mut waiting = ReadQueue::default();
+        let mut open = |name: String| {
+            let reader = hub.join(&name.parse().unwrap());
+            waiting.push(reader.log.clone());
+            reader
+        };
+        for n in 0..10_000 {
+            drop(open(format!("left-{n}")));
+        }
+        let kept = open("kept".to_owned());
+        // One that is opened again is another log.
+        drop(open("again".to_owned()));
+        while hub.close_idle(&store, Duration::ZERO) {}
+        let again = hub.join(&"again".parse().unwrap());
+        assert_eq!(hub.open_logs(), 2);
+        let read = hub.next_read(&mut waiting).unwrap();
+        assert!(Arc::ptr_eq(&read.log, &kept.log));
+        assert!(hub.next_read(&mut waiting).is_none() && waiting.pop().is_none());
+        drop(again);
+    }
+
+    #[test]
+    fn a_pipeline_that_is_opened_and_left_over_and_over_waits_once_to_be_closed() {
+        let (hub, mut queue) = hub();
         let pipelines = ["a", "b"].map(|name| name.parse::<PipelineId>().unwrap());
         for _ in 0..10_000 {
             for pipeline in &pipelines {

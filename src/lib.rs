@@ -30,6 +30,7 @@ pub mod open_files;
 pub mod open_log;
 pub mod pace;
 pub mod payload;
+pub mod pem_file;
 pub mod pipeline;
 pub mod proxies;
 pub mod read_queue;

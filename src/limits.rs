@@ -3,9 +3,11 @@
 //! Knows counts, addresses and names; no sockets and no HTTP. What to answer is the server's business.
 
 mod address;
+mod arrivals;
 mod bodies;
 mod buckets;
 mod budget;
+mod publishing;
 mod rate;
 
 use std::collections::HashMap;
@@ -20,13 +22,13 @@ use parking_lot::Mutex;
 
 use crate::metrics::Refusal;
 use crate::pipeline::PipelineId;
-use address::AddressBlock;
-use buckets::PublishRates;
-use rate::Bucket;
+use address::{AddressBlock, Network};
+use arrivals::ArrivalRates;
+use publishing::PublishRates;
 
 pub use bodies::{Bodies, BodyRoom, SMALL_BODY};
-pub use buckets::{Publisher, RateReached};
 pub use budget::{Budget, NoRoom, Reservation};
+pub use publishing::{Publisher, RateReached};
 pub use rate::{InvalidRate, Rate};
 
 /// Open files that are kept from clients: listeners, fan-out threads, logs, and the admin listener's connections.
@@ -49,6 +51,8 @@ pub struct LimitOptions {
     pub connections_per_pipeline: Option<usize>,
     /// New connections on this node.
     pub connection_rate: Option<Rate>,
+    /// New connections of one client address.
+    pub connection_rate_per_address: Option<Rate>,
     /// Events of one publisher.
     pub publish_rate: Option<Rate>,
     /// Events of one pipeline through this node.
@@ -69,8 +73,7 @@ pub struct Limits {
     counts: Mutex<Counts>,
     hasher: RandomState,
     began: Instant,
-    /// The rate of new sockets, and when its bucket is full.
-    socket_rate: Option<(Bucket, Mutex<u64>)>,
+    arrival_rates: ArrivalRates,
     publish_rates: PublishRates,
     /// Whether the log has been told that the node is full.
     is_told: AtomicBool,
@@ -80,8 +83,8 @@ pub struct Limits {
 
 #[derive(Debug, Default)]
 struct Counts {
-    sockets: HashMap<AddressBlock, usize>,
-    streams: HashMap<AddressBlock, usize>,
+    sockets: HashMap<Network, usize>,
+    streams: HashMap<Network, usize>,
     pipelines: HashMap<PipelineHash, usize>,
 }
 
@@ -166,7 +169,7 @@ impl Limits {
             counts: Mutex::default(),
             hasher: RandomState::new(),
             began: Instant::now(),
-            socket_rate: options.connection_rate.map(|rate| (Bucket::new(rate), Mutex::default())),
+            arrival_rates: ArrivalRates::new(options.connection_rate, options.connection_rate_per_address),
             publish_rates: PublishRates::new(options.publish_rate, options.publish_rate_per_pipeline),
             is_told: AtomicBool::new(false),
             next_told_at: AtomicU64::new(0),
@@ -206,38 +209,24 @@ impl Limits {
         }
         let mut counts = self.counts.lock();
         let Counts { streams, pipelines, .. } = &mut *counts;
-        add_one(streams, address, self.most_per_address).ok_or(Refusal::AddressFull)?;
+        add_client(streams, address, self.most_per_address).ok_or(Refusal::AddressFull)?;
         add_one(pipelines, pipeline, self.most_per_pipeline).ok_or_else(|| {
-            remove_one(streams, address, self.most_per_address);
+            remove_client(streams, address, self.most_per_address);
             Refusal::PipelineFull
         })
     }
 
-    /// Lets a socket in on the public listener; `client` where the other end is one, and no proxy before many.
+    /// Lets a socket in on the public listener. It is to [`SocketPlace::arrive`] as soon as it is known whose it is.
     ///
     /// # Errors
     /// The limit that is reached; then nothing was counted.
-    pub fn open_socket(self: &Arc<Self>, client: Option<IpAddr>) -> Result<SocketPlace, Refusal> {
+    pub fn open_socket(self: &Arc<Self>) -> Result<SocketPlace, Refusal> {
         if !take_one(&self.sockets, self.most_sockets) {
             self.tell_full();
             return Err(Refusal::SocketsFull);
         }
-        // Dropped, it gives back what was taken so far.
         let address = AddressBlock::of(IpAddr::from([0; 4]));
-        let mut place = SocketPlace { limits: self.clone(), address, held: Held::Node };
-        if let Some(client) = client {
-            place.count_address(client)?;
-        }
-        // Last: who is over another limit takes nothing from those who are not.
-        if let Some((bucket, full_at)) = &self.socket_rate {
-            let mut full_at = full_at.lock();
-            let now = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            if bucket.wait(*full_at, now, 1).is_some() {
-                return Err(Refusal::ConnectionRate);
-            }
-            *full_at = bucket.take(*full_at, now, 1);
-        }
-        Ok(place)
+        Ok(SocketPlace { limits: self.clone(), address, held: Held::Node })
     }
 
     /// Lets a socket in on the admin listener, which has its own few.
@@ -271,7 +260,7 @@ impl Limits {
             }
             Held::NodeAndAddress => {
                 self.sockets.fetch_sub(1, Ordering::Relaxed);
-                remove_one(&mut self.counts.lock().sockets, address, self.most_per_address);
+                remove_client(&mut self.counts.lock().sockets, address, self.most_per_address);
             }
         }
     }
@@ -316,7 +305,7 @@ impl Drop for Place {
         limits.streams.fetch_sub(1, Ordering::Relaxed);
         if limits.most_per_address.is_some() || limits.most_per_pipeline.is_some() {
             let mut counts = limits.counts.lock();
-            remove_one(&mut counts.streams, *address, limits.most_per_address);
+            remove_client(&mut counts.streams, *address, limits.most_per_address);
             remove_one(&mut counts.pipelines, *pipeline, limits.most_per_pipeline);
         }
         limits.give_back_socket(*socket, *address);
@@ -325,16 +314,25 @@ impl Drop for Place {
 }
 
 impl SocketPlace {
-    /// Counts the socket as one of this client's, once that is known.
+    /// Counts the socket as one of this client's, and as one that has just come; `client` where the other end is one, and no
+    /// proxy before many.
     ///
     /// # Errors
-    /// When the client has too many.
-    pub fn count_address(&mut self, client: IpAddr) -> Result<(), Refusal> {
+    /// The limit that is reached; dropped, it gives back what was taken so far.
+    pub fn arrive(&mut self, client: Option<IpAddr>) -> Result<(), Refusal> {
+        if let Some(client) = client {
+            self.count_address(client)?;
+        }
+        // Last: who is over another limit takes nothing from those who are not.
+        self.limits.arrival_rates.take(client)
+    }
+
+    fn count_address(&mut self, client: IpAddr) -> Result<(), Refusal> {
         let limits = &self.limits;
         if self.held == Held::Node && limits.most_per_address.is_some() {
             let address = AddressBlock::of(client);
             let most = limits.most_per_address.map(|most| most.saturating_add(headroom(most, ADDRESS_HEADROOM)));
-            add_one(&mut limits.counts.lock().sockets, address, most).ok_or(Refusal::AddressSocketsFull)?;
+            add_client(&mut limits.counts.lock().sockets, address, most).ok_or(Refusal::AddressSocketsFull)?;
             (self.address, self.held) = (address, Held::NodeAndAddress);
         }
         Ok(())
@@ -359,6 +357,24 @@ impl PipelineHash {
 fn take_one(count: &AtomicUsize, most: usize) -> bool {
     let taken = |count| (count < most).then_some(count + 1);
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+}
+
+/// Counts one more of a client, in each of the networks that it is in, if there is a limit; `None` when one of them has reached it.
+fn add_client(counts: &mut HashMap<Network, usize>, client: AddressBlock, most: Option<usize>) -> Option<()> {
+    let Some(most) = most else { return Some(()) };
+    let most_of = |times: u32| most.saturating_mul(usize::try_from(times).unwrap_or(usize::MAX));
+    for (counted, (network, times)) in client.networks().enumerate() {
+        if add_one(counts, network, Some(most_of(times))).is_none() {
+            client.networks().take(counted).for_each(|(network, _)| remove_one(counts, network, Some(most)));
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// Counts one less of a client.
+fn remove_client(counts: &mut HashMap<Network, usize>, client: AddressBlock, most: Option<usize>) {
+    client.networks().for_each(|(network, _)| remove_one(counts, network, most));
 }
 
 /// Counts one more of `key`, if there is a limit; `None` when that is reached.
@@ -392,6 +408,23 @@ mod tests {
     #[test]
     fn a_place_is_small() {
         assert_eq!(size_of::<Option<Place>>(), 24);
+    }
+
+    #[test]
+    fn who_has_a_network_of_ipv6_has_no_more_places_for_each_of_its_parts() {
+        let limits = Limits::new(LimitOptions { connections_per_address: Some(2), ..LimitOptions::default() }, 4096, 0);
+        let open = |address: &str| limits.open_stream(address.parse().unwrap(), &"p".parse().unwrap());
+        let opened = |addresses: &mut dyn Iterator<Item = String>| -> Vec<_> {
+            addresses.filter_map(|address| open(&address).ok()).collect()
+        };
+        let of_one_block = opened(&mut (0..100).map(|n| format!("2001:db8:1:2::{n:x}")));
+        let of_its_56 = opened(&mut (0..256).map(|n| format!("2001:db8:1:{n:x}::1")));
+        let of_its_48 = opened(&mut (0..4096).map(|n| format!("2001:db8:1:{n:x}::1")));
+        assert_eq!((of_one_block.len(), of_its_56.len(), of_its_48.len()), (2, 6, 24));
+        assert!(open("2001:db8:2::1").is_ok() && open("192.0.2.1").is_ok());
+        drop((of_one_block, of_its_56, of_its_48));
+        assert_eq!(limits.counts.lock().streams.len(), 0, "who has left is still counted");
+        assert!(open("2001:db8:1:2::1").is_ok());
     }
 
     #[test]

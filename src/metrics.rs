@@ -129,6 +129,8 @@ label! {
         AddressSocketsFull => "address_sockets_full",
         /// A connection beyond `limits.connection_rate`.
         ConnectionRate => "connection_rate",
+        /// A connection beyond `limits.connection_rate_per_address`.
+        AddressConnectionRate => "address_connection_rate",
         /// A publish beyond `limits.publish_rate`.
         PublishRate => "publish_rate",
         /// A publish beyond `limits.publish_rate_per_pipeline`.

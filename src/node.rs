@@ -64,6 +64,8 @@ pub struct Rules {
     pub stream: StreamSettings,
     /// Origins whose pages may use the broker.
     pub cors_origins: Vec<String>,
+    /// Whether nobody has decided who may publish, nor which pages may: then those of other machines may not.
+    pub is_open_by_default: bool,
     /// Proxies whose word on a client's address is taken.
     pub trusted_proxies: TrustedProxies,
     /// Whether connections begin with a PROXY header.
@@ -89,6 +91,7 @@ impl Rules {
             idle_timeout: settings.idle_timeout,
             stream: settings.stream,
             cors_origins: settings.server.cors_origins.clone(),
+            is_open_by_default: !settings.auth.is_publish_decided && !settings.server.are_origins_decided,
             trusted_proxies: settings.server.trusted_proxies.clone(),
             has_proxy_header: settings.server.has_proxy_header,
             probe_limit: probe_interval.map_or(Duration::MAX, |interval| interval * PROBES),

@@ -9,12 +9,15 @@ mod body;
 mod connection;
 mod cors;
 mod error;
+mod foreign_page;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod half_close;
+mod head;
 mod history;
 mod history_pages;
 mod http2;
+mod http_transport;
+mod misread;
 mod page;
 mod proxy_header;
 mod publish;
@@ -113,6 +116,7 @@ impl Server {
     pub async fn run(self, node: Arc<Node>) {
         let public = Protocols {
             http1: http1_protocol(node.rules.idle_timeout, BUFFER_BYTES),
+            head_bytes: BUFFER_BYTES,
             http2: Some(http2::protocol(&node.rules)),
             tls: self.tls.clone(),
             has_proxy_header: node.rules.has_proxy_header,
@@ -121,6 +125,7 @@ impl Server {
         let admin_timeout = node.rules.request_timeout.min(ADMIN_TIMEOUT);
         let admin = Protocols {
             http1: http1_protocol(admin_timeout, ADMIN_BUFFER_BYTES),
+            head_bytes: ADMIN_BUFFER_BYTES,
             http2: None,
             tls: None,
             has_proxy_header: false,
@@ -166,8 +171,12 @@ impl Service for PublicService {
         if node.rules.has_proxy_header && !is_proxy {
             return Err(Refusal::ProxyHeader);
         }
-        // Behind a proxy's address are many clients.
-        node.limits.open_socket((!is_proxy).then_some(peer))
+        let mut place = node.limits.open_socket()?;
+        // Behind a proxy's address are many clients. One that names them is yet to say whose socket this is.
+        if !node.rules.has_proxy_header {
+            place.arrive((!is_proxy).then_some(peer))?;
+        }
+        Ok(place)
     }
 
     fn discards(&self, node: &Node) -> Discards {
@@ -228,6 +237,8 @@ fn listen(address: SocketAddr, node: &Node) -> io::Result<TcpListener> {
 fn http1_protocol(timeout: Duration, buffer_bytes: usize) -> http1::Builder {
     let mut protocol = http1::Builder::new();
     protocol.timer(TokioTimer::new()).header_read_timeout(timeout).max_buf_size(buffer_bytes);
+    // The buffer may hold more when requests come one behind the other.
+    protocol.max_header_size(buffer_bytes);
     protocol
 }
 

@@ -18,6 +18,7 @@ use crate::event::EventLimits;
 use crate::hub::HubOptions;
 use crate::limits::LimitOptions;
 use crate::log::LogLimits;
+use crate::pem_file::check_private_key;
 use crate::proxies::TrustedProxies;
 use crate::server::TlsFiles;
 use crate::store::Retention;
@@ -77,6 +78,8 @@ pub struct ServerSettings {
     pub tls: Option<TlsFiles>,
     /// Origins whose pages may use the broker; `*` alone for all.
     pub cors_origins: Vec<String>,
+    /// Whether somebody has set them.
+    pub are_origins_decided: bool,
     /// Proxies whose word on a client's address is taken.
     pub trusted_proxies: TrustedProxies,
     /// Whether connections begin with a PROXY header.
@@ -172,7 +175,8 @@ impl Settings {
             listen: r.address("server.listen", "127.0.0.1:8080", "Where publishers and readers connect."),
             admin_listen: r.address("server.admin_listen", "127.0.0.1:8081", "Where `/metrics`, `/livez` and `/readyz` are."),
             tls: read_tls(r),
-            cors_origins: r.origins("server.cors_origins", "*", "Origins whose pages may use the broker, separated by commas. `*` allows all, without credentials; with a list the origin is echoed and credentials are allowed."),
+            cors_origins: r.origins("server.cors_origins", "*", "Origins whose pages may use the broker, separated by commas. `*` allows all, without credentials; with a list the origin is echoed and credentials are allowed. While neither this nor `auth.publish` is set, pages of other machines can read but not publish or delete, and requests for a public host name are refused."),
+            are_origins_decided: r.is_given("server.cors_origins"),
             trusted_proxies: r.networks("server.trusted_proxies", "Networks of proxies, such as `10.0.0.0/8,2001:db8::/32`. A client's address is what they say in `X-Forwarded-For` or `Forwarded`; from others these headers are ignored."),
             has_proxy_header: r.choice("server.proxy_protocol", "off", &[("off", false), ("v2", true)], "`v2`: connections must begin with a header of the PROXY protocol, version 2, and come from `server.trusted_proxies`; others are closed."),
         };
@@ -355,11 +359,25 @@ impl Settings {
 }
 
 fn read_limits(r: &mut Reader) -> LimitOptions {
+    let connections = r.optional_count("limits.connections", "auto", 1..=10_000_000, "Streams that this node has open at the same time; connections may be an eighth more. `auto` for what the limit on open files allows.");
+    let connections_per_address = r.optional_count("limits.connections_per_address", "off", 1..=10_000_000, "Streams of one client address on this node; `off` for no limit. An IPv6 address counts by its /64; a /56 has four times as much, a /48 sixteen times.");
+    let connections_per_pipeline = r.optional_count(
+        "limits.connections_per_pipeline",
+        "off",
+        1..=10_000_000,
+        "Streams of one pipeline on this node; `off` for no limit.",
+    );
+    let connection_rate = r.rate(
+        "limits.connection_rate",
+        "New connections on this node, such as `500/s`; others are closed. `off` for no limit.",
+    );
+    let connection_rate_per_address = r.rate_within("limits.connection_rate_per_address", connection_rate, "New connections of one client address, so that none uses up `limits.connection_rate` alone; others are closed. `auto` for a tenth of that, `off` for no limit. An IPv6 address counts by its /64; a /56 has four times as much, a /48 sixteen times.");
     LimitOptions {
-        connections: r.optional_count("limits.connections", "auto", 1..=10_000_000, "Streams that this node has open at the same time; connections may be an eighth more. `auto` for what the limit on open files allows."),
-        connections_per_address: r.optional_count("limits.connections_per_address", "off", 1..=10_000_000, "Streams of one client address on this node; an IPv6 address counts by its /64. `off` for no limit."),
-        connections_per_pipeline: r.optional_count("limits.connections_per_pipeline", "off", 1..=10_000_000, "Streams of one pipeline on this node; `off` for no limit."),
-        connection_rate: r.rate("limits.connection_rate", "New connections on this node, such as `500/s`; others are closed. `off` for no limit."),
+        connections,
+        connections_per_address,
+        connections_per_pipeline,
+        connection_rate,
+        connection_rate_per_address,
         publish_rate: r.rate("limits.publish_rate", "Events that one publisher may send through this node, such as `100/s`, `600/m` or `1000/h`; `off` for no limit."),
         publish_rate_per_pipeline: r.rate("limits.publish_rate_per_pipeline", "The same for all who publish to one pipeline."),
     }
@@ -426,7 +444,13 @@ impl RedisSettings {
         let mut options = self.options.clone();
         options.tls_ca = self.tls_ca.as_deref().map(read).transpose()?;
         options.tls_client = match &self.tls_client {
-            Some((cert, key)) => Some((read(cert)?, read(key)?)),
+            Some((cert, key)) => {
+                let (cert, key_text) = (read(cert)?, read(key)?);
+                check_private_key(&key_text).map_err(|problem| {
+                    std::io::Error::new(std::io::ErrorKind::InvalidData, format!("{}: {problem}", key.display()))
+                })?;
+                Some((cert, key_text))
+            }
             None => None,
         };
         Ok(options)

@@ -18,6 +18,7 @@ pub mod page;
 mod prober;
 pub mod redis;
 mod redis_page;
+mod watched;
 mod wire;
 
 use std::fmt;

@@ -1,6 +1,7 @@
 //! Grants, which prove a right, and refusals, which say why there is none.
 
 use super::pass::Holder;
+use super::pattern::Pattern;
 use super::right::{Right, Rights};
 use super::token::TokenFault;
 use crate::pipeline::PipelineId;
@@ -62,6 +63,7 @@ impl From<TokenFault> for Refused {
             TokenFault::UnknownKey
             | TokenFault::Algorithm
             | TokenFault::KeyId
+            | TokenFault::TooManyKeys
             | TokenFault::Signature
             | TokenFault::Issuer
             | TokenFault::Audience
@@ -75,21 +77,26 @@ impl From<TokenFault> for Refused {
 pub struct PublishGrant {
     pipeline: PipelineId,
     /// None where publishing is open.
-    holder: Option<Holder>,
+    proof: Option<Proof>,
 }
 
 impl PublishGrant {
     /// For [`super::Auth`] alone.
-    pub(super) fn new(pipeline: PipelineId, holder: Option<Holder>) -> Self {
-        Self { pipeline, holder }
+    pub(super) fn new(pipeline: PipelineId, proof: Option<Proof>) -> Self {
+        Self { pipeline, proof }
     }
 
     /// The name of the static key that it was given for.
     pub fn key_name(&self) -> Option<&str> {
-        match self.holder.as_ref()? {
+        match &self.proof.as_ref()?.holder {
             Holder::Key(key) => Some(&key.name),
             Holder::Token { .. } => None,
         }
+    }
+
+    /// The pipelines that the key or token that it was given for may publish to.
+    pub fn patterns(&self) -> Option<&[Pattern]> {
+        Some(&self.proof.as_ref()?.rights.publish)
     }
 
     /// The pipeline.

@@ -7,6 +7,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Map, Value, json};
 
 use super::{Pattern, SHORTEST_SECRET, Secret, provider};
+use crate::pem_file::check_private_key;
 
 /// What signs a token.
 pub struct MintKey {
@@ -25,6 +26,9 @@ pub enum MintError {
         "it is no private key of RSA, P-256 or Ed25519 in PEM; write EC keys as PKCS#8 (`openssl pkcs8 -topk8 -nocrypt`)"
     )]
     NoKey,
+    /// The file holds several.
+    #[error("{0}")]
+    SeveralKeys(String),
     /// Key and algorithm do not go together.
     #[error("this key is not for {asked}; possible are {possible}")]
     Algorithm {
@@ -81,6 +85,7 @@ impl MintKey {
         if !String::from_utf8_lossy(pem).contains("PRIVATE KEY-----") {
             return Err(MintError::NoKey);
         }
+        check_private_key(pem).map_err(MintError::SeveralKeys)?;
         let ec = || EncodingKey::from_ec_pem(pem).ok().map(|key| (key, &[Algorithm::ES256][..]));
         let ed = || EncodingKey::from_ed_pem(pem).ok().map(|key| (key, &[Algorithm::EdDSA][..]));
         let rsa = || EncodingKey::from_rsa_pem(pem).ok().map(|key| (key, &[Algorithm::RS256, Algorithm::PS256][..]));

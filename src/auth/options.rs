@@ -21,6 +21,8 @@ pub enum Access {
 /// Section `auth`, checked; files are still paths.
 #[derive(Clone, Debug)]
 pub struct AuthOptions {
+    /// Whether somebody has said who may publish; if not, it is open, on a loopback address alone.
+    pub is_publish_decided: bool,
     /// Who may publish.
     pub publish: Access,
     /// Who may read.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::pipeline::PipelineId;
 
 /// Which pipelines a right is for: `p_abc`, `p_*` or `*`.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Pattern {
     /// The name, or what it begins with.

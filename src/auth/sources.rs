@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::key::{self, KeyTable, Keys, SecretSource};
 use super::revocations::Revocations;
+use super::token::MOST_TRIED;
 use super::verifier::{self, Secrets, Verifier, parse_key_set};
 use super::{AuthOptions, AuthSetupError};
 
@@ -59,11 +60,12 @@ impl AuthOptions {
             verifiers.push(Verifier::from_secret(&secret).map_err(|problem| AuthSetupError::file(path, problem))?);
         }
         for path in &self.jwt_keys {
-            verifiers.push(verifier::read(path, Verifier::from_pem)?);
+            verifiers.extend(verifier::read(path, Verifier::all_of_pem)?);
         }
         if let Some(path) = &self.jwks_file {
             verifiers.extend(verifier::read(path, |text| parse_key_set(text, Secrets::Allowed))?);
         }
+        check_number(&verifiers)?;
         Ok(verifiers)
     }
 
@@ -77,4 +79,20 @@ impl AuthOptions {
             None => Ok(Revocations::default()),
         }
     }
+}
+
+/// Every token is tried with each key without a name: with too many of them none would open anything.
+fn check_number(verifiers: &[Verifier]) -> Result<(), AuthSetupError> {
+    let nameless = || verifiers.iter().filter(|verifier| verifier.id.is_none());
+    for algorithm in nameless().flat_map(|verifier| &verifier.algorithms) {
+        let count = nameless().filter(|verifier| verifier.algorithms.contains(algorithm)).count();
+        if count > MOST_TRIED {
+            let problem = format!(
+                "there are {count} keys without a name for {algorithm:?}, and a token is tried with {MOST_TRIED} at most; \
+                 write them as a key set with a `kid` each (auth.jwks_file), and tokens with the `kid` of their key"
+            );
+            return Err(AuthSetupError::Setting("auth.jwt_keys", problem));
+        }
+    }
+    Ok(())
 }

@@ -9,6 +9,9 @@ use super::verifier::Verifier;
 /// Longer texts are not looked at.
 const MAX_BYTES: usize = 16 << 10;
 
+/// A token is tried with so many keys at most: whoever sends a wrong one must not make us work for each key there is.
+pub(super) const MOST_TRIED: usize = 8;
+
 /// Why a token opens nothing, in full. Clients are told less: see [`super::Refused`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFault {
@@ -26,6 +29,9 @@ pub enum TokenFault {
     /// No key with this `kid`.
     #[error("no key of this node has its `kid`")]
     KeyId,
+    /// More than [`MOST_TRIED`] keys could have signed it.
+    #[error("more than {MOST_TRIED} keys of this node could have signed it; keys and tokens need a `kid` then")]
+    TooManyKeys,
     /// The signature is not by any of our keys.
     #[error("its signature is not by any key of this node")]
     Signature,
@@ -95,6 +101,9 @@ fn is_algorithm_unknown(text: &str) -> bool {
 
 /// Verifies a token with the keys that its header allows: those of its `kid` or without one, for its `alg`.
 ///
+/// With more than [`MOST_TRIED`] of those none is tried, so that what opens something today does so tomorrow, in whichever order keys come.
+/// An issuer with several keys names one in each token (OpenID Connect Core 1.0, 10.1).
+///
 /// # Errors
 /// Why it is none that one of these keys has signed.
 pub(super) fn verify(text: &str, header: &Header, keys: &[&[Verifier]]) -> Result<Signed, TokenFault> {
@@ -104,7 +113,11 @@ pub(super) fn verify(text: &str, header: &Header, keys: &[&[Verifier]]) -> Resul
         true => TokenFault::Algorithm,
         false => TokenFault::KeyId,
     };
-    for key in all().filter(named).filter(|key| key.algorithms.contains(&header.alg)) {
+    let possible = || all().filter(named).filter(|key| key.algorithms.contains(&header.alg));
+    if possible().nth(MOST_TRIED).is_some() {
+        return Err(TokenFault::TooManyKeys);
+    }
+    for key in possible() {
         let mut validation = Validation::new(header.alg);
         // Claims are checked by `Claims::check`, which knows what the token is used for.
         validation.required_spec_claims.clear();

@@ -43,18 +43,35 @@ impl Verifier {
         Ok(Self { id: None, algorithms: HMAC.into(), key: DecodingKey::from_secret(bytes) })
     }
 
-    /// A public key as PEM: RSA, P-256 or Ed25519.
+    /// All public keys of a PEM file: RSA, P-256 or Ed25519. There are several while an issuer changes its key.
     ///
     /// # Errors
-    /// When it is none, or a private one.
-    pub fn from_pem(pem: &[u8]) -> Result<Self, String> {
-        let text = String::from_utf8_lossy(pem);
+    /// When there is none, a private one, or something else besides: what is not used must not look as if it were.
+    pub fn all_of_pem(file: &[u8]) -> Result<Vec<Self>, String> {
+        let text = String::from_utf8_lossy(file);
         if text.contains("PRIVATE KEY-----") {
             return Err("it holds a private key, which belongs to who issues tokens; write the public one".to_owned());
         }
         if !text.contains("PUBLIC KEY-----") {
             return Err("there is no public key in it; write a PEM file with PUBLIC KEY".to_owned());
         }
+        let blocks = pem::parse_many(file).map_err(|error| format!("it is not PEM throughout ({error})"))?;
+        let count = blocks.len();
+        // The library passes over the rest of a file from where a block does not end.
+        if text.matches("-----BEGIN ").count() != count {
+            return Err("a block in it is cut off or damaged; write each public key as a whole".to_owned());
+        }
+        let keys = blocks.iter().zip(1..).map(|(block, n)| {
+            if !matches!(block.tag(), "PUBLIC KEY" | "RSA PUBLIC KEY") {
+                return Err(format!("there is a {} in it, which is not used; write public keys alone", block.tag()));
+            }
+            let key = Self::from_pem(pem::encode(block).as_bytes());
+            key.map_err(|problem| if count > 1 { format!("key {n} of {count}: {problem}") } else { problem })
+        });
+        keys.collect()
+    }
+
+    fn from_pem(pem: &[u8]) -> Result<Self, String> {
         let rsa = || DecodingKey::from_rsa_pem(pem).ok().filter(|_| !is_elliptic(pem)).map(|key| (key, RSA.to_vec()));
         let ec = || DecodingKey::from_ec_pem(pem).ok().map(|key| (key, vec![Algorithm::ES256]));
         let ed = || DecodingKey::from_ed_pem(pem).ok().map(|key| (key, vec![Algorithm::EdDSA]));

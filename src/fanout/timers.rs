@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn entries_follow_the_clients_that_are_there_not_those_that_ever_were() {
         const OPEN: usize = 1000;
-        const TURNS: usize = 50 * OPEN;
+        const TURNS: usize = 200 * OPEN;
         let day = Duration::from_secs(86_400);
         let began = Instant::now();
         let mut timers = Timers::new(day, began);

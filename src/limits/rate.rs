@@ -45,6 +45,12 @@ pub struct InvalidRate;
 impl Rate {
     /// The largest count.
     pub const MOST: u32 = 1_000_000;
+
+    /// One of so many parts, or the least that there is.
+    pub fn part(self, parts: NonZeroU32) -> Self {
+        let count = NonZeroU32::new(self.count.get() / parts).unwrap_or(NonZeroU32::MIN);
+        Self { count, ..self }
+    }
 }
 
 impl FromStr for Rate {
@@ -74,7 +80,7 @@ impl fmt::Display for Rate {
 ///
 /// A bucket holds what comes in one unit of the rate. Who takes more than that at one go, a batch, waits for a
 /// full bucket and leaves a debt: in the long run nobody gets more than the rate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Bucket {
     /// For one token to come.
     period: u64,
@@ -84,8 +90,13 @@ pub(super) struct Bucket {
 
 impl Bucket {
     pub(super) fn new(rate: Rate) -> Self {
+        Self::of_several(rate, 1)
+    }
+
+    /// The bucket of so many who have this rate.
+    pub(super) fn of_several(rate: Rate, times: u32) -> Self {
         let unit = rate.unit.seconds() * 1_000_000_000;
-        let count = u64::from(rate.count.get());
+        let count = u64::from(rate.count.get()) * u64::from(times);
         Self { period: unit / count, capacity: unit / count * count }
     }
 

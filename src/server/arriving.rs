@@ -29,10 +29,10 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 /// How many bytes are read and thrown away of a request whose body nobody wants.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Discards {
-    /// Largest body that is read to its end before the answer.
-    before: u64,
-    /// Most that is read after an answer that ends its connection.
-    after: u64,
+    /// Largest body that is read to its end before the answer; and most that is read behind what was not understood.
+    pub(super) before: u64,
+    /// Most that is read of a body after an answer that ends its connection.
+    pub(super) after: u64,
 }
 
 impl Discards {
@@ -53,6 +53,7 @@ pub(super) struct Arriving {
     /// Bytes that were read.
     received: u64,
     is_whole: bool,
+    is_broken: bool,
 }
 
 /// A body's end will not come.
@@ -74,7 +75,7 @@ impl Arriving {
     /// A body that nothing was read of.
     pub(super) fn new(incoming: Incoming, connection: Option<Arc<ConnectionState>>) -> Self {
         let is_whole = incoming.is_end_stream();
-        Self { incoming, connection, received: 0, is_whole }
+        Self { incoming, connection, received: 0, is_whole, is_broken: false }
     }
 
     /// Bytes that are still to come, where the head says so.
@@ -95,6 +96,7 @@ impl Arriving {
         if let Some(Ok(frame)) = &frame {
             self.received += frame.data_ref().map_or(0, Bytes::len) as u64;
         }
+        self.is_broken |= matches!(frame, Some(Err(_)));
         self.is_whole = frame.is_none() || self.incoming.is_end_stream();
         frame
     }
@@ -117,6 +119,9 @@ pub(super) async fn drain(request: &mut Request<Arriving>, discards: Discards) -
     // Reading on would ask for a body that a client holds back until it is asked (RFC 9110, 10.1.1).
     let is_held_back = request.headers().contains_key(header::EXPECT);
     let (body, most) = (request.body_mut(), discards.before);
+    if body.is_broken {
+        return Rest::Broken;
+    }
     if body.is_whole {
         return Rest::Nothing;
     }
@@ -126,13 +131,14 @@ pub(super) async fn drain(request: &mut Request<Arriving>, discards: Discards) -
     timeout(DRAIN_TIME, body.discard(most)).await.unwrap_or(Rest::More)
 }
 
-/// Ends our side of a connection, and reads on for a moment, so that its client comes to read the answer.
-pub(super) async fn linger(mut transport: impl Transport, discards: Discards) {
+/// Ends our side of a connection with these bytes, and reads on for a moment, so that its client comes to read the answer.
+pub(super) async fn linger(mut transport: impl Transport, last: &[u8], most: u64) {
     let discard = async {
+        transport.write_all(last).await?;
         transport.shutdown().await?;
-        let mut buffer = vec![0; 16 << 10];
+        let mut buffer = vec![0; 8 << 10];
         let mut discarded = 0;
-        while discarded < discards.after {
+        while discarded < most {
             match transport.read(&mut buffer).await? {
                 0 => break,
                 length => discarded += length as u64,

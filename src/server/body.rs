@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU8;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http_body::{Frame, SizeHint};
 
 use super::history_pages::Pages;
 use super::http2::StreamState;
+use super::socket::ConnectionState;
 use super::stream_body::StreamBody;
 use crate::admission::Admission;
 use crate::coding::Coding;
@@ -30,6 +32,13 @@ pub(super) enum Body {
     Opening(Box<Opening>),
     /// A stream carried by hyper.
     Stream(Box<StreamBody>),
+}
+
+/// A body in HTTP/1.1, whose connection learns when it is over.
+#[derive(Debug)]
+pub(super) struct Bounded {
+    body: Body,
+    connection: Arc<ConnectionState>,
 }
 
 /// An answer cannot be finished. Its client must not take it for whole, so its body has no regular end.
@@ -90,5 +99,35 @@ impl Body {
             Self::Pages(pages) => pages.poll_piece(cx),
             Self::Stream(stream) => stream.poll_chunk(cx).map(|bytes| bytes.map(Ok)),
         }
+    }
+}
+
+impl Bounded {
+    pub(super) fn new(body: Body, connection: Arc<ConnectionState>) -> Self {
+        Self { body, connection }
+    }
+}
+
+impl http_body::Body for Bounded {
+    type Data = Bytes;
+    type Error = Interrupted;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Bounded {
+    // hyper drops a body when it has the last of it in its buffer.
+    fn drop(&mut self) {
+        self.connection.body_is_over();
     }
 }

@@ -11,13 +11,13 @@ use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Response, Version};
+use hyper::{Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,10 +28,12 @@ use tokio_rustls::server::TlsStream;
 
 use super::Service;
 use super::arriving::{Arriving, Discards, Rest, drain, linger};
-use super::body::{Body, Opening};
-use super::half_close::HalfClose;
+use super::body::{Body, Bounded, Opening};
+use super::head::{NOSNIFF, head};
 use super::history_pages::Pages;
+use super::http_transport::HttpTransport;
 use super::http2::{PREFACE, Silence, StreamExecutor, StreamState};
+use super::misread::{last_answer, misread};
 use super::proxy_header;
 use super::socket::{ConnectionState, Deadline, Transport};
 use super::stall::Stall;
@@ -68,6 +70,8 @@ enum End {
 #[derive(Clone, Debug)]
 pub(super) struct Protocols {
     pub(super) http1: http1::Builder,
+    /// The largest head that it reads.
+    pub(super) head_bytes: usize,
     /// None where nothing but HTTP/1.1 is spoken.
     pub(super) http2: Option<http2::Builder<StreamExecutor>>,
     pub(super) tls: Option<Tls>,
@@ -130,17 +134,16 @@ pub(super) async fn serve<S: Service>(
         Ok(Err(error)) => return tracing::debug!(%error, "connection ended before its first request"),
         Err(_) => return tracing::debug!("connection said nothing in time"),
     };
-    let Protocols { http1, http2, .. } = &*protocols;
     // In boxes: a storm of connections waits for its first bytes in this function, with room for what comes after.
-    match (opened, http2.as_ref().filter(|_| is_http2)) {
+    match (opened, protocols.http2.as_ref().filter(|_| is_http2)) {
         (Opened::Plain(socket), None) => {
-            Box::pin(serve_http1(socket, http1, node, service, state, visitor, draining)).await;
+            Box::pin(serve_http1(socket, &protocols, node, service, state, visitor, draining)).await;
         }
         (Opened::Plain(socket), Some(http2)) => {
             Box::pin(serve_http2(socket, http2, node, service, state, visitor, draining)).await;
         }
         (Opened::Tls(stream), None) => {
-            Box::pin(serve_http1(stream, http1, node, service, state, visitor, draining)).await;
+            Box::pin(serve_http1(stream, &protocols, node, service, state, visitor, draining)).await;
         }
         (Opened::Tls(stream), Some(http2)) => {
             Box::pin(serve_http2(stream, http2, node, service, state, visitor, draining)).await;
@@ -154,16 +157,11 @@ async fn introduce(socket: &mut TcpStream, visitor: &mut Visitor, node: &Node) -
     let client = proxy_header::read(socket).await.inspect_err(|_| node.metrics.refused(Refusal::ProxyHeader))?;
     let Some(client) = client else { return Ok(()) };
     visitor.address = client;
-    if !node.rules.trusted_proxies.contains(client) {
-        visitor.place.count_address(client).map_err(|refusal| {
-            node.metrics.refused(refusal);
-            io::Error::new(
-                io::ErrorKind::QuotaExceeded,
-                "the client has too many connections (limits.connections_per_address)",
-            )
-        })?;
-    }
-    Ok(())
+    let is_proxy = node.rules.trusted_proxies.contains(client);
+    visitor.place.arrive((!is_proxy).then_some(client)).map_err(|refusal| {
+        node.metrics.refused(refusal);
+        io::Error::new(io::ErrorKind::QuotaExceeded, format!("a limit on connections is reached ({refusal:?})"))
+    })
 }
 
 /// A connection on which requests come.
@@ -256,7 +254,7 @@ async fn serve_http2<T: Transport, S: Service>(
 
 async fn serve_http1<T: Transport, S: Service>(
     transport: T,
-    protocol: &http1::Builder,
+    protocols: &Protocols,
     node: Arc<Node>,
     service: S,
     state: Arc<ConnectionState>,
@@ -281,12 +279,13 @@ async fn serve_http1<T: Transport, S: Service>(
                 if !matches!(response.body(), Body::Opening(_)) {
                     settle(&mut request, &mut response, service.discards(&node), &state).await;
                 }
-                Ok::<_, Infallible>(carry::<T>(response, version, &node, state, &taken).await)
+                let response = carry::<T>(response, version, &node, state.clone(), &taken).await;
+                Ok::<_, Infallible>(response.map(|body| Bounded::new(body, state)))
             })
         })
     };
-    let transport = HalfClose::new(transport, state.clone());
-    let mut connection = protocol.serve_connection(TokioIo::new(transport), answering);
+    let transport = HttpTransport::new(transport, state.clone());
+    let mut connection = protocols.http1.serve_connection(TokioIo::new(transport), answering);
     let end = {
         let mut is_told = false;
         // There only while a request's head is on its way: idle connections have no timer here.
@@ -297,8 +296,11 @@ async fn serve_http1<T: Transport, S: Service>(
                 is_told = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
-                return Poll::Ready(End::Closed(result));
+            match connection.poll_without_shutdown(cx) {
+                // hyper is done when it has the last of an answer in its buffer, whatever the client has taken.
+                Poll::Ready(Ok(())) if state.is_blocked() => {}
+                Poll::Ready(result) => return Poll::Ready(End::Closed(result)),
+                Poll::Pending => {}
             }
             if !state.has_begun() {
                 head = None;
@@ -318,8 +320,8 @@ async fn serve_http1<T: Transport, S: Service>(
     match end {
         End::Closed(Ok(())) => {
             let mut transport = connection.into_parts().io.into_inner().into_inner();
-            if state.has_rest() {
-                linger(transport, discards).await;
+            if state.discards() > 0 {
+                linger(transport, &[], state.discards()).await;
             } else {
                 // The peer may have gone first.
                 let _ = transport.shutdown().await;
@@ -327,13 +329,18 @@ async fn serve_http1<T: Transport, S: Service>(
         }
         // A client that leaves is not an error.
         End::Closed(Err(error)) => {
-            // What hyper has answered by itself.
-            if error.is_parse_too_large() {
-                node.metrics.refused(Refusal::TooLarge);
-            } else if error.is_parse() {
-                node.metrics.refused(Refusal::BadRequest);
-            }
             tracing::debug!(%error, "connection ended");
+            if state.is_answer_under_way() {
+                return;
+            }
+            let (transport, refused) = {
+                let parts = connection.into_parts();
+                (parts.io.into_inner().into_inner(), misread(&error, &parts.read_buf, protocols.head_bytes))
+            };
+            if let Some(refused) = refused {
+                node.metrics.refused(refused.refusal());
+                linger(transport, &last_answer(&refused), discards.before).await;
+            }
         }
         // Cut off, so that it does not take what it has for all.
         End::Stalled => tracing::debug!("a client hardly takes its history (stream.write_timeout)"),
@@ -346,7 +353,7 @@ async fn serve_http1<T: Transport, S: Service>(
     }
 }
 
-/// Answers a request. Whatever the answer, a browser is not to guess what it is.
+/// Answers a request.
 async fn answer<S: Service>(
     service: &S,
     node: &Node,
@@ -354,7 +361,7 @@ async fn answer<S: Service>(
     peer: IpAddr,
 ) -> Response<Body> {
     let mut response = service.answer(node, request, peer).await;
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     response
 }
 
@@ -366,11 +373,15 @@ async fn settle(
     state: &ConnectionState,
 ) {
     let rest = drain(request, discards).await;
-    if rest == Rest::More {
-        state.leave_rest();
-    }
+    // Behind a request that was not understood may come more of it.
+    let is_misunderstood = response.status().is_client_error() && response.headers().contains_key(header::CONNECTION);
     if rest != Rest::Nothing {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if rest == Rest::More {
+        state.discard_after_answer(discards.after);
+    } else if rest == Rest::Broken || is_misunderstood {
+        state.discard_after_answer(discards.before);
     }
 }
 
@@ -433,29 +444,17 @@ fn hand_over(socket: TcpStream, place: SocketPlace, taken: Taken, node: &Node) {
     }
     match socket.into_std() {
         Ok(socket) => {
-            let head = head(headers, framing);
+            let head = stream_head(headers, framing);
             node.fanout.hand_over(Handover { socket, head, framing, coding, keepalive, pipeline, wanted, admission });
         }
         Err(error) => tracing::debug!(%error, "a socket could not be taken over"),
     }
 }
 
-/// The head of a stream's answer, as hyper would write it. The connection ends with the stream.
-fn head(mut headers: HeaderMap, framing: Framing) -> Bytes {
-    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {
-        headers.insert(header::DATE, date);
-    }
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+/// The head of a stream's answer.
+fn stream_head(mut headers: HeaderMap, framing: Framing) -> Bytes {
     if framing == Framing::Chunked {
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
-    for (name, value) in &headers {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
-    head.extend_from_slice(b"\r\n");
-    head.into()
+    head(StatusCode::OK, headers).into()
 }

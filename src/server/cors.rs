@@ -39,10 +39,11 @@ pub(super) fn allow(headers: &mut HeaderMap, origin: Option<&HeaderValue>, origi
 /// The headers that a preflight allows: ours, and what it asks for. Pages with tracing send what no list foresees,
 /// and we read none of it.
 fn allowed_headers(headers: &HeaderMap) -> HeaderValue {
-    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).map_or(&b""[..], HeaderValue::as_bytes);
-    let asked = if asked.len() > MOST_ASKED_BYTES { &[] } else { asked };
+    let lines = || headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter().map(HeaderValue::as_bytes);
+    let is_read = lines().map(<[u8]>::len).sum::<usize>() <= MOST_ASKED_BYTES;
     let mut allowed = ALLOWED_HEADERS.to_owned();
-    let names = asked.split(|byte| *byte == b',').filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+    let names = lines().filter(|_| is_read).flat_map(|line| line.split(|byte| *byte == b','));
+    let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
     for name in names.take(MOST_ASKED) {
         if !allowed.split(", ").any(|known| known.eq_ignore_ascii_case(name.as_str())) {
             allowed.push_str(", ");

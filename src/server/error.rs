@@ -1,7 +1,9 @@
 //! The only table from error to status: problem details (RFC 9457) that say what to do.
 
 use bytes::Bytes;
-use hyper::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
@@ -24,6 +26,14 @@ pub(super) enum RequestError {
     Key(#[from] InvalidIdempotencyKey),
     #[error("{0}")]
     Access(#[from] Refused),
+    #[error(
+        "pages of this origin can read but not publish or delete, since this node is open only by default; set server.cors_origins to the origins that may (* for all), or set auth.publish to token or open"
+    )]
+    ForeignPage,
+    #[error(
+        "this node is open only by default, so it answers to localhost, IP addresses and names outside the public DNS, and to no name that a web page could let point here; use one of those, or set server.cors_origins or auth.publish, or server.trusted_proxies if a proxy passes the name on"
+    )]
+    ForeignHost,
     #[error("{0}")]
     Query(String),
     #[error(
@@ -41,6 +51,19 @@ pub(super) enum RequestError {
     /// What proxies could take for another request: the connection ends with it.
     #[error("{0}")]
     Malformed(&'static str),
+    #[error("the header {0} is there more than once, and has one value; send it once")]
+    Repeated(HeaderName),
+    /// What the HTTP library cannot read, in its words.
+    #[error("this cannot be read as a request of HTTP/1.1: {0}. The connection ends here; check what the client sends")]
+    Unreadable(String),
+    #[error(
+        "this is a TLS handshake, and the listener speaks plain HTTP; use http://, or set server.tls_cert and server.tls_key"
+    )]
+    Handshake,
+    #[error(
+        "the head of the request has more than {0} bytes or more than 100 headers; shorten it: mostly there are too many cookies"
+    )]
+    HeadTooLarge(usize),
     #[error("the body has more than {0} bytes (limits.request); split the batch or send less")]
     BodyTooLarge(usize),
     #[error("the body did not arrive within {0:?} (limits.request_timeout); send it again")]
@@ -90,13 +113,19 @@ impl RequestError {
             | Self::Key(_)
             | Self::Query(_)
             | Self::Malformed(_)
+            | Self::Repeated(_)
+            | Self::Unreadable(_)
+            | Self::Handshake
             | Self::BodyBroken => StatusCode::BAD_REQUEST,
-            Self::Access(Refused::Forbidden(_) | Refused::Channel) => StatusCode::FORBIDDEN,
+            Self::Access(Refused::Forbidden(_) | Refused::Channel) | Self::ForeignPage | Self::ForeignHost => {
+                StatusCode::FORBIDDEN
+            }
             Self::Access(Refused::NoKeys) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Access(_) => StatusCode::UNAUTHORIZED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType | Self::ContentCoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(StoreError::Away(_) | StoreError::Refusing(_) | StoreError::Full) => {
@@ -116,7 +145,7 @@ impl RequestError {
         match self.status() {
             _ if matches!(self, Self::BodiesFull) => Refusal::BodiesFull,
             _ if matches!(self, Self::HistoriesFull) => Refusal::HistoriesFull,
-            StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Refusal::TooLarge,
             StatusCode::REQUEST_TIMEOUT => Refusal::Timeout,
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Access(_)) => Refusal::NoKeys,
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Store(StoreError::Full)) => Refusal::StoreFull,

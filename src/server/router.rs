@@ -11,17 +11,20 @@ use super::arriving::Arriving;
 use super::body::Body;
 use super::error::RequestError;
 use super::page::page;
-use super::{cors, history, publish, subscribe, target};
+use super::{cors, foreign_page, history, publish, subscribe, target};
 use crate::auth::{PublishGrant, ReadGrant, Refused};
 use crate::limits::Publisher;
 use crate::metrics::Refusal;
-use crate::node::Node;
+use crate::node::{Node, Rules};
 use crate::pipeline::{InvalidPipelineId, PipelineId};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// All methods that any path takes.
 const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+
+/// Those of them that change nothing.
+const READING_METHODS: &str = "GET, HEAD, OPTIONS";
 
 enum Route {
     Landing,
@@ -44,7 +47,7 @@ impl Route {
 
     fn methods(&self) -> &'static str {
         match self {
-            Self::Landing | Self::Pipeline(_) | Self::Stream(_) => "GET, HEAD, OPTIONS",
+            Self::Landing | Self::Pipeline(_) | Self::Stream(_) => READING_METHODS,
             Self::Events(_) => METHODS,
         }
     }
@@ -58,7 +61,12 @@ fn pipeline(name: &str) -> Result<PipelineId, InvalidPipelineId> {
 pub(super) async fn answer(node: &Node, request: &mut Request<Arriving>, peer: IpAddr) -> Response<Body> {
     let client = client(node, peer, request.headers());
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut response = route(node, request, client).await.unwrap_or_else(|error| {
+    let checked = target::check(request).and_then(|()| check_page(node, request, peer));
+    let answered = match checked {
+        Ok(()) => route(node, request, client).await,
+        Err(error) => Err(error),
+    };
+    let mut response = answered.unwrap_or_else(|error| {
         node.metrics.refused(error.refusal());
         error.response()
     });
@@ -72,15 +80,24 @@ fn client(node: &Node, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     node.rules.trusted_proxies.client(peer, lines(X_FORWARDED_FOR), lines(header::FORWARDED))
 }
 
+/// Refuses what pages may not ask for while nobody has decided which may what.
+fn check_page<B>(node: &Node, request: &Request<B>, peer: IpAddr) -> Result<(), RequestError> {
+    let Rules { is_open_by_default, has_proxy_header, ref trusted_proxies, .. } = node.rules;
+    if is_open_by_default {
+        foreign_page::check(request, has_proxy_header || trusted_proxies.contains(peer))?;
+    }
+    Ok(())
+}
+
 async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> Result<Response<Body>, RequestError> {
-    target::check(request)?;
-    if request.uri().path() == "*" {
-        return Ok(cors::preflight(METHODS, request.headers()));
-    }
-    let route = Route::parse(request.uri().path())?;
+    let path = request.uri().path();
+    let route = if path == "*" { None } else { Some(Route::parse(path)?) };
     if request.method() == Method::OPTIONS {
-        return Ok(cors::preflight(route.methods(), request.headers()));
+        let may_change = !node.rules.is_open_by_default || foreign_page::is_near(request);
+        let methods = route.map_or(METHODS, |route| route.methods());
+        return Ok(cors::preflight(if may_change { methods } else { READING_METHODS }, request.headers()));
     }
+    let Some(route) = route else { return Err(RequestError::NoRoute) };
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     // Whoever answers for a pipeline takes a grant, and only `auth` makes one.
     match route {
@@ -95,7 +112,11 @@ async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> 
         }
         Route::Events(pipeline) if request.method() == Method::POST => {
             let grant = may_publish(node, pipeline, request).await?;
-            let publisher = grant.key_name().map_or(Publisher::Address(client), Publisher::Key);
+            let publisher = match (grant.key_name(), grant.patterns()) {
+                (Some(name), _) => Publisher::Key(name),
+                (None, Some(patterns)) => Publisher::Token(client, patterns),
+                (None, None) => Publisher::Address(client),
+            };
             publish::publish(node, &grant, request, publisher).await
         }
         Route::Events(pipeline) if request.method() == Method::DELETE => {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -30,10 +30,14 @@ pub(super) struct ConnectionState {
     has_begun: AtomicBool,
     /// Written by the service: an answer is made that the client may wait for with its side closed.
     is_answer_awaited: AtomicBool,
+    /// Written by the service, taken back by the transport: what is written belongs to an answer of the service.
+    is_answer_under_way: AtomicBool,
+    /// Written when an answer's body is over, taken back by the transport: the answer is whole once it is flushed.
+    is_answer_whole: AtomicBool,
     /// Written by the transport: the client has closed its side meanwhile.
     has_ended: AtomicBool,
-    /// Written by the service: a request's body was not read to its end.
-    has_rest: AtomicBool,
+    /// Written by the service when the connection ends with its answer: bytes that are still read then, and thrown away.
+    discards: AtomicU64,
     /// Room for histories as JSON that its streams share; made when the first one asks.
     histories: OnceLock<Budget>,
     /// In HTTP/1.1, what the client has not taken yet of a history as JSON; written by the service, read by whoever
@@ -59,6 +63,26 @@ impl ConnectionState {
         self.has_begun.store(false, Ordering::Relaxed);
         self.is_answering.store(true, Ordering::Relaxed);
         self.is_answer_awaited.store(true, Ordering::Relaxed);
+        self.is_answer_whole.store(false, Ordering::Relaxed);
+        self.is_answer_under_way.store(true, Ordering::Relaxed);
+    }
+
+    /// The body of an answer is over. The HTTP library may still have its end.
+    pub(super) fn body_is_over(&self) {
+        self.is_answer_whole.store(true, Ordering::Relaxed);
+    }
+
+    /// The HTTP library has nothing left to write.
+    pub(super) fn note_flush(&self) {
+        if self.is_answer_whole.load(Ordering::Relaxed) {
+            self.is_answer_whole.store(false, Ordering::Relaxed);
+            self.is_answer_under_way.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a request was read whose answer is not all written.
+    pub(super) fn is_answer_under_way(&self) -> bool {
+        self.is_answer_under_way.load(Ordering::Relaxed)
     }
 
     /// The next request may come. Not after a stream, whose client may send what it likes meanwhile.
@@ -87,14 +111,14 @@ impl ConnectionState {
         self.has_ended.load(Ordering::Relaxed)
     }
 
-    /// A request was answered and its body was not read to its end.
-    pub(super) fn leave_rest(&self) {
-        self.has_rest.store(true, Ordering::Relaxed);
+    /// The connection ends with this answer, and its client may send so many bytes more that nobody wants.
+    pub(super) fn discard_after_answer(&self, bytes: u64) {
+        self.discards.store(bytes, Ordering::Relaxed);
     }
 
-    /// Whether that is so.
-    pub(super) fn has_rest(&self) -> bool {
-        self.has_rest.load(Ordering::Relaxed)
+    /// How many those are.
+    pub(super) fn discards(&self) -> u64 {
+        self.discards.load(Ordering::Relaxed)
     }
 
     /// Whether a part of a request's head is there, and the rest is not.

@@ -121,6 +121,14 @@ fn seconds(text: &str, least: Duration) -> Result<NonZeroU8, RequestError> {
         })
 }
 
+/// The resume point in the header. Several make one that is none (RFC 9110, 5.3): nobody knows which is the client's.
+fn resume_header(request: &Request<Arriving>) -> Option<String> {
+    let mut lines =
+        request.headers().get_all(LAST_EVENT_ID).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+    let first = lines.next()?.into_owned();
+    Some(lines.fold(first, |text, line| text + ", " + &line))
+}
+
 /// Opens a stream.
 pub(super) fn subscribe(
     node: &Node,
@@ -131,9 +139,7 @@ pub(super) fn subscribe(
     let query = Query::parse(request.uri().query(), node.rules.history, node.rules.stream.keepalive_min)?;
     let channels = readable(&grant, query.channels)?;
     // The header wins: a browser repeats the URL when it reconnects, and knows better by then.
-    let header =
-        request.headers().get(LAST_EVENT_ID).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let resume = header.as_deref().and_then(ResumePoint::parse).or(query.resume);
+    let resume = resume_header(request).as_deref().and_then(ResumePoint::parse).or(query.resume);
     if node.drain.phase() > Phase::Serving {
         node.metrics.refused(Refusal::Draining);
         return Ok(polite_refusal(node));

@@ -1,13 +1,26 @@
-//! What a request must be before anybody looks at what it asks for: one host, a path, a body with one end, and text.
+//! What a request must be before anybody looks at what it asks for: one host, a path, a body with one end, fields that
+//! say one thing, and text.
 
 use std::net::Ipv6Addr;
 
-use hyper::header::{self, HeaderMap};
+use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::{Method, Request, Uri, Version};
 use percent_encoding::percent_decode_str;
 
 use super::error::RequestError;
 use super::subscribe::LAST_EVENT_ID_QUERY;
+
+/// Fields that we read and that have one value (RFC 9110, 5.3): of two, somebody before us may go by the other.
+///
+/// Others are judged where they are read: two `Authorization` are a credential that is none (401), and two `Last-Event-ID`
+/// a resume point that is none, since a browser would give up for ever on a 400. `Cookie` comes in several lines in HTTP/2.
+const SINGLE: [HeaderName; 5] = [
+    header::HOST,
+    header::CONTENT_TYPE,
+    header::ORIGIN,
+    header::ACCESS_CONTROL_REQUEST_METHOD,
+    HeaderName::from_static("sec-fetch-site"),
+];
 
 /// Refuses a request whose meaning could be taken in more than one way.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), RequestError> {
@@ -16,6 +29,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), RequestError> {
         check_host(headers, request.version())?;
         check_codings(headers)?;
     }
+    check_single(headers)?;
     check_form(request.method(), uri)?;
     check_query(uri.query().unwrap_or_default())
 }
@@ -46,6 +60,13 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), RequestError>
         Ok(())
     } else {
         Err(RequestError::Malformed("a request has one header Host, such as Host: example.com"))
+    }
+}
+
+fn check_single(headers: &HeaderMap) -> Result<(), RequestError> {
+    match SINGLE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
+        None => Ok(()),
+        Some(name) => Err(RequestError::Repeated(name.clone())),
     }
 }
 

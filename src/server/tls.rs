@@ -13,6 +13,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
+use crate::pem_file::check_private_key;
 use crate::watched_file::WatchedFiles;
 
 /// What HTTP/2 is called in the handshake.
@@ -116,7 +117,9 @@ fn read(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
     if certs.is_empty() {
         return Err(wrong(&files.cert, "there is no certificate in it; write it as PEM".to_owned()));
     }
-    let key = PrivateKeyDer::from_pem_slice(&open(&files.key)?)
+    let key = open(&files.key)?;
+    check_private_key(&key).map_err(|problem| wrong(&files.key, problem))?;
+    let key = PrivateKeyDer::from_pem_slice(&key)
         .map_err(|error| wrong(&files.key, format!("there is no private key in it as PEM ({error:?})")))?;
     Ok(CertifiedKey::from_der(certs, key, &ring::default_provider())?)
 }

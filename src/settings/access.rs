@@ -13,13 +13,14 @@ pub(super) fn read(r: &mut Reader, listen: SocketAddr) -> AuthOptions {
     let publish = r.access("auth.publish", "Who may publish and forget: `open` for everyone, `token` for who presents a key or token. Empty is `open` on a loopback address; on any other address it must be decided.");
     let subscribe = r.access("auth.subscribe", "Who may read: `open` or `token`, as above.");
     let options = AuthOptions {
+        is_publish_decided: publish.is_some(),
         publish: publish.unwrap_or(Access::Open),
         subscribe: subscribe.unwrap_or(Access::Open),
         keys: r.static_keys("auth.keys", "Static keys: an array of tables with `name`, `key` or `key_file`, `publish`, `subscribe` and, to limit what is read, `channels`."),
         keys_file: r.file("auth.keys_file", "TOML file with a table `[[keys]]` for each of more such keys. Read again when it changes, as all files of this section."),
         jwt_secret: r.jwt_secret("auth.jwt_secret", "Secret of JSON Web Tokens by HS256, HS384 or HS512, at least 32 bytes."),
         jwt_secret_file: r.file("auth.jwt_secret_file", "File with such a secret; blank space around it does not count."),
-        jwt_keys: r.files("auth.jwt_keys", "PEM files with public keys of tokens by RS256, PS256, ES256 or EdDSA, separated by commas."),
+        jwt_keys: r.files("auth.jwt_keys", "PEM files with public keys of tokens by RS256, PS256, ES256 or EdDSA, separated by commas. A file may hold several; each counts. At most 8 of one algorithm: beyond that keys need a name, as in `auth.jwks_file`."),
         jwks_file: r.file("auth.jwks_file", "File with keys of tokens as a JSON Web Key Set."),
         jwks_url: r.jwks_url("auth.jwks_url", "Where public keys are fetched as a JSON Web Key Set: every 5 minutes, and at most every 10 s when a token names an unknown one."),
         issuer: r.optional("auth.issuer", "What `iss` of tokens must be; any if empty."),

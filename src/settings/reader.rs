@@ -142,6 +142,11 @@ impl Reader {
         (self.rows, self.faults)
     }
 
+    /// Whether somebody has set it, to whatever.
+    pub(super) fn is_given(&self, key: &str) -> bool {
+        self.given.contains_key(key)
+    }
+
     /// Says that a setting is wrong in a way that its own value does not show.
     pub(super) fn fault(&mut self, key: &str, problem: &str) {
         let source = self.given.get(key).map(|given| given.source.clone()).unwrap_or_default();

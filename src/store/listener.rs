@@ -4,7 +4,7 @@
 //! hears the probes that the server says it has announced. It never reads history: the audience is
 //! told from when on announcements come, and reads what came before. It sends no probes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,28 +22,20 @@ use super::failure::Failure;
 use super::health::Health;
 use super::keys::Names;
 use super::redis::RedisOptions;
+use super::watched::{Heard, ORDERS_AT_ONCE, Order, Watched};
 use crate::announcement::Announcement;
 use crate::backoff::Backoff;
 use crate::pipeline::PipelineId;
 
-/// Channels in one SUBSCRIBE: a few commands for thousands of pipelines, none of them huge.
-const CHANNELS_A_COMMAND: usize = 500;
-
-/// Orders followed at once. What a command has room for besides belongs to pipelines that were heard before: they have
-/// their turn although orders may come without an end.
-const ORDERS_AT_ONCE: usize = CHANNELS_A_COMMAND / 2;
-
-/// Orders to the listener.
-#[derive(Debug)]
-enum Order {
-    Watch(PipelineId),
-    Unwatch(PipelineId),
-}
+/// Channels in one SUBSCRIBE: a few commands for thousands of pipelines, none of them huge. Twice as many as orders are followed
+/// at once: what a command has room for besides belongs to pipelines that were heard before, which have their turn although orders
+/// may come without an end.
+const CHANNELS_A_COMMAND: usize = 2 * ORDERS_AT_ONCE;
 
 /// The store's end of the listener.
 #[derive(Debug, Clone)]
 pub(super) struct ListenerHandle {
-    // Unbounded, but never more than two orders for each pipeline that a client opened.
+    // Unbounded, but followed at all times, whether there is a connection or not.
     orders: mpsc::UnboundedSender<Order>,
 }
 
@@ -59,24 +51,19 @@ impl ListenerHandle {
 }
 
 struct Listener {
+    dialer: Dialer,
+    watched: Watched,
+}
+
+/// What makes connections, and what they are made with.
+struct Dialer {
     connector: Connector,
     timeout: Duration,
     audience: Arc<dyn Audience>,
     health: Arc<Health>,
-    orders: mpsc::UnboundedReceiver<Order>,
-    /// What is to be heard, and whether it ever was.
-    watched: HashMap<PipelineId, Heard>,
     names: Names,
     /// This node's own channel.
     probe_channel: String,
-}
-
-/// Whether a pipeline's announcements have come before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Heard {
-    /// Clients wait for the first subscription.
-    Never,
-    Before,
 }
 
 /// Why a connection was given up.
@@ -117,16 +104,15 @@ pub(super) fn new(
     health: &Arc<Health>,
 ) -> (ListenerHandle, impl Future<Output = ()> + Send + use<>) {
     let (sender, orders) = mpsc::unbounded_channel();
-    let listener = Listener {
+    let dialer = Dialer {
         connector: connector.clone(),
         timeout: options.timeout,
         audience,
         health: health.clone(),
-        orders,
-        watched: HashMap::new(),
         names: names.clone(),
         probe_channel: probe_channel.to_owned(),
     };
+    let listener = Listener { dialer, watched: Watched::new(orders) };
     (ListenerHandle { orders: sender }, listener.run())
 }
 
@@ -176,41 +162,7 @@ impl Ear {
     }
 }
 
-impl Listener {
-    async fn run(mut self) {
-        let mut backoff = Backoff::for_connections();
-        let mut is_known_lost = false;
-        loop {
-            let lost = match self.connect().await {
-                Ok(listening) => {
-                    if is_known_lost {
-                        tracing::info!("announcements come again");
-                        is_known_lost = false;
-                    }
-                    let (ear, began) = (listening.ear.clone(), Instant::now());
-                    let lost = self.listen(listening).await;
-                    *ear.is_over.lock() = true;
-                    self.health.reconnected();
-                    // A connection on which a probe was heard was no failed attempt. That it could subscribe says less: a
-                    // server may end it for all the confirmations that it then has to send.
-                    if self.health.has_heard_since(began) {
-                        backoff.reset();
-                    }
-                    lost
-                }
-                Err(lost) => lost,
-            };
-            if !is_known_lost {
-                tracing::warn!(reason = %lost, "announcements have stopped; streams stay open while the store is tried again");
-                is_known_lost = true;
-            }
-            tokio::select! {
-                () = sleep(backoff.next_delay()) => {}
-                () = self.health.recovered() => {}
-            }
-        }
-    }
-
+impl Dialer {
     /// A connection that hears probes, and nothing else yet.
     async fn connect(&self) -> Result<Listening, Lost> {
         let ear = Arc::new(Ear {
@@ -234,15 +186,55 @@ impl Listener {
         let mut connection = self.connector.connect(&config, &self.health).await?;
         connection.subscribe(&self.probe_channel).await?;
         self.health.listening();
-        // Those that were never heard have clients who have got nothing yet.
-        let of = |wanted| self.watched.iter().filter(move |(_, heard)| **heard == wanted).map(|(pipeline, _)| pipeline);
-        let pending = of(Heard::Never).chain(of(Heard::Before)).cloned().collect();
-        Ok(Listening { connection, generation, ear, pending })
+        Ok(Listening { connection, generation, ear, pending: VecDeque::new() })
+    }
+}
+
+impl Listener {
+    async fn run(mut self) {
+        let mut backoff = Backoff::for_connections();
+        let mut is_known_lost = false;
+        loop {
+            // In a box: rare, and larger than all the rest.
+            let lost = match self.watched.follow_until(Box::pin(self.dialer.connect())).await {
+                Ok(mut listening) => {
+                    listening.pending = self.watched.by_urgency();
+                    if is_known_lost {
+                        tracing::info!("announcements come again");
+                        is_known_lost = false;
+                    }
+                    let (ear, began) = (listening.ear.clone(), Instant::now());
+                    let lost = self.listen(listening).await;
+                    *ear.is_over.lock() = true;
+                    let health = &self.dialer.health;
+                    health.reconnected();
+                    // A connection on which a probe was heard was no failed attempt. That it could subscribe says less: a
+                    // server may end it for all the confirmations that it then has to send.
+                    if health.has_heard_since(began) {
+                        backoff.reset();
+                    }
+                    lost
+                }
+                Err(lost) => lost,
+            };
+            if !is_known_lost {
+                tracing::warn!(reason = %lost, "announcements have stopped; streams stay open while the store is tried again");
+                is_known_lost = true;
+            }
+            let pause = async {
+                tokio::select! {
+                    () = sleep(backoff.next_delay()) => {}
+                    () = self.dialer.health.recovered() => {}
+                }
+            };
+            self.watched.follow_until(pause).await;
+        }
     }
 
     /// Follows orders until the connection is no good any more. New pipelines come before those that were heard before.
     async fn listen(&mut self, mut listening: Listening) -> Lost {
-        let mut looks = interval(self.timeout / 2);
+        let (health, timeout) = (self.dialer.health.clone(), self.dialer.timeout);
+        let mut looks = interval(timeout / 2);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut orders = Vec::new();
         let mut arrived = 0;
@@ -252,19 +244,19 @@ impl Listener {
             let done = tokio::select! {
                 biased;
                 () = ear.closed.notified() => Err(Lost::Closed),
-                () = self.health.condemned(*generation) => Err(Lost::Condemned),
+                () = health.condemned(*generation) => Err(Lost::Condemned),
                 _ = looks.tick() => {
                     let before = std::mem::replace(&mut arrived, ear.arrived.load(Ordering::Relaxed));
-                    let unheard = self.health.unheard_since(began);
+                    let unheard = health.unheard_since(began);
                     // What arrives late is not deaf: there may be megabytes before the probe.
-                    match unheard.is_some_and(|sent| sent.elapsed() >= self.timeout) && arrived == before {
+                    match unheard.is_some_and(|sent| sent.elapsed() >= timeout) && arrived == before {
                         true => Err(Lost::Deaf),
                         false => Ok(()),
                     }
                 }
-                count = self.orders.recv_many(&mut orders, ORDERS_AT_ONCE) => {
+                count = self.watched.orders.recv_many(&mut orders, ORDERS_AT_ONCE) => {
                     if count == 0 {
-                        // The node has let go of its store; its runtime ends this task.
+                        // As above.
                         return std::future::pending().await;
                     }
                     self.follow(connection, orders.drain(..), pending).await
@@ -289,26 +281,25 @@ impl Listener {
         // The last order about a pipeline counts: one that was left and opened again stays.
         let (mut added, mut removed) = (Vec::new(), Vec::new());
         for order in orders {
+            self.watched.follow(&order);
             match order {
                 Order::Watch(pipeline) => {
                     removed.retain(|other| *other != pipeline);
-                    self.watched.insert(pipeline.clone(), Heard::Never);
                     added.push(pipeline);
                 }
                 Order::Unwatch(pipeline) => {
                     added.retain(|other| *other != pipeline);
-                    self.watched.remove(&pipeline);
                     removed.push(pipeline);
                 }
             }
         }
         if !removed.is_empty() {
-            let channels: Vec<_> = removed.iter().map(|pipeline| self.names.channel(pipeline)).collect();
+            let channels: Vec<_> = removed.iter().map(|pipeline| self.dialer.names.channel(pipeline)).collect();
             connection.unsubscribe(&channels).await?;
         }
         let room = CHANNELS_A_COMMAND.saturating_sub(added.len()).min(pending.len());
         // Some may have been left meanwhile.
-        added.extend(pending.drain(..room).filter(|pipeline| self.watched.contains_key(pipeline)));
+        added.extend(pending.drain(..room).filter(|pipeline| self.watched.pipelines.contains_key(pipeline)));
         self.subscribe(connection, &added).await
     }
 
@@ -321,12 +312,12 @@ impl Listener {
         if pipelines.is_empty() {
             return Ok(());
         }
-        let channels: Vec<_> = pipelines.iter().map(|pipeline| self.names.channel(pipeline)).collect();
+        let channels: Vec<_> = pipelines.iter().map(|pipeline| self.dialer.names.channel(pipeline)).collect();
         connection.subscribe(&channels).await?;
         for pipeline in pipelines {
-            self.watched.insert(pipeline.clone(), Heard::Before);
+            self.watched.pipelines.insert(pipeline.clone(), Heard::Before);
         }
-        self.audience.subscribed(pipelines);
+        self.dialer.audience.subscribed(pipelines);
         Ok(())
     }
 }

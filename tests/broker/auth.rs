@@ -2,7 +2,7 @@
 
 mod browser;
 mod command;
-mod issuer;
+pub mod issuer;
 mod jwks;
 mod secrecy;
 mod settings;

@@ -37,7 +37,8 @@ async fn assert_problem(node: &Node, request: &str, status: u16) -> String {
 
 #[tokio::test]
 async fn a_request_without_one_valid_host_is_refused() {
-    let node = Node::embedded().await;
+    // A node that somebody has opened is asked under any name.
+    let node = Options::default().set("AUTH__PUBLISH", "open").start().await;
     for path in ["/", "/pipelines/p", "/pipelines/p/sse", "/nowhere"] {
         assert_problem(&node, &format!("GET {path} HTTP/1.1\r\n\r\n"), 400).await;
         assert_problem(&node, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n"), 400).await;
@@ -223,7 +224,7 @@ async fn a_reader_that_ends_its_side_with_its_request_is_gone() {
 
 #[tokio::test]
 async fn a_preflight_allows_the_headers_that_it_asks_for() {
-    let node = Options::default().start().await;
+    let node = Options::default().set("SERVER__CORS_ORIGINS", "*").start().await;
     let preflight = |asked: &str| {
         format!(
             "OPTIONS /pipelines/p/events HTTP/1.1\r\nHost: x\r\nOrigin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n{asked}\r\n"
@@ -246,4 +247,70 @@ async fn a_preflight_allows_the_headers_that_it_asks_for() {
         assert!(allowed.contains("Idempotency-Key") && allowed.len() < 4096, "{allowed}");
         assert!(!allowed.contains("a b") && !allowed.contains(';') && !allowed.contains('"'), "{allowed}");
     }
+}
+
+/// RFC 9110, 5.3: a field that is no list may not be repeated. Of two a proxy could go by the one and the node by the other.
+#[tokio::test]
+async fn a_header_with_one_value_is_refused_when_it_is_there_twice() {
+    let node = Node::embedded().await;
+    let length = EVENT.len();
+    let post = |lines: &str| {
+        format!("POST /pipelines/p/events HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{lines}\r\n{EVENT}")
+    };
+    let json = "Content-Type: application/json\r\n";
+    for lines in [
+        format!("{json}Content-Type: text/plain\r\n"),
+        format!("Content-Type: text/plain\r\n{json}"),
+        format!("{json}{json}"),
+        format!("{json}Origin: http://localhost\r\nOrigin: https://evil.example\r\n"),
+        format!("{json}Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n"),
+        format!("{json}Idempotency-Key: a\r\nIdempotency-Key: b\r\n"),
+        format!("{json}Host: localhost\r\n"),
+    ] {
+        assert_problem(&node, &post(&lines), 400).await;
+    }
+    assert_eq!(node.history("p", "").await["events"], json!([]));
+    let asked = "Access-Control-Request-Method: GET\r\nAccess-Control-Request-Method: POST\r\n";
+    assert_problem(&node, &format!("OPTIONS / HTTP/1.1\r\nHost: x\r\nOrigin: http://localhost\r\n{asked}\r\n"), 400)
+        .await;
+    // Lists may be.
+    let lists = "Accept: a/b\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nAccept-Encoding: br\r\nContent-Encoding: identity\r\nContent-Encoding: identity\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 1.1.1.2\r\nCookie: a=b\r\nCookie: c=d\r\n";
+    assert_status(&node, &post(&format!("{json}{lists}")), 202).await;
+    let asked = "Access-Control-Request-Headers: traceparent\r\nAccess-Control-Request-Headers: baggage\r\n";
+    let text = assert_status(
+        &node,
+        &format!("OPTIONS / HTTP/1.1\r\nHost: x\r\nOrigin: http://localhost\r\nAccess-Control-Request-Method: GET\r\n{asked}\r\n"),
+        204,
+    )
+    .await;
+    assert!(text.contains("traceparent") && text.contains("baggage"), "{text}");
+}
+
+/// A browser would give up for ever on a 400.
+#[tokio::test]
+async fn two_resume_points_in_a_header_are_one_that_is_unknown() {
+    let node = Node::embedded().await;
+    let ids = [node.publish("p", "a", json!(1)).await, node.publish("p", "a", json!(2)).await];
+    let mut raw = Raw::connect(&node).await;
+    let lines = format!("Last-Event-ID: {}\r\nLast-Event-ID: {}\r\n", ids[1], ids[0]);
+    raw.send(format!("GET /pipelines/p/sse HTTP/1.1\r\nHost: x\r\n{lines}\r\n")).await;
+    let text = raw.read_until("data: 2\n\n").await;
+    assert!(text.contains("event: pipecast.gap\n") && text.contains("\"reason\":\"unknown\""), "{text}");
+}
+
+#[tokio::test]
+async fn repeated_headers_are_refused_in_http_2_too() {
+    let node = Node::embedded().await;
+    let client = crate::support::http2();
+    let post = |headers: &[(&'static str, &'static str)]| {
+        let mut request = client.post(format!("{}/pipelines/p/events", node.url)).body(EVENT);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send()
+    };
+    let json = ("content-type", "application/json");
+    assert_eq!(post(&[json]).await.unwrap().status(), 202);
+    assert_eq!(post(&[json, ("content-type", "text/plain")]).await.unwrap().status(), 400);
+    assert_eq!(post(&[json, ("origin", "null"), ("origin", "http://localhost")]).await.unwrap().status(), 400);
 }

@@ -6,6 +6,7 @@ use reqwest::{Response, StatusCode};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
+use crate::auth::issuer::{SECRET, claims, hs256};
 use crate::support::node::{Node, Options, both_ways};
 use crate::support::raw::Raw;
 use crate::support::{PATIENCE, eventually};
@@ -329,7 +330,8 @@ async fn stream_eventually_after_flood(node: &Node) -> Raw {
 
 #[tokio::test]
 async fn connections_beyond_their_rate_are_closed_and_open_ones_stay() {
-    let node = Options::default().set("LIMITS__CONNECTION_RATE", "5/m").start().await;
+    let options = Options::default().set("LIMITS__CONNECTION_RATE", "5/m");
+    let node = options.set("LIMITS__CONNECTION_RATE_PER_ADDRESS", "off").start().await;
     let (mut served, answer) = stream_from(&node, "127.0.0.1", "").await;
     assert_eq!(answer, Answer::Opened);
     let mut publisher = Raw::connect(&node).await;
@@ -343,6 +345,38 @@ async fn connections_beyond_their_rate_are_closed_and_open_ones_stay() {
     publisher.send(format!("{head}Content-Length: {}\r\n\r\n{event}", event.len())).await;
     publisher.read_until("202 Accepted").await;
     served.read_until("data: 1\n").await;
+}
+
+/// Whether a request from this address is answered, on a connection of its own that begins with `first`.
+async fn is_answered(node: &Node, source: &str, first: &[u8]) -> bool {
+    let mut raw = Raw::connect_from(node, source).await;
+    raw.try_send([first, b"GET /pipelines/p/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"].concat()).await;
+    raw.read_to_end().await;
+    raw.text().starts_with("HTTP/1.1 200 ")
+}
+
+#[tokio::test]
+async fn one_address_cannot_use_up_the_rate_of_new_connections() {
+    let options = Options::default().set("LIMITS__CONNECTION_RATE", "100/h");
+    let check = async |node: Node, connect: &dyn Fn(u8) -> (String, Vec<u8>)| {
+        let mut answered = 0;
+        for turn in 0..40 {
+            // One socket at a time, opened and closed.
+            for _ in 0..5 {
+                let (source, first) = connect(1);
+                is_answered(&node, &source, &first).await;
+            }
+            let (source, first) = connect(2 + turn % 8);
+            answered += u8::from(is_answered(&node, &source, &first).await);
+        }
+        assert_eq!(answered, 40, "requests of others were answered");
+        // A tenth of all, unless it is set.
+        assert_eq!(refused(&node, "address_connection_rate").await, 190.0);
+        assert_eq!(refused(&node, "connection_rate").await, 0.0);
+    };
+    check(options.clone().start().await, &|client| (format!("127.0.0.{client}"), Vec::new())).await;
+    let options = options.set("SERVER__TRUSTED_PROXIES", "127.0.0.1").set("SERVER__PROXY_PROTOCOL", "v2");
+    check(options.start().await, &|client| ("127.0.0.1".to_owned(), proxy_header([203, 0, 113, client]))).await;
 }
 
 async fn publish_from(node: &Node, source: &str, pipeline: &str, body: Value) -> Response {
@@ -423,6 +457,62 @@ async fn a_batch_counts_as_its_events_and_passes_whole_or_not_at_all() {
     // What is no publish at all takes nothing.
     assert_eq!(node.post("r", "{").await.status(), StatusCode::BAD_REQUEST);
     assert_eq!(node.post("r", batch(10)).await.status(), StatusCode::ACCEPTED);
+}
+
+/// Publishes one event to each of these pipelines, all on one connection; how many were stored.
+async fn publish_to_each(node: &Node, authorization: &str, pipelines: impl Iterator<Item = String>) -> usize {
+    const AT_ONCE: usize = 200;
+    let pipelines: Vec<_> = pipelines.collect();
+    let event = r#"{"channel":"a","payload":1}"#;
+    let request = |pipeline: &String| {
+        format!(
+            "POST /pipelines/{pipeline}/events HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{event}",
+            event.len()
+        )
+    };
+    let (mut raw, mut stored) = (Raw::connect(node).await, 0);
+    for some in pipelines.chunks(AT_ONCE) {
+        raw.received.clear();
+        raw.send(some.iter().map(request).collect::<String>()).await;
+        let answers = |raw: &Raw| memchr::memmem::find_iter(&raw.received, "HTTP/1.1 ").count();
+        while answers(&raw) < some.len() || !raw.received.ends_with(b"}\n") {
+            assert!(raw.read_some().await > 0, "{}", raw.text());
+        }
+        stored += memchr::memmem::find_iter(&raw.received, "HTTP/1.1 202 ").count();
+    }
+    stored
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_floods_a_node_with_names_leaves_others_their_first_event() {
+    /// More than there are places for.
+    const NAMES: usize = 70_000;
+    let token = |pattern: &str| format!("Bearer {}", hs256(&claims(json!({"publish": [pattern]}))));
+    let key = |name: &str| format!("Bearer a-key-for-{name}-of-the-test");
+    let table = |name: &str| {
+        let key = key(name);
+        let key = key.strip_prefix("Bearer ").unwrap();
+        format!(r#"{{name = "{name}", key = "{key}", publish = ["{name}_*"]}}"#)
+    };
+    let options = Options::default().set("LIMITS__PUBLISH_RATE_PER_PIPELINE", "1/h").set("AUTH__PUBLISH", "token");
+    let options = options.set("AUTH__SUBSCRIBE", "open").set("AUTH__JWT_SECRET", SECRET);
+    let options = options.set("AUTH__KEYS", &format!("[{}, {}]", table("a"), table("b")));
+    // By tokens from one address, and by keys.
+    for [flooding, other] in [[key("a"), key("b")], [token("a_*"), token("b_*")]] {
+        let node = options.clone().start().await;
+        let flood = (0..7).map(|part| {
+            let names = (0..NAMES / 7).map(move |n| format!("a_{part}-{n}"));
+            publish_to_each(&node, &flooding, names)
+        });
+        let stored: usize = futures_util::future::join_all(flood).await.into_iter().sum();
+        assert!(stored < NAMES, "there was a place for all of them: no attack was made");
+        let fresh = || (0..500).map(|n| format!("b_{n}"));
+        assert_eq!(publish_to_each(&node, &other, fresh()).await, 500);
+        // Each has its own bucket, which holds one.
+        assert_eq!(publish_to_each(&node, &other, fresh()).await, 0);
+        assert_eq!(refused(&node, "pipeline_rate").await, (NAMES - stored + 500) as f64);
+    }
 }
 
 #[tokio::test]

@@ -118,12 +118,16 @@ fn a_pair_that_will_not_do_is_named_at_the_start() {
     let (_, other_key) = certificates.authority.issue("other");
     let missing = certificates.folder.path().join("missing").display().to_string();
     let (cert, key) = (certificates.cert.as_str(), certificates.key.as_str());
+    let both = certificates.folder.path().join("both").display().to_string();
+    let keys = [key, &other_key].map(|path| std::fs::read_to_string(path).unwrap());
+    std::fs::write(&both, keys.concat()).unwrap();
     for (cert, key, code, problem) in [
         (cert, "", 2, "server.tls_key: is missing"),
         ("", key, 2, "server.tls_cert: is missing"),
         (cert, &other_key, 1, "server.tls_cert and server.tls_key"),
         (key, key, 1, "there is no certificate in it"),
         (cert, cert, 1, "there is no private key in it"),
+        (cert, &both, 1, "there are 2 private keys in it"),
         (&missing, key, 2, "there is no file"),
     ] {
         let options = [("SERVER__TLS_CERT", cert), ("SERVER__TLS_KEY", key)].into_iter();

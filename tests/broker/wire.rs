@@ -191,7 +191,7 @@ async fn a_body_announced_as_huge_is_refused_before_it_is_sent() {
 
 #[tokio::test]
 async fn head_and_options_say_what_get_would() {
-    let node = Node::embedded().await;
+    let node = Options::default().set("SERVER__CORS_ORIGINS", "*").start().await;
     let url = format!("{}/pipelines/p/sse", node.url);
     let head = node.http.head(&url).send().await.unwrap();
     assert_eq!(

@@ -5,8 +5,8 @@ import { delimiter, join } from 'node:path';
 
 import { chromium } from 'playwright-core';
 
-/** Starts a Chromium of its own, without a window. */
-export function launchChromium() {
+/** Starts a Chromium of its own, without a window; with these arguments beside those that it needs here. */
+export function launchChromium(...args) {
   return chromium.launch({
     executablePath: installed('chromium', 'chromium'),
     args: [
@@ -17,6 +17,7 @@ export function launchChromium() {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
+      ...args,
     ],
   });
 }

@@ -264,6 +264,27 @@ describe('the inspector', { timeout: 120_000 }, () => {
     assert.equal((await previews(page)).length, 200);
   });
 
+  test('a publisher that makes up channels does not fill the page', async (t) => {
+    const pipeline = new Pipeline(node);
+    const page = await open(t, pipeline);
+    const devtools = await page.context().newCDPSession(page);
+    let made = 0;
+    const heapAfter = async (batches) => {
+      for (let batch = 0; batch < batches; batch += 1) {
+        await pipeline.publishBatch(range(0, 1000).map(() => [`a channel that was made up, the ${(made += 1)}th`, made]));
+      }
+      await until('the last one is shown', async () => (await previews(page))[0] === String(made));
+      await devtools.send('HeapProfiler.collectGarbage');
+      return (await devtools.send('Runtime.getHeapUsage')).usedSize;
+    };
+    const full = await heapAfter(30);
+    const later = await heapAfter(90);
+    assert.ok(later < full * 1.4, `${full} bytes of heap with as many events as are kept, ${later} after three times as many more`);
+    const kept = Number((await page.locator('#counts').innerText()).match(/^[\d,]+/)[0].replace(',', ''));
+    assert.ok(kept <= 20_000 && kept > 10_000, `${kept} events`);
+    assert.equal(await page.locator('#channels button').count(), 40);
+  });
+
   test('everything can be done with the keyboard alone', async (t) => {
     const pipeline = new Pipeline(node);
     await pipeline.publishBatch([['names', { name: 'Luke' }], ['names', { name: 'Leia' }]]);

@@ -147,8 +147,31 @@ test('of too many events the oldest are let go, and the filter still holds', () 
   assert.ok(events.all.length <= 20_000 && events.all.length >= 19_000);
   assert.equal(events.all.at(-1).data, '49999');
   assert.deepEqual(events.passing, events.all.filter(({ channel }) => channel === 'even'));
-  assert.equal(events.channels.get('even').count, 25_000);
+  assert.equal(events.channels.get('even').count, events.passing.length);
 
   for (let n = 0; n < 100; n += 1) events.add({ kind: 'event', id: `2-${n}`, channel: 'even', data: 'x'.repeat(1_000_000) });
   assert.ok(events.all.reduce((sum, { data }) => sum + data.length, 0) <= 64_000_000);
+  assert.equal(events.channels.get('odd'), undefined);
+});
+
+test('of channels that a publisher makes up those are kept that have an event', () => {
+  const events = new Events();
+  const add = (channel) => events.add({ kind: 'event', id: '1-1', channel, data: '1' });
+  for (let n = 0; n < 300_000; n += 1) {
+    add(`made up ${n}`);
+    if (n % 1000 === 0) add('lasting');
+    assert.ok(events.channels.size <= 20_000);
+  }
+  const kept = new Map();
+  for (const { channel } of events.all) kept.set(channel, (kept.get(channel) ?? 0) + 1);
+  assert.deepEqual(new Map([...events.channels].map(([name, { count }]) => [name, count])), kept);
+  for (const { color } of events.channels.values()) assert.ok(color >= 0 && color < 8);
+  events.clear();
+  assert.equal(events.channels.size, 0);
+});
+
+test('long names count as what they take', () => {
+  const events = new Events();
+  for (let n = 0; n < 3000; n += 1) events.add({ kind: 'event', id: `1-${n}`, channel: n + 'x'.repeat(50_000), data: '1' });
+  assert.ok(events.all.length < 2000);
 });

@@ -8,8 +8,9 @@ class Events {
   all = [];
   /** Those that pass the filter. Each has its `number`, which grows. */
   passing = [];
-  /** By name: how many events and which colour. */
+  /** Those of the events in `all`, by name: the name, how many events, and which colour. */
   channels = new Map();
+  #colors = 0; // channels that were given one
   #others = 0; // gaps and notes in `all`
   #characters = 0;
   #number = 0;
@@ -19,11 +20,12 @@ class Events {
   add(event) {
     event.number = this.#number += 1;
     this.all.push(event);
-    this.#characters += event.data.length;
     if (event.kind === "event") {
-      if (!this.channels.has(event.channel)) this.channels.set(event.channel, { count: 0, color: this.channels.size % 8 });
-      this.channels.get(event.channel).count += 1;
+      const channel = this.channels.get(event.channel) ?? this.#addChannel(event.channel);
+      channel.count += 1;
+      event.channel = channel.name;
     } else this.#others += 1;
+    this.#characters += lengthOf(event);
     if (this.#passes(event)) this.passing.push(event);
     if (this.all.length > MOST_EVENTS || this.#characters > MOST_CHARACTERS) this.#letGo();
   }
@@ -66,6 +68,22 @@ class Events {
     return lines.map(({ id, channel, data }) => `{"id":${JSON.stringify(id)},"channel":${JSON.stringify(channel)},"payload":${data}}\n`);
   }
 
+  #addChannel(text) {
+    // A piece of a string keeps all of it: this would be as much of the stream as arrived at once, for as long as the channel has events.
+    const name = structuredClone(text);
+    const channel = { name, count: 0, color: this.#colors % 8 };
+    this.#colors += 1;
+    this.channels.set(name, channel);
+    return channel;
+  }
+
+  // A publisher may make up a name for each event.
+  #takeFromChannel(name) {
+    const channel = this.channels.get(name);
+    channel.count -= 1;
+    if (channel.count === 0) this.channels.delete(name);
+  }
+
   // A gap is always shown: what is missing could have passed.
   #passes({ kind, channel, id, data }) {
     if (kind !== "event") return true;
@@ -77,8 +95,10 @@ class Events {
   #letGo() {
     let end = 0;
     while (end < this.all.length - 1 && (this.all.length - end > MOST_EVENTS * 0.95 || this.#characters > MOST_CHARACTERS * 0.95)) {
-      this.#characters -= this.all[end].data.length;
-      if (this.all[end].kind !== "event") this.#others -= 1;
+      const event = this.all[end];
+      this.#characters -= lengthOf(event);
+      if (event.kind === "event") this.#takeFromChannel(event.channel);
+      else this.#others -= 1;
       end += 1;
     }
     const last = this.all[end - 1]?.number ?? 0;
@@ -86,3 +106,5 @@ class Events {
     this.passing.splice(0, this.indexAfter(last));
   }
 }
+
+const lengthOf = ({ channel, data }) => channel.length + data.length;

@@ -1,5 +1,6 @@
 //! Settings of kinds that only limits have.
 
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 
 use super::{Reader, parse_count, parse_size};
@@ -42,6 +43,25 @@ impl Reader {
         self.read_plain(key, "off", help, None, |text| match text {
             "off" => Ok(None),
             text => text.parse().map(Some).map_err(|problem| format!("`{text}` is no rate: {problem}, or `off`")),
+        })
+    }
+
+    /// A rate, `off`, or `auto` for a part of another one.
+    pub(in crate::settings) fn rate_within(
+        &mut self,
+        key: &'static str,
+        whole: Option<Rate>,
+        help: &'static str,
+    ) -> Option<Rate> {
+        const PARTS: NonZeroU32 = NonZeroU32::new(10).unwrap();
+        let auto = whole.map(|whole| whole.part(PARTS));
+        self.read_plain(key, "auto", help, auto, |text| match text {
+            "auto" => Ok(auto),
+            "off" => Ok(None),
+            text => {
+                let wrong = |problem| format!("`{text}` is no rate: {problem}, or `auto`, or `off`");
+                text.parse().map(Some).map_err(wrong)
+            }
         })
     }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use reqwest::Method;
 use serde_json::json;
 
-use super::issuer::{SECRET, all, claims, hs256, key_path, now, with};
+use super::issuer::{SECRET, all, claims, hs256, key_path, key_text, now, with};
 use super::{ask, guarded, status};
 use crate::support::node::Options;
 
@@ -84,9 +84,13 @@ async fn every_kind_of_private_key_signs_what_nodes_take() {
         assert_eq!(status(&node, "/events", &token).await, 200, "{key} {algorithm:?}");
     }
     let path = key_path("ec.pem");
+    let folder = tempfile::tempdir().unwrap();
+    let both = folder.path().join("both.pem").display().to_string();
+    std::fs::write(&both, ["ec.pem", "ed.pem"].map(key_text).concat()).unwrap();
     for (arguments, problem) in [
         (&["--key-file", &*path, "--alg", "RS256"][..], "possible are ES256"),
         (&["--key-file", &*path, "--alg", "none"][..], "possible are ES256"),
+        (&["--key-file", &*both][..], "there are 2 private keys in it"),
         (&[][..], "nothing to sign with"),
         (&["--secret-file", &*key_path("nothing")][..], "No such file"),
     ] {

@@ -125,6 +125,13 @@ impl NamedKey {
         signed(&header, claims, |text| self.pair.sign(&SystemRandom::new(), text).unwrap().as_ref().to_vec())
     }
 
+    /// One that does not say which key signed it.
+    pub fn nameless_token(&self, claims: &Value) -> String {
+        signed(&json!({"alg": "ES256"}), claims, |text| {
+            self.pair.sign(&SystemRandom::new(), text).unwrap().as_ref().to_vec()
+        })
+    }
+
     pub fn entry(&self) -> Value {
         let point = self.pair.public_key().as_ref();
         json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": self.name, "x": base64url(&point[1..33]), "y": base64url(&point[33..])})

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use super::issuer::{SECRET, key_path};
+use super::issuer::{SECRET, key_path, key_text};
 
 fn pipecast(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     // A node that starts where it should not would run for ever.
@@ -86,6 +86,15 @@ fn secrets_are_not_shown_and_bad_ones_are_refused_without_a_word_of_them() {
     check(&[("JWT_KEYS", &key_path("rsa.pem"))], "it holds a private key");
     check(&[("JWT_KEYS", &key_path("rsa1024.pub.pem"))], "too small");
     check(&[("JWT_KEYS", &key_path("p384.pub.pem"))], "of another curve");
+    let pem = |name: &str| String::from_utf8(key_text(name)).unwrap();
+    let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    check(&[("JWT_KEYS", &write("two.pem", &(pem("ec.pub.pem") + &pem("rsa1024.pub.pem"))))], "key 2 of 2: ");
+    check(&[("JWT_KEYS", &write("more.pem", &(pem("ec.pub.pem") + certificate)))], "a CERTIFICATE in it");
+    check(
+        &[("JWT_KEYS", &write("cut.pem", &(pem("ec.pub.pem") + "-----BEGIN PUBLIC KEY-----\nAA")))],
+        "cut off or damaged",
+    );
+    check(&[("JWT_KEYS", &write("nine.pem", &pem("ec.pub.pem").repeat(9)))], "9 keys without a name for ES256");
     check(&[("JWT_KEYS", &write("no.pem", "hunter2"))], "no public key in it");
     check(&[("JWKS_FILE", &write("jwks", "{\"keys\": hunter2}"))], "no JSON Web Key Set");
     check(&[("JWKS_FILE", &write("oct", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]}"))], "too small");

@@ -8,7 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
 use super::issuer::{
-    SECRET, all, asymmetric, base64url, claims, hmac_token, hs256, key_path, key_text, now, signed, with,
+    NamedKey, SECRET, all, asymmetric, base64url, claims, hmac_token, hs256, key_path, key_set, key_text, now, signed,
+    with,
 };
 use super::{REQUESTS, ask, assert_good_for_nothing, guarded, is_read, publish, status};
 use crate::support::node::{Node, Options};
@@ -38,6 +39,38 @@ async fn every_algorithm_opens_what_its_token_says() {
     {
         let token = hmac_token(algorithm, SECRET.as_bytes(), &json!({"alg": name}), &claims(all()));
         assert_eq!(status(&node, "/events", &token).await, 200, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_keys_of_a_pem_file_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.pem");
+    let keys = ["rsa.pub.pem", "ec.pub.pem", "ed.pub.pem"].map(key_text);
+    std::fs::write(&path, [b"The old one:\n", &keys[0][..], b"and new ones:\n", &keys[1], &keys[2]].concat()).unwrap();
+    let options = Options::default().set("AUTH__PUBLISH", "token").set("AUTH__SUBSCRIBE", "token");
+    let node = options.set("AUTH__JWT_KEYS", path.to_str().unwrap()).start().await;
+    for algorithm in ["RS256", "ES256", "EdDSA"] {
+        assert_eq!(status(&node, "/events", &asymmetric(algorithm, &claims(all()))).await, 200, "{algorithm}");
+    }
+}
+
+/// A wrong token costs a signature's check for each key that could have signed it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_names_no_key_is_tried_with_a_few_at_most() {
+    const MOST_TRIED: usize = 8;
+    let keys: Vec<_> = (0..30).map(|n| NamedKey::new(&format!("key-{n}"))).collect();
+    let folder = tempfile::tempdir().unwrap();
+    for (count, expected) in [(MOST_TRIED, 200), (MOST_TRIED + 1, 401), (keys.len(), 401)] {
+        let path = folder.path().join("keys.json");
+        std::fs::write(&path, key_set(&keys.iter().take(count).collect::<Vec<_>>())).unwrap();
+        let options = Options::default().set("AUTH__PUBLISH", "token").set("AUTH__SUBSCRIBE", "token");
+        let node = options.set("AUTH__JWKS_FILE", path.to_str().unwrap()).start().await;
+        for key in [&keys[0], &keys[count - 1]] {
+            assert_eq!(status(&node, "/events", &key.token(&claims(all()))).await, 200);
+            assert_eq!(status(&node, "/events", &key.nameless_token(&claims(all()))).await, expected, "{count} keys");
+        }
+        assert_eq!(status(&node, "/events", &NamedKey::new("other").nameless_token(&claims(all()))).await, 401);
     }
 }
 

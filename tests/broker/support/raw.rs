@@ -115,6 +115,12 @@ impl Raw {
         self.received.len()
     }
 
+    /// Reads to the end, which must be no reset: what came.
+    pub async fn read_to_clean_end(&mut self) -> String {
+        timeout(PATIENCE, self.socket.read_to_end(&mut self.received)).await.expect("the end").expect("no reset");
+        self.text()
+    }
+
     /// Reads what there is, waiting for some; 0 at the end.
     pub async fn read_some(&mut self) -> usize {
         let mut buffer = [0; 16 << 10];

@@ -1,7 +1,11 @@
-//! A client that ends its side of the connection behind its request, and waits for the answer.
+//! What hyper reads and writes: a transport, but for two things.
 //!
-//! hyper takes the end of what a client sends for the end of the client, or with `half_close` looks for no end at all, so
-//! that a stream's reader who leaves would not be noticed. So the end is kept from it, and only while an answer is made.
+//! A client may end its side of the connection behind its request, and wait for the answer. hyper takes that for the end of
+//! the client, or with `half_close` looks for no end at all, so that a stream's reader who leaves would not be noticed. So
+//! the end is kept from it, and only while an answer is made.
+//!
+//! And what cannot be read as a request hyper answers by itself, with a status and nothing else. What it writes while no
+//! request is to be answered is dropped, and `server::connection` says what is wrong.
 
 use std::io;
 use std::pin::Pin;
@@ -12,14 +16,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::socket::{ConnectionState, Transport};
 
-/// A transport whose end is not seen while an answer is made.
+/// A transport as hyper sees it.
 #[derive(Debug)]
-pub(super) struct HalfClose<T> {
+pub(super) struct HttpTransport<T> {
     transport: T,
     state: Arc<ConnectionState>,
 }
 
-impl<T> HalfClose<T> {
+impl<T> HttpTransport<T> {
     pub(super) fn new(transport: T, state: Arc<ConnectionState>) -> Self {
         Self { transport, state }
     }
@@ -29,7 +33,7 @@ impl<T> HalfClose<T> {
     }
 }
 
-impl<T: Transport> AsyncRead for HalfClose<T> {
+impl<T: Transport> AsyncRead for HttpTransport<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.transport).poll_read(cx, buffer))?;
@@ -46,8 +50,11 @@ impl<T: Transport> AsyncRead for HalfClose<T> {
     }
 }
 
-impl<T: Transport> AsyncWrite for HalfClose<T> {
+impl<T: Transport> AsyncWrite for HttpTransport<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.state.is_answer_under_way() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         Pin::new(&mut self.transport).poll_write(cx, bytes)
     }
 
@@ -56,6 +63,9 @@ impl<T: Transport> AsyncWrite for HalfClose<T> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if !self.state.is_answer_under_way() {
+            return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
+        }
         Pin::new(&mut self.transport).poll_write_vectored(cx, parts)
     }
 
@@ -64,6 +74,8 @@ impl<T: Transport> AsyncWrite for HalfClose<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper comes here when it has nothing left to write.
+        self.state.note_flush();
         Pin::new(&mut self.transport).poll_flush(cx)
     }
 
