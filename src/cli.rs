@@ -10,6 +10,7 @@ mod doctor;
 mod figures;
 mod follower;
 mod health;
+mod node_url;
 mod plan;
 mod publish;
 mod sender;
@@ -18,7 +19,7 @@ mod tail;
 mod token;
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,6 +28,8 @@ use clap::{Args, Parser, Subcommand};
 use http::HeaderValue;
 
 use crate::settings::Sources;
+use crate::visible::{visible_in_colour, visible_lines};
+use node_url::NodeUrl;
 
 /// The environment, as names and values.
 pub type Environment = HashMap<String, String>;
@@ -123,8 +126,8 @@ impl SettingsArgs {
 #[derive(Args, Debug)]
 struct NodeArgs {
     /// The node, or the load balancer before the nodes
-    #[arg(long, env = "PIPECAST_URL", default_value = "http://127.0.0.1:8080")]
-    url: url::Url,
+    #[arg(long, env = "PIPECAST_URL", hide_env_values = true, default_value = "http://127.0.0.1:8080")]
+    url: NodeUrl,
     /// A key or token for it. Other users of the machine see a command line: better by PIPECAST_TOKEN
     #[arg(long, env = "PIPECAST_TOKEN", hide_env_values = true)]
     token: Option<Token>,
@@ -184,7 +187,7 @@ pub async fn run(environment: Environment) -> ExitCode {
         Err(error) => {
             // Help and version go to standard output and are no error.
             let is_answer = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            let _ = error.print();
+            show(&error, is_answer);
             return ExitCode::from(if is_answer { 0 } else { 2 });
         }
     };
@@ -208,13 +211,23 @@ pub async fn run(environment: Environment) -> ExitCode {
     }
 }
 
-/// Writes to standard output. That nobody reads it is no reason to stop, let alone to panic.
+/// Writes to standard output. That nobody reads it is no reason to stop, let alone to panic. What a stranger has put into
+/// the text reaches no terminal as it is; where it may have line feeds, whoever puts it in takes them out.
 fn say(text: impl std::fmt::Display) {
     let mut out = std::io::stdout().lock();
-    let _ = write!(out, "{text}").and_then(|()| out.flush());
+    let _ = write!(out, "{}", visible_lines(&text.to_string())).and_then(|()| out.flush());
 }
 
 /// Says on standard error what went wrong.
 fn complain(problem: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "pipecast: {problem}");
+    let _ = writeln!(std::io::stderr(), "pipecast: {}", visible_lines(&problem.to_string()));
+}
+
+/// Shows help, or what is wrong with the arguments, which clap would repeat as they are.
+fn show(answer: &clap::Error, is_wanted: bool) {
+    let is_terminal = if is_wanted { std::io::stdout().is_terminal() } else { std::io::stderr().is_terminal() };
+    let text = answer.render();
+    let text = if is_terminal { text.ansi().to_string() } else { text.to_string() };
+    let text = text.split('\n').map(visible_in_colour).collect::<Vec<_>>().join("\n");
+    let _ = if is_wanted { write!(std::io::stdout(), "{text}") } else { write!(std::io::stderr(), "{text}") };
 }

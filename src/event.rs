@@ -132,6 +132,9 @@ pub enum InvalidChannel {
     /// A character that would end the line of the frame (WHATWG HTML 9.2.5).
     #[error("the channel contains a line break or NUL, which no event name can carry")]
     LineBreak,
+    /// A control character of C0 or C1, or DEL: a terminal that shows the name would obey it.
+    #[error("the channel contains the control character U+{0:04X}, which a terminal would obey; leave it out")]
+    Control(u32),
     /// The prefix of the broker's own events, such as `pipecast.gap`.
     #[error("the channel begins with `pipecast.`, which is kept for the broker's own events")]
     Reserved,
@@ -151,10 +154,14 @@ pub const RESERVED_PREFIX: &str = "pipecast.";
 /// Events that `EventSource` fires itself, at the same handlers (WHATWG HTML 9.2.2).
 const OF_EVENT_SOURCE: [&str; 2] = ["error", "open"];
 
-/// Checks the channel of an event that is to be published: a name as for [`check_channel`], and none of
-/// `EventSource`'s own. Readers may still ask for those, since a history can hold some from before they were refused.
-fn check_publishable(channel: &str) -> Result<(), InvalidChannel> {
+/// Checks the channel of an event that is to be published: a name as for [`check_channel`], without control characters, and
+/// none of `EventSource`'s own. Readers may still ask for those, since a history can hold some from before they were refused.
+pub(crate) fn check_publishable(channel: &str) -> Result<(), InvalidChannel> {
     check_channel(channel)?;
+    // Of the kind Cc, which is C0, DEL and C1.
+    if let Some(control) = channel.chars().find(|character| character.is_control()) {
+        return Err(InvalidChannel::Control(control.into()));
+    }
     match OF_EVENT_SOURCE.iter().find(|name| **name == channel) {
         Some(name) => Err(InvalidChannel::OfEventSource(name)),
         None => Ok(()),
@@ -350,6 +357,10 @@ mod tests {
         check(r#"{"channel":"a\nid: 5","payload":1}"#, "line break");
         check(r#"{"channel":"a\r","payload":1}"#, "line break");
         check(r#"{"channel":"a\u0000","payload":1}"#, "line break");
+        check(r#"{"channel":"a\u001b[2J","payload":1}"#, "control character U+001B");
+        check(r#"{"channel":"\t","payload":1}"#, "control character U+0009");
+        check(r#"{"channel":"a\u007f","payload":1}"#, "control character U+007F");
+        check("{\"channel\":\"\u{9b}2J\",\"payload\":1}", "control character U+009B");
         check(r#"{"channel":"pipecast.gap","payload":1}"#, "kept for the broker");
         check(r#"{"channel":"error","payload":1}"#, "is `error`, which `EventSource` uses");
         check(r#"{"channel":"open","payload":1}"#, "is `open`, which `EventSource` uses");

@@ -41,4 +41,5 @@ pub mod store;
 pub mod subscription;
 pub mod supervisor;
 pub mod telemetry;
+pub mod visible;
 pub mod watched_file;

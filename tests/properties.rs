@@ -130,6 +130,7 @@ fn check_batch(batch: &Batch) -> Result<(), TestCaseError> {
         prop_assert_eq!(frame.text().split(|byte| *byte == b'\n').count(), 5);
         prop_assert!(!frame.text().iter().any(|byte| matches!(byte, b'\r' | 0)));
         prop_assert_eq!(check_channel(frame.channel()), Ok(()));
+        prop_assert!(!frame.channel().contains(char::is_control));
         prop_assert!(frame.channel().len() + frame.payload().len() <= LIMITS.event_bytes);
         prop_assert!(serde_json::from_str::<&RawValue>(frame.payload()).is_ok(), "{:?}", frame.payload());
         let channel = serde_json::to_string(frame.channel()).unwrap();

@@ -41,6 +41,8 @@ const MAX_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct JwksUrl {
     url: Url,
+    /// The same for the log, without its user and query, in which a key may be.
+    shown: String,
     client: Client,
     /// For how long keys are trusted that cannot be fetched again, `auth.jwks_max_age`.
     max_age: Duration,
@@ -75,8 +77,10 @@ impl JwksUrl {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // A redirect would make another place the issuer.
         let client = Client::builder().redirect(Policy::none()).timeout(TIMEOUT).no_proxy().build()?;
+        let shown = format!("{}{}", url.origin().ascii_serialization(), url.path());
         Ok(Self {
             url,
+            shown,
             client,
             max_age,
             fetched: RwLock::new(None),
@@ -167,11 +171,14 @@ impl JwksUrl {
         // Once, not at every fetch.
         let (was_empty, known) = before.map_or((false, Vec::new()), |before| (before.keys.is_empty(), before.left_out));
         for key in left_out.iter().filter(|key| !known.contains(key)) {
-            tracing::warn!(url = %self.url, "{key}; it is left out of the keys of auth.jwks_url");
+            tracing::warn!(url = self.shown, "{key}; it is left out of the keys of auth.jwks_url");
         }
         // What its issuer has withdrawn is not to be trusted, whatever comes in its place.
         if is_empty && !was_empty {
-            tracing::error!(url = %self.url, "auth.jwks_url has no key that tokens could be verified with; none is trusted");
+            tracing::error!(
+                url = self.shown,
+                "auth.jwks_url has no key that tokens could be verified with; none is trusted"
+            );
         }
     }
 
@@ -179,13 +186,13 @@ impl JwksUrl {
         // Once, not at every retry.
         if self.readings.failed() {
             let max_age = humantime::format_duration(self.max_age);
-            tracing::error!(url = %self.url, %problem, "auth.jwks_url cannot be fetched; the keys in use stay for {max_age} (auth.jwks_max_age)");
+            tracing::error!(url = self.shown, %problem, "auth.jwks_url cannot be fetched; the keys in use stay for {max_age} (auth.jwks_max_age)");
         } else {
             tracing::debug!(%problem, "auth.jwks_url still cannot be fetched");
         }
         let is_too_old = self.age_and_left_out().is_some_and(|(age, _)| age >= self.max_age);
         if is_too_old && !self.is_told_too_old.swap(true, Ordering::Relaxed) {
-            tracing::error!(url = %self.url, %problem, "the keys of auth.jwks_url are older than auth.jwks_max_age, and are not trusted any more");
+            tracing::error!(url = self.shown, %problem, "the keys of auth.jwks_url are older than auth.jwks_max_age, and are not trusted any more");
         }
     }
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::future::try_join_all;
 use tokio::time::MissedTickBehavior;
-use url::Url;
 
-use super::client::{ClientError, address, client};
+use super::client::{Broker, ClientError, address};
 use super::follower::{Follower, Over};
+use super::node_url::NodeUrl;
 use super::sender::{Request, SendError, Sender};
 use super::{Failure, NodeArgs, Outcome, complain, say};
 use crate::app::Stops;
@@ -47,7 +47,7 @@ pub(super) struct DemoArgs {
     stay: Duration,
     /// Where browsers reach the same node or balancer, to be printed; --url if not given
     #[arg(long, value_name = "URL")]
-    browse: Option<Url>,
+    browse: Option<NodeUrl>,
 }
 
 /// Why the demo ended by itself.
@@ -81,7 +81,7 @@ pub(super) async fn demo(args: DemoArgs) -> Outcome {
     let done = Done::default();
     run(&args, &done).await.map_err(|error| {
         complain(&error);
-        if matches!(error, DemoError::Client(ClientError::Token(_))) { Failure::Usage } else { Failure::Failed }
+        if let DemoError::Client(error) = error { error.failure() } else { Failure::Failed }
     })?;
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     say(format!(
@@ -96,16 +96,16 @@ pub(super) async fn demo(args: DemoArgs) -> Outcome {
 
 async fn run(args: &DemoArgs, done: &Done) -> Result<(), DemoError> {
     let mut stops = Stops::from_signals()?;
-    let sender = Sender::new(&args.node, &args.pipeline)?;
-    let client = client(&args.node)?;
-    let stream = address(&args.node.url, &args.pipeline, Some("sse"));
-    let readers = (0..args.readers).map(|_| read(Follower::new(client.clone(), stream.clone()), args.stay, done));
+    let broker = Broker::new(&args.node)?;
+    let browsed = args.browse.as_ref().map(NodeUrl::checked).transpose().map_err(ClientError::Url)?;
+    let page = address(browsed.as_ref().unwrap_or(&broker.url), &args.pipeline, None);
+    let sender = Sender::new(broker.clone(), &args.pipeline);
+    let stream = broker.address(&args.pipeline, Some("sse"));
+    let readers =
+        (0..args.readers).map(|_| read(Follower::new(broker.client.clone(), stream.clone()), args.stay, done));
     say(format!(
-        "{} events a second to {}, read by {} streams. Look at them:\n\n  {}\n\n",
-        args.rate,
-        args.pipeline,
-        args.readers,
-        address(args.browse.as_ref().unwrap_or(&args.node.url), &args.pipeline, None)
+        "{} events a second to {}, read by {} streams. Look at them:\n\n  {page}\n\n",
+        args.rate, args.pipeline, args.readers
     ));
     tokio::select! {
         result = publish(&sender, args.rate, done) => result.map(|never| match never {}),
@@ -121,13 +121,13 @@ async fn publish(sender: &Sender, rate: f64, done: &Done) -> Result<std::convert
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         beat.tick().await;
-        let request = Request::new("application/json", inventor.next().to_string());
+        let request = Request::event(inventor.next().to_string());
         let mut backoff = Backoff::for_store();
         loop {
             match sender.attempt(&request).await {
                 Ok(_) => break done.answered(),
-                Err(SendError::Refused(problem)) => return Err(DemoError::Refused(problem)),
-                Err(error) => done.away(&error),
+                Err(error @ (SendError::NotNow(_) | SendError::Unreachable { .. })) => done.away(&error),
+                Err(error) => return Err(DemoError::Refused(error.to_string())),
             }
             tokio::time::sleep(backoff.next_delay()).await;
         }

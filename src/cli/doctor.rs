@@ -10,8 +10,9 @@ mod listening;
 use std::time::Duration;
 
 use clap::Args;
-use url::Url;
 
+use super::client::Broker;
+use super::node_url::NodeUrl;
 use super::{Failure, NodeArgs, Outcome, Token, complain, say};
 use crate::pipeline::PipelineId;
 use checks::Doctor;
@@ -26,8 +27,8 @@ use findings::Findings;
     Exit codes: 0 nothing failed, 1 something did, 2 wrong usage.")]
 pub(super) struct DoctorArgs {
     /// What clients connect to
-    #[arg(env = "PIPECAST_URL", default_value = "http://127.0.0.1:8080")]
-    url: Url,
+    #[arg(env = "PIPECAST_URL", hide_env_values = true, default_value = "http://127.0.0.1:8080")]
+    url: NodeUrl,
     /// A key or token. Other users of the machine see a command line: better by PIPECAST_TOKEN
     #[arg(long, env = "PIPECAST_TOKEN", hide_env_values = true)]
     token: Option<Token>,
@@ -47,8 +48,9 @@ pub(super) async fn doctor(args: DoctorArgs) -> Outcome {
     // Letters and digits: always a name.
     let pipeline = pipeline.map_err(|error| fail(&error, Failure::Failed))?;
     let node = NodeArgs { url: args.url, token: args.token };
-    let doctor = Doctor::new(&node, &pipeline).map_err(|error| fail(&error, Failure::Usage))?;
-    say(format!("{}, pipeline {pipeline}\n\n", node.url));
+    let broker = Broker::new(&node).map_err(|error| fail(&error, error.failure()))?;
+    say(format!("{}, pipeline {pipeline}\n\n", broker.url));
+    let doctor = Doctor::new(broker, &pipeline);
     let mut findings = Findings::default();
     let checked = async {
         doctor.examine(args.hold, args.origin.as_deref(), &mut findings).await;

@@ -10,7 +10,7 @@ use reqwest::{Client, Response};
 use sse_stream::{Sse, SseByteStream};
 use url::Url;
 
-use super::client::{is_for_now, refusal, root_cause};
+use super::client::{is_for_now, is_stream, refusal, root_cause};
 use crate::block::POSITION;
 
 /// What a browser waits before it reconnects, until the stream says otherwise.
@@ -57,7 +57,7 @@ impl Follower {
             request = request.header("Last-Event-ID", id);
         }
         match request.send().await {
-            Ok(answer) if answer.status().is_success() => self.read(answer, take).await,
+            Ok(answer) if is_stream(&answer) => self.read(answer, take).await,
             Ok(answer) if is_for_now(answer.status()) => Over::NotNow(refusal(answer).await),
             Ok(answer) => Over::Refused(refusal(answer).await),
             Err(error) => {

@@ -4,11 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
+use reqwest::StatusCode;
 use reqwest::redirect::Policy;
 
-use super::client::{ClientError, root_cause, use_ring};
+use super::client::{beginning, is_refusal, root_cause, use_ring};
 use super::{Environment, Failure, Outcome, SettingsArgs, complain};
 use crate::settings::Settings;
+use crate::visible::visible;
 
 /// Ask a node whether it is well
 #[derive(Args, Debug)]
@@ -31,12 +33,14 @@ pub(super) struct HealthArgs {
 /// Why a node is not well.
 #[derive(Debug, thiserror::Error)]
 enum HealthError {
-    #[error("{0}")]
-    Client(#[from] ClientError),
+    #[error("requests cannot be made: {}", root_cause(.0))]
+    Client(reqwest::Error),
     #[error("{url} cannot be reached: {problem}; is the node running, and server.admin_listen the same for it?")]
     Unreachable { url: String, problem: String },
     #[error("{url} says {status}: {reason}")]
-    Unwell { url: String, status: reqwest::StatusCode, reason: String },
+    Unwell { url: String, status: StatusCode, reason: String },
+    #[error("{url} says {status}, and not what a node does; does something else listen at server.admin_listen?")]
+    NoNode { url: String, status: StatusCode },
 }
 
 pub(super) async fn health(args: HealthArgs, environment: Environment) -> Outcome {
@@ -44,28 +48,30 @@ pub(super) async fn health(args: HealthArgs, environment: Environment) -> Outcom
         complain(format!("the settings are not right:\n{faults}"));
         Failure::Usage
     })?;
-    let path = if args.live { "livez" } else { "readyz" };
+    // As a node says it, `server/admin.rs`.
+    let (path, well) = if args.live { ("livez", "alive") } else { ("readyz", "ready") };
     let url = format!("http://{}/{path}", reachable(settings.server.admin_listen));
-    ask(url, args.timeout).await.map_err(|error| {
+    ask(url, well, args.timeout).await.map_err(|error| {
         complain(error);
         Failure::Failed
     })
 }
 
-async fn ask(url: String, timeout: Duration) -> Result<(), HealthError> {
+async fn ask(url: String, well: &str, timeout: Duration) -> Result<(), HealthError> {
     use_ring();
     // Never by a proxy of the environment, and without reading certificates that plain HTTP has no use for.
     let builder = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(timeout).tls_certs_only([]);
-    let client = builder.build().map_err(ClientError::Build)?;
+    let client = builder.build().map_err(HealthError::Client)?;
     let unreachable =
         |error: &reqwest::Error| HealthError::Unreachable { url: url.clone(), problem: root_cause(error) };
     let answer = client.get(&url).send().await.map_err(|error| unreachable(&error))?;
     let status = answer.status();
-    if status.is_success() {
-        return Ok(());
+    let text = beginning(answer).await;
+    match text.trim_end() {
+        text if status == StatusCode::OK && text == well => Ok(()),
+        text if is_refusal(status) => Err(HealthError::Unwell { url, status, reason: visible(text).into_owned() }),
+        _ => Err(HealthError::NoNode { url, status }),
     }
-    let reason = answer.text().await.map_err(|error| unreachable(&error))?;
-    Err(HealthError::Unwell { url, status, reason: reason.trim_end().to_owned() })
 }
 
 /// Where a node that listens on this address is reached from its own machine: one that listens on all is on loopback too.

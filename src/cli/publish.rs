@@ -8,11 +8,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::client::ClientError;
+use super::client::{Broker, ClientError};
 use super::sender::{Request, SendError, Sender};
 use super::{Failure, NodeArgs, Outcome, complain, say};
 use crate::backoff::Backoff;
 use crate::event::BYTE_ORDER_MARK;
+use crate::event_id::EventId;
 use crate::pipeline::PipelineId;
 
 /// Events and bytes in one request, below the node's defaults for both.
@@ -64,7 +65,8 @@ pub(super) async fn publish(args: PublishArgs) -> Outcome {
     result.map_err(|error| {
         complain(&error);
         match error {
-            PublishError::Payload(_) | PublishError::Client(ClientError::Token(_)) => Failure::Usage,
+            PublishError::Payload(_) => Failure::Usage,
+            PublishError::Client(error) => error.failure(),
             _ => Failure::Failed,
         }
     })
@@ -73,18 +75,20 @@ pub(super) async fn publish(args: PublishArgs) -> Outcome {
 async fn publish_one(args: &PublishArgs, payload: &str) -> Result<(), PublishError> {
     let payload = serde_json::from_str::<&RawValue>(payload).map_err(PublishError::Payload)?;
     let channel = args.channel.as_deref().unwrap_or_default();
-    let sender = Sender::new(&args.node, &args.pipeline)?;
-    let answer = send(&sender, "application/json", event(channel, payload)).await?;
-    say(format!("{answer}\n"));
+    let sender = Sender::new(Broker::new(&args.node)?, &args.pipeline);
+    let ids = send(&sender, Request::event(event(channel, payload))).await?;
+    for id in ids {
+        say(format!("{}\n", serde_json::json!({"id": id.to_string()})));
+    }
     Ok(())
 }
 
 async fn publish_lines(args: &PublishArgs) -> Result<(), PublishError> {
-    let sender = Sender::new(&args.node, &args.pipeline)?;
+    let sender = Sender::new(Broker::new(&args.node)?, &args.pipeline);
     let progress = progress();
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let (mut batch, mut events, mut total, mut number) = (String::new(), 0, 0, 0);
-    let (mut answer, mut is_first) = (String::new(), true);
+    let (mut last_id, mut is_first) = (None, true);
     loop {
         let line = lines.next_line().await?;
         let is_end = line.is_none();
@@ -105,14 +109,14 @@ async fn publish_lines(args: &PublishArgs) -> Result<(), PublishError> {
             events += 1;
         }
         if events > 0 && (is_end || events == BATCH_EVENTS || batch.len() >= BATCH_BYTES) {
-            answer = send(&sender, "application/x-ndjson", std::mem::take(&mut batch)).await?;
+            let ids = send(&sender, Request::lines(std::mem::take(&mut batch), events)).await?;
+            last_id = ids.last().copied();
             total += std::mem::take(&mut events);
             progress.set_position(total as u64);
         }
         if is_end {
             progress.finish_and_clear();
-            let last = serde_json::from_str::<serde_json::Value>(&answer).ok();
-            let last = last.as_ref().and_then(|answer| answer["ids"].as_array()?.last()?.as_str()).unwrap_or("none");
+            let last = last_id.map_or_else(|| "none".to_owned(), |id| id.to_string());
             say(format!("{}\n", serde_json::json!({"published": total, "last_id": last})));
             return Ok(());
         }
@@ -138,8 +142,7 @@ fn event(channel: &str, payload: &RawValue) -> String {
 }
 
 /// Sends a body until it is acknowledged or refused.
-async fn send(sender: &Sender, media_type: &'static str, body: String) -> Result<String, SendError> {
-    let request = Request::new(media_type, body);
+async fn send(sender: &Sender, request: Request) -> Result<Vec<EventId>, SendError> {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut tries = 0;
     loop {

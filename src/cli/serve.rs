@@ -8,6 +8,7 @@ use crate::app::{App, End, Stops};
 use crate::settings::{Settings, Sources};
 use crate::supervisor::Supervisor;
 use crate::telemetry::{self, LogLines};
+use crate::visible::visible_lines;
 
 /// Longest time that the end waits for the log's last lines, which somebody may not read.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -29,7 +30,7 @@ pub(super) async fn serve(sources: Sources) -> Outcome {
 async fn run(settings: &Settings, sources: &Sources, log: &LogLines) -> Outcome {
     // As `complain` does, but behind the lines that are on their way, and without waiting for a reader.
     let fail = |error: &dyn std::fmt::Display| {
-        log.add(format!("pipecast: {error}\n").as_bytes());
+        log.add(format!("pipecast: {}\n", visible_lines(&error.to_string())).as_bytes());
         Failure::Failed
     };
     // Before anything is announced: who reads the announcement may stop us at once.

@@ -7,10 +7,11 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 use sse_stream::Sse;
 
-use super::client::{address, client};
+use super::client::Broker;
 use super::follower::{Follower, Over};
 use super::{Failure, NodeArgs, Outcome, complain};
 use crate::pipeline::PipelineId;
+use crate::visible::{visible, visible_lines};
 
 /// Follow a pipeline
 #[derive(Args, Debug)]
@@ -48,7 +49,11 @@ struct Printer {
 }
 
 pub(super) async fn tail(args: TailArgs) -> Outcome {
-    let mut url = address(&args.node.url, &args.pipeline, Some("sse"));
+    let broker = Broker::new(&args.node).map_err(|error| {
+        complain(&error);
+        error.failure()
+    })?;
+    let mut url = broker.address(&args.pipeline, Some("sse"));
     {
         let mut query = url.query_pairs_mut();
         args.channel.iter().for_each(|channel| {
@@ -58,16 +63,13 @@ pub(super) async fn tail(args: TailArgs) -> Outcome {
             query.append_pair("replay", &replay.to_string());
         }
     }
-    let client = client(&args.node).map_err(|error| {
-        complain(error);
-        Failure::Failed
-    })?;
-    let mut follower = Follower::new(client, url);
+    let mut follower = Follower::new(broker.client, url);
     follower.last_event_id = args.last_event_id;
+    let is_terminal = std::io::stdout().is_terminal();
     if args.raw {
-        follower.on_bytes = write;
+        follower.on_bytes = if is_terminal { write_visibly } else { write };
     }
-    let printer = Printer { is_raw: args.raw, has_colours: std::io::stdout().is_terminal(), left: args.count };
+    let printer = Printer { is_raw: args.raw, has_colours: is_terminal, left: args.count };
     tokio::select! {
         outcome = run(follower, printer) => outcome,
         _ = tokio::signal::ctrl_c() => Ok(()),
@@ -95,6 +97,12 @@ async fn run(mut follower: Follower, mut printer: Printer) -> Outcome {
             }
         }
     }
+}
+
+/// For a terminal, which obeys some bytes. A character that is cut between two reads is shown as none: what is to be kept
+/// goes into a file.
+fn write_visibly(bytes: &[u8]) -> std::io::Result<()> {
+    write(visible_lines(&String::from_utf8_lossy(bytes)).as_bytes())
 }
 
 fn write(bytes: &[u8]) -> std::io::Result<()> {
@@ -127,6 +135,7 @@ impl Printer {
         let colour = if channel == "pipecast.gap" { AnsiColor::Yellow } else { AnsiColor::Cyan };
         let name = style(Style::new().fg_color(Some(colour.into())));
         let (id, data) = (block.id.as_deref().unwrap_or("-"), block.data.as_deref().unwrap_or_default());
+        let (id, channel, data) = (visible(id), visible(channel), visible(data));
         let mut out = std::io::stdout().lock();
         writeln!(out, "{dim}{id}{dim:#} {name}{channel}{name:#} {data}")?;
         out.flush()

@@ -13,6 +13,7 @@ use crate::auth::{
     read_text,
 };
 use crate::settings::{Settings, Sources};
+use crate::visible::visible;
 
 /// Make a token, or explain one
 #[derive(Args, Debug)]
@@ -168,7 +169,8 @@ async fn check(token: &str, settings: AuthOptions) -> Outcome {
             Err(fault) => format!("refused: {fault}"),
         };
         let note = if access == Access::Open { " (open here: no token is looked at)" } else { "" };
-        say(format!("{name:<11}{verdict}{note}\n"));
+        // A token says what it likes, line feeds too.
+        say(format!("{name:<11}{}{note}\n", visible(&verdict)));
     }
     if is_good { Ok(()) } else { Err(Failure::Failed) }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::reader::Reader;
+use super::reader::{Reader, hide_user_and_query};
 use crate::auth::{Access, AuthOptions, KeyTable, Right, SHORTEST_SECRET, Secret, parse_setting};
 
 /// Reads the section. Away from loopback, somebody must have decided who may do what.
@@ -72,7 +72,7 @@ impl Reader {
 
     /// Over the open network, whoever stands on the way could answer with keys of their own.
     fn jwks_url(&mut self, key: &'static str, help: &'static str) -> Option<Url> {
-        self.read_plain(key, "", help, None, |text| {
+        let read = self.read(key, "", help, hide_user_and_query, |text| {
             if text.is_empty() {
                 return Ok(None);
             }
@@ -90,7 +90,8 @@ impl Reader {
                 return Err("it must not hold a password; public keys need none".to_owned());
             }
             Ok(Some(url))
-        })
+        });
+        read.flatten()
     }
 }
 

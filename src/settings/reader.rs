@@ -386,6 +386,18 @@ fn parse_duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Durati
     }
 }
 
+/// A URL with `***` for its user, its password and what stands in its query: an issuer may want a key there.
+pub(super) fn hide_user_and_query(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text) else { return hide_password(text) };
+    if !url.username().is_empty() && url.set_username("***").is_err() {
+        return "***".into();
+    }
+    if url.fragment().is_some() {
+        url.set_fragment(Some("***"));
+    }
+    hide_password(url.as_str())
+}
+
 /// A URL with `***` for its password and what stands in its query.
 fn hide_password(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else {

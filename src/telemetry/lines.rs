@@ -3,6 +3,7 @@
 //! Handing a line over neither waits, nor fails, nor panics. A line that does not fit into the buffer is dropped, and so
 //! is one that cannot be written; both are counted, and the next line that can be written says how many are missing.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::LogFormat;
+use crate::visible::visible_in_colour;
 
 /// What a line that waits costs beside its text.
 const LINE_COST: usize = 64;
@@ -161,7 +163,18 @@ impl<'a> MakeWriter<'a> for LogLines {
 
 impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.add(line);
+        // The library makes escapes of some characters in some values; a line feed or a mark of direction in what a
+        // stranger sent is none of them, and JSON has others.
+        match std::str::from_utf8(line) {
+            Ok(text) => {
+                let (text, end) = text.strip_suffix('\n').map_or((text, ""), |text| (text, "\n"));
+                match visible_in_colour(text) {
+                    Cow::Borrowed(_) => self.0.add(line),
+                    Cow::Owned(shown) => self.0.add((shown + end).as_bytes()),
+                }
+            }
+            Err(_) => self.0.add(line),
+        }
         Ok(line.len())
     }
 
@@ -317,6 +330,32 @@ mod tests {
         lines.flush(PATIENCE);
         assert_eq!(written(&taken), ["3 lost", "torn", "1 lost", "whole"]);
         assert_eq!(lines.dropped(), Dropped { full: 0, failed: 4 });
+    }
+
+    #[test]
+    fn what_a_stranger_sent_stays_on_its_line_and_moves_no_cursor() {
+        let hostile = "x\u{1b}]0;title\u{7}\r\n2026-01-01T00:00:00Z ERROR forged\u{9b}2J\u{202e}";
+        let log = |with: fn(LogLines) -> tracing::Dispatch| {
+            let (lines, say, taken) = scripted(1 << 20);
+            drop(say);
+            tracing::dispatcher::with_default(&with(lines.clone()), || {
+                tracing::error!(shown = %hostile, debugged = ?hostile, text = hostile, "{hostile}");
+            });
+            lines.flush(PATIENCE);
+            let text = String::from_utf8(taken.lock().clone()).unwrap();
+            assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+            text.trim_end().to_owned()
+        };
+        let plain = log(|lines| tracing_subscriber::fmt().with_writer(lines).with_ansi(false).finish().into());
+        assert!(!plain.contains(|character: char| character.is_control() || character == '\u{202e}'), "{plain:?}");
+        let coloured = log(|lines| tracing_subscriber::fmt().with_writer(lines).with_ansi(true).finish().into());
+        assert!(coloured.contains("\u{1b}[31mERROR\u{1b}[0m"), "{coloured:?}");
+        assert!(!coloured.contains(['\u{7}', '\r', '\u{9b}', '\u{202e}']), "{coloured:?}");
+        assert!(!coloured.contains("\u{1b}]"), "{coloured:?}");
+        let json = log(|lines| tracing_subscriber::fmt().with_writer(lines).json().flatten_event(true).finish().into());
+        assert!(!json.contains(|character: char| character.is_control() || character == '\u{202e}'), "{json:?}");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&json["message"], &json["text"]), (&hostile.into(), &hostile.into()));
     }
 
     #[test]

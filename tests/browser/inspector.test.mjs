@@ -2,7 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer, request } from 'node:http';
 import { createRequire } from 'node:module';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -159,6 +161,48 @@ describe('the inspector', { timeout: 120_000 }, () => {
     const frame = `id: ${first}\nevent: it's\ndata: 1\n`;
     await until('the event is there', () => output.text.includes(frame), () => output.text);
     assert.doesNotMatch(output.text, /Artagnan/);
+  });
+
+  test('says that something is published only when a node has said so', async (t) => {
+    // The page and its stream from the node, publishing by something in its place.
+    const answers = [
+      [(answer) => answer.writeHead(301, { Location: '/pipelines/p_x/events' }), 'Not published: something on the way redirects'],
+      [(answer) => answer.writeHead(200, { 'Content-Type': 'text/html' }), 'Not published: the server answered 200'],
+      [(answer) => answer.writeHead(202), 'Not published: the server answered 202'],
+    ];
+    let answerPost;
+    const server = createServer((asked, answer) => {
+      if (asked.method === 'POST') return asked.resume().on('end', () => answerPost(answer).end('<h1>Back soon</h1>'));
+      const { hostname, port } = new URL(node.publicUrl);
+      const onward = request({ hostname, port, path: asked.url, headers: asked.headers }, (got) => got.pipe(answer.writeHead(got.statusCode, got.headers)));
+      onward.on('error', () => answer.destroy()).end();
+      answer.on('close', () => onward.destroy());
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    t.after(() => (server.closeAllConnections(), server.close()));
+    const page = await chromium.newPage();
+    t.after(() => page.close());
+    await page.goto(`http://127.0.0.1:${server.address().port}/#p_x`);
+    await stateIs(page, 'open');
+    for (const [head, said] of answers) {
+      answerPost = head;
+      await button(page, 'Publish').click();
+      await page.getByText(said).waitFor();
+    }
+  });
+
+  test('a link cannot put anything but a name into what is copied', async (t) => {
+    const hostile = ['p_x%0Apoweroff%0Ay', 'p_x%0A', '%0Ap_x', 'p_x%0D', 'p_x;poweroff', 'p_x$(poweroff)', 'p_x%20y', "p_x'", 'p_x%E2%80%AE', '..', 'p'.repeat(129)];
+    const page = await chromium.newPage();
+    t.after(() => page.close());
+    for (const name of hostile) {
+      await page.goto('about:blank');
+      await page.goto(`${node.publicUrl}/#${name}`);
+      await until('the link is refused', async () => (await page.locator('#state').textContent()) === "closed: not a pipeline's name", () => page.locator('#state').textContent());
+      assert.doesNotMatch(await page.locator('#code').textContent(), /poweroff|p_x/, name);
+    }
+    await page.goto(`${node.publicUrl}/#p_x`);
+    await stateIs(page, 'open');
   });
 
   test('its code for browsers runs on a page of another origin', async (t) => {

@@ -1,6 +1,7 @@
 // What the inspector's script parses and counts, without a page.
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -8,8 +9,9 @@ import { test } from 'node:test';
 
 import { hostile, numbers, texts } from '../interop/harness/payloads.mjs';
 
-const source = ['json', 'stream', 'events'].map((name) => readFileSync(new URL(`../../src/server/page/${name}.js`, import.meta.url), 'utf8'));
-const { pretty, visible, Blocks, isAfter, Stream, Events } = new Function(`${source.join('')}; return { pretty, visible, Blocks, isAfter, Stream, Events }`)();
+const source = ['json', 'stream', 'events', 'code'].map((name) => readFileSync(new URL(`../../src/server/page/${name}.js`, import.meta.url), 'utf8'));
+const names = 'pretty, visible, Blocks, isAfter, Stream, Events, curlStream, curlPublish, pieces';
+const { pretty, visible, Blocks, isAfter, Stream, Events, curlStream, curlPublish, pieces } = new Function(`${source.join('')}; return { ${names} }`)();
 
 test('a stream cut into any pieces gives the same blocks', () => {
   for (const end of ['\n', '\r\n', '\r']) {
@@ -38,6 +40,7 @@ test('a position is no event, and is resumed from', async (t) => {
   const server = createServer((request, answer) => {
     if (!request.url.endsWith('/sse')) return answer.end('{"last_id":"0-0"}');
     asked.push(request.headers['last-event-id']);
+    answer.setHeader('Content-Type', 'text/event-stream; charset=utf-8');
     if (asked.length === 1) return answer.end('retry: 1\nevent: pipecast.position\nid: 5-7\ndata: {}\n\n');
     answer.write('event: names\nid: 5-8\ndata: 1\n\n');
   });
@@ -50,6 +53,71 @@ test('a position is no event, and is resumed from', async (t) => {
   });
   assert.deepEqual([id, channel], ['5-8', 'names']);
   assert.deepEqual(asked, [undefined, '5-7']);
+});
+
+test('a page in place of a stream is no stream', async (t) => {
+  const server = createServer((request, answer) => answer.setHeader('Content-Type', 'text/html').end('<h1>Back soon</h1>\n\ndata: 1\n\n'));
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  t.after(() => (server.closeAllConnections(), server.close()));
+  const why = await new Promise((resolve, reject) => {
+    const state = (name, why) => (name === 'open' ? reject(new Error('it is open')) : name === 'closed' && resolve(why));
+    const stream = new Stream(`http://127.0.0.1:${server.address().port}/p`, () => ({}), { event: reject, state, progress() {} });
+    t.after(() => stream.close());
+    stream.open();
+  });
+  assert.equal(why, 'what answers is no stream');
+});
+
+/** The words that a shell makes of a command for curl, which is not run. Fails when it runs anything else. */
+function wordsOf(command) {
+  const { stdout, stderr, status } = spawnSync('/bin/bash', ['--norc', '-c', `curl() { printf '%s\\0' "$@"; }\n${command}`], {
+    encoding: 'utf8', env: { PATH: '/nonexistent', PIPECAST_TOKEN: 'a token' },
+  });
+  assert.deepEqual([status, stderr], [0, ''], command);
+  return stdout.split('\0').slice(0, -1);
+}
+
+// What a browser leaves as it is in a path, of which a proxy's base path may have some.
+const HOSTILE_URLS = ['$(poweroff)', '`poweroff`', "';poweroff;'", ';poweroff', '&poweroff&', '|poweroff', '!!', '(x)', '*', '~', '{a,b}', '$HOME', '\\', '"']
+  .map((text) => `http://127.0.0.1/${text}/pipelines/p`);
+
+test('copied commands are one command, whatever is in the address, the event and the resume point', () => {
+  const hostile = 'a\'b"$(poweroff)`poweroff`\n\u001b[201~poweroff\u009b2J\u202e\u007f\\';
+  for (const url of [...HOSTILE_URLS, 'http://127.0.0.1/pipelines/p']) {
+    for (const hasToken of [false, true]) {
+      const token = hasToken ? ['-H', 'Authorization: Bearer a token'] : [];
+      const body = JSON.stringify({ channel: hostile, payload: { [hostile]: hostile } });
+      const publish = curlPublish(url, `\t${body}\r\n`, hasToken);
+      const words = wordsOf(publish);
+      assert.deepEqual(words.slice(0, -1), ['-X', 'POST', `${url}/events`, ...token, '-H', 'Content-Type: application/json', '-d']);
+      assert.deepEqual(JSON.parse(words.at(-1)), JSON.parse(body));
+      const stream = curlStream(url, { channels: [hostile], resume: hostile, hasToken });
+      const [, ...asked] = wordsOf(stream);
+      assert.deepEqual(asked, [...token, '-H', visible(`Last-Event-ID: ${hostile}`), `${url}/sse?channel=${encodeURIComponent(hostile)}`]);
+      for (const text of [publish, stream, ...pieces(url, hostile, body, hasToken).map(([, code]) => code)]) {
+        assert.doesNotMatch(text, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
+      }
+    }
+  }
+});
+
+test('copied code for browsers and Node.js holds the address and the channel as texts', () => {
+  const channel = 'a"); poweroff(); ("\u2028\u202e\u001b';
+  for (const url of HOSTILE_URLS) {
+    const [[, code]] = pieces(url, channel, '{}', false);
+    const heard = [];
+    class EventSource {
+      constructor(address) {
+        heard.push(address);
+      }
+
+      addEventListener(name) {
+        heard.push(name);
+      }
+    }
+    new Function('EventSource', code)(EventSource);
+    assert.deepEqual(heard, [`${url}/sse`, channel, 'pipecast.gap']);
+  }
 });
 
 test('an indented payload is the same JSON, with every digit', () => {

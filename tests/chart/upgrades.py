@@ -9,7 +9,7 @@ import unittest
 
 import yaml
 
-from chart import CHART, HELMS, helm, one
+from chart import CHART, HELMS, helm, one, pod_templates
 
 # What the chart makes by default; Helm 4 looks whether it is known and there.
 KINDS = {"v1": ["ConfigMap", "Pod", "Secret", "Service", "ServiceAccount"], "apps/v1": ["Deployment", "StatefulSet"], "policy/v1": ["PodDisruptionBudget"]}
@@ -79,16 +79,39 @@ class Upgrades(unittest.TestCase):
         self.kubeconfig.write_text(yaml.safe_dump(self.cluster.kubeconfig()))
 
     def secret(self, version, *sets):
-        arguments = ["template", "pipecast", CHART, "--namespace", "realtime", "--dry-run=server", "--disable-openapi-validation", "--kubeconfig", self.kubeconfig]
+        return self.upgrade(version, *sets)[0]
+
+    def upgrade(self, version, *sets):
+        """The Secret, and the annotations of all pods."""
+        arguments = ["template", "pipecast", "--is-upgrade", CHART, "--namespace", "realtime", "--dry-run=server", "--disable-openapi-validation", "--kubeconfig", self.kubeconfig]
         for each in sets:
             arguments += ["--set-json", each]
         status, output, errors = helm(version, *arguments)
         self.assertEqual(status, 0, f"{errors} {self.cluster.asked}")
         self.assertIn(SECRET, self.cluster.asked)
-        secret = one([each for each in yaml.safe_load_all(output) if each], "Secret")
+        objects = [each for each in yaml.safe_load_all(output) if each]
+        secret = one(objects, "Secret")
         # As Helm marks what it installs.
-        secret["metadata"]["annotations"] = {"meta.helm.sh/release-name": "pipecast", "meta.helm.sh/release-namespace": "realtime"}
-        return secret
+        secret["metadata"]["annotations"] |= {"meta.helm.sh/release-name": "pipecast", "meta.helm.sh/release-namespace": "realtime"}
+        return secret, {name: template["metadata"]["annotations"] for name, template in pod_templates(objects)}
+
+    def test_pods_are_started_anew_when_a_secret_was_changed_and_only_then(self):
+        for version in HELMS:
+            with self.subTest(version):
+                self.cluster.secret = None
+                _, installed = self.upgrade(version, 'redis.bundled.password="hunter2"')
+                self.cluster.secret, _ = self.upgrade(version, 'redis.bundled.password="hunter2"')
+                # As if it had been changed in the seventh revision: `helm template` calls each the first.
+                self.cluster.secret["metadata"]["annotations"]["pipecast/changed-in-revision"] = "7"
+                _, same = self.upgrade(version, 'redis.bundled.password="hunter2"', 'settings.history.ttl="1h"')
+                _, changed = self.upgrade(version, 'redis.bundled.password="hunter3"')
+                _, added = self.upgrade(version, 'auth.keys=[{"name":"a","key":"sixteen-and-more-characters","publish":["*"]}]')
+                revision = "pipecast/secret-changed-in-revision"
+                for name in ("pipecast", "pipecast-redis"):
+                    self.assertEqual([each[name][revision] for each in (installed, same, changed, added)], ["1", "7", "1", "1"], name)
+                del self.cluster.secret["metadata"]["annotations"]["pipecast/changed-in-revision"]
+                _, unmarked = self.upgrade(version, 'redis.bundled.password="hunter2"')
+                self.assertEqual(unmarked["pipecast"][revision], "1")
 
     def test_an_upgrade_keeps_what_was_generated(self):
         for version in HELMS:

@@ -1,7 +1,7 @@
 // The load balancers, each with the file that deploy/ has for it. What is changed in a copy: the ports, the folder of the
 // certificate, and where the program keeps its own files.
 
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 
@@ -50,6 +50,7 @@ export class Balancer {
   #name;
   #folder;
   #child;
+  #output;
   #ports;
 
   /**
@@ -72,16 +73,17 @@ export class Balancer {
     return balancer;
   }
 
-  static async start(name, options) {
+  /** `isReady(status)` says whether a history of nothing was answered by a node. */
+  static async start(name, { isReady = (status) => status === 200, ...options }) {
     const balancer = await Balancer.prepare(name, options);
     balancer.#child = start(name, balancers[name].arguments(balancer.#place), { env: balancer.#environment });
-    const output = recordOutput(balancer.#child);
+    const output = (balancer.#output = recordOutput(balancer.#child));
     await until(`${name} passes requests on`, async () => {
       const { ending } = balancer.#child;
       if (ending) throw new Error(`${name} ended (${ending}):\n${output.text}`);
       const answer = await fetch(`${balancer.url}/pipelines/p_none/events`).catch(() => undefined);
       await answer?.text();
-      return answer?.ok;
+      return answer && isReady(answer.status);
     }, () => output.text);
     return balancer;
   }
@@ -91,14 +93,25 @@ export class Balancer {
     return run(this.#name, balancers[this.#name].check(this.#place), { env: this.#environment });
   }
 
+  /** All that the program has written: on its outputs, and in files of its folder, which is where it keeps its own. */
+  async written() {
+    const names = await readdir(this.#folder, { recursive: true, withFileTypes: true });
+    const files = names.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+    const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
+    return [this.#output.text, ...texts].join('\n');
+  }
+
+  /** Ends the program; what it has written stays. */
+  async end() {
+    // Asked to, so that it takes its worker processes along.
+    this.#child.kill('SIGTERM');
+    const impatience = setTimeout(() => this.#child.kill('SIGKILL'), 3000);
+    await this.#child.closed;
+    clearTimeout(impatience);
+  }
+
   async stop() {
-    if (this.#child) {
-      // Asked to, so that it takes its worker processes along.
-      this.#child.kill('SIGTERM');
-      const impatience = setTimeout(() => this.#child.kill('SIGKILL'), 3000);
-      await this.#child.exited;
-      clearTimeout(impatience);
-    }
+    if (this.#child) await this.end();
     await rm(this.#folder, { recursive: true, force: true });
   }
 
@@ -115,7 +128,8 @@ export class Balancer {
     const changed = (balancers[this.#name].change ?? ((same) => same))(text)
       .replaceAll(/(?<=:|listen |port:? |health_port )(8000|8080|8081|8443|2019)\b/g, (port) => this.#ports[port])
       .replaceAll('/etc/pipecast/tls', join(this.#folder, 'tls'))
-      .replaceAll('/etc/traefik', this.#folder);
+      .replaceAll('/etc/traefik', this.#folder)
+      .replaceAll('/var/log/nginx', this.#folder);
     return withTls ? changed.replaceAll(/^(\s*)#tls /gm, '$1') : changed;
   }
 

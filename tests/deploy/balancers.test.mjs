@@ -89,6 +89,15 @@ function takesConnections(url) {
   });
 }
 
+/** Sends this, and closes once something comes or the other side does. */
+function cut(url, text) {
+  return new Promise((resolve) => {
+    const connection = connect(new URL(url).port, new URL(url).hostname, () => connection.write(text));
+    connection.setTimeout(1000, () => connection.destroy());
+    connection.once('data', () => connection.destroy()).once('error', () => {}).once('close', resolve);
+  });
+}
+
 // All at once, since they wait more than they work.
 describe('load balancers', { concurrency: true, timeout: 100_000 }, () => {
   before(async () => {
@@ -230,6 +239,47 @@ describe('load balancers', { concurrency: true, timeout: 100_000 }, () => {
           assert.ok(await takesConnections(nodes[1].publicUrl), 'its lead was over before it was noticed');
         });
       }
+    });
+  }
+
+  for (const name of Object.keys(balancers)) {
+    test(`no token gets into a log of ${name}, nor of the nodes behind it, whatever goes wrong`, async (t) => {
+      const token = `token-${randomUUID()}`;
+      const keys = JSON.stringify([{ name: 'reader', key: token, publish: ['*'], subscribe: ['*'] }]).replaceAll(/"(\w+)":/g, '$1=');
+      const own = await RedisServer.start();
+      t.after(() => own.stop());
+      const ports = { nodePort: await freePort(), adminPort: await freePort() };
+      const nodes = await Promise.all(['127.0.0.11', '127.0.0.12'].map((host) => PipecastNode.start({
+        redis: own,
+        settings: { 'auth.subscribe': 'token', 'auth.keys': keys, 'stream.keepalive': '1s', 'log.filter': 'trace' },
+        listen: `${host}:${ports.nodePort}`,
+        adminListen: `${host}:${ports.adminPort}`,
+      })));
+      t.after(() => Promise.all(nodes.map((node) => node.kill())));
+      const balancer = await Balancer.start(name, { ...ports, isReady: (status) => status === 401 });
+      t.after(() => balancer.stop());
+      const path = `/pipelines/p/sse?token=${token}`;
+      const streams = Array.from({ length: 20 }, () => new Reader(balancer.url + path));
+      t.after(() => streams.forEach((stream) => stream.close()));
+      await until('streams are open on both', async () => (await Promise.all(nodes.map(streamsOf))).every((count) => count > 0));
+      await until('all of them', async () => (await Promise.all(nodes.map(streamsOf))).reduce((sum, count) => sum + count) >= 20);
+      const ask = (of, options) => fetch(`${balancer.url}/pipelines/p/${of}?token=${token}`, options).then((answer) => answer.text(), () => {});
+      // Killed under its streams, then both, so that there is none to ask; then a request that no node would take, and some that are cut.
+      await nodes[1].kill();
+      await until('its streams are noticed to be gone', () => streams.some((stream) => stream.connections > 1 || stream.failure));
+      await nodes[0].kill();
+      await Promise.all(['sse', 'events', 'elsewhere'].map((of) => ask(of, { signal: AbortSignal.timeout(3000) })));
+      await ask('events', { method: 'POST', body: 'x'.repeat(5_000_000), headers: { 'Content-Type': 'application/json' } });
+      await cut(balancer.url, `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      await cut(balancer.url, `GET ${path} HTTP/1.1\r\nHost: x\r\nBroken Header\r\n\r\n`);
+      await cut(balancer.url, `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf`);
+      await cut(balancer.url, `GET ${path}`);
+      for (const stream of streams) stream.close();
+      await balancer.end();
+      const written = [await balancer.written(), ...nodes.map((node) => node.output)].join('\n');
+      assert.ok(!written.includes(token), written.split('\n').filter((line) => line.includes(token)).slice(0, 5).join('\n'));
+      // It is the log that was looked at.
+      if (name !== 'traefik') assert.match(written, /502|503|no server|refused|Layer4/i, written.slice(-2000));
     });
   }
 

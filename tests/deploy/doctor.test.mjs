@@ -100,6 +100,18 @@ describe('the doctor', { timeout: 120_000, concurrency: 1 }, () => {
       spoil: replacing('proxy_buffering off;', 'return 200 "hello"; proxy_buffering off;'),
       says: /FAIL {2}a stream is answered with `text\/plain`/,
     },
+    'publishers that are sent from http to https': {
+      spoil: replacing('location / {', 'location / { if ($request_method = POST) { return 301 https://$host$request_uri; }'),
+      says: /FAIL {2}publishing failed, 301 Moved Permanently: it redirects to https:\/\/127\.0\.0\.1, and redirects are not followed[^]*answers POST requests/,
+    },
+    'publishers that get a page': {
+      spoil: replacing('location / {', 'location / { default_type text/html; if ($request_method = POST) { return 200 "<h1>Back soon</h1>"; }'),
+      says: /FAIL {2}publishing failed, 200 OK with `text\/html`, which is no answer of Pipecast[^]*answers POST requests/,
+    },
+    'streams that are redirected': {
+      spoil: replacing('proxy_buffering off;', 'return 302 https://elsewhere.example$request_uri; proxy_buffering off;'),
+      says: /FAIL {2}a stream is refused, 302 Found: it redirects to https:\/\/elsewhere\.example, and[^]*Give the doctor/,
+    },
     'a balancer that finds no node': {
       spoil: replacing('proxy_buffering off;', 'return 503; proxy_buffering off;'),
       says: /FAIL {2}a stream is refused, 503[^]*ask nodes that are not ready/,

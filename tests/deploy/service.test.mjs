@@ -34,6 +34,11 @@ test('systemd finds it well locked up', async () => {
   assert.match(output, /Overall exposure level for pipecast\.service/);
 });
 
+test('what ends the node writes none of its memory to a disk', () => {
+  assert.match(text, /^WatchdogSec=/m);
+  assert.match(text, /^LimitCORE=0$/m);
+});
+
 test('systemd waits for longer than the node may take to stop', async () => {
   const { output } = await run(process.env.PIPECAST_BIN, ['config', '--markdown'], { env: {} });
   const deadline = Number(/`drain\.deadline` \| `(\d+)s`/.exec(output)[1]);

@@ -68,7 +68,7 @@ async function play(t, nodes, client, scenario) {
     await performance.perform();
     performance.judge();
   } catch (failure) {
-    t.diagnostic(`the node wrote: ${performance.node.log.slice(-2000)}`);
+    t.diagnostic(`the node wrote: ${performance.node.output.slice(-2000)}`);
     throw failure;
   }
 }

@@ -90,6 +90,10 @@ describe('what is collected', { timeout: 60_000 }, () => {
       [{ channel: '', payload: 1 }, /channel is empty/],
       [{ channel: 'é'.repeat(128), payload: 1 }, /channel is longer than 255 bytes/],
       [{ channel: 'a\nb', payload: 1 }, /channel contains a line break/],
+      ...['\t', '\x1b', '\x7f', '\x80', '\x9b', '\x9f'].map((control) => [
+        { channel: `a${control}[2J`, payload: 1 },
+        new RegExp(`^RangeError: channel contains the control character U\\+00${control.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`),
+      ]),
       [{ channel: 'pipecast.gap', payload: 1 }, /channel begins with "pipecast."/],
       [{ channel: 'error', payload: 1 }, /channel is "error", which EventSource uses/],
       [{ channel: 'open', payload: 1 }, /channel is "open", which EventSource uses/],

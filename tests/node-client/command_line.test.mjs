@@ -14,7 +14,7 @@ import { folder as packageFolder, history, pipecast, program, requests, run, ste
 const NAMES = ['Luke', 'Han', 'Leia', 'Obi Wan'].map((name) => ({ channel: 'names', payload: { name } }));
 const SECRET = 'hunter2-hunter2-hunter2';
 
-describe('pipecast run', { timeout: 60_000 }, () => {
+describe('pipecast run', { timeout: 300_000 }, () => {
   let node;
   let folder;
 
@@ -99,6 +99,19 @@ describe('pipecast run', { timeout: 60_000 }, () => {
     assert.match(stderr, /^pipecast: the step failed: Error: no more\n +at .*fails\.mjs:3/);
     assert.equal(events.length, 1);
     assert.match(stdout, /"payload":1/);
+  });
+
+  test('what is printed does nothing to a terminal, and is the same JSON', async () => {
+    const text = '\u009b2J\u007f\u202e\u2066\ufeff';
+    const source = `export default defineComponent({ async run({ $ }) {
+      $.export('$summary', 'done \\u009b2J\\u001b]0;title\\u0007');
+      $.send.sse({ channel: 'turned \\u202e', payload: ${JSON.stringify(text)} });
+    } })`;
+    const { code, stdout, stderr } = await runSource('hostile.mjs', source);
+    assert.deepEqual([code, stderr], [0, 'done \\u009b2J\\u001b]0;title\\u0007\n']);
+    assert.doesNotMatch(stdout, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ufeff]/);
+    const { channel, payload } = JSON.parse(stdout);
+    assert.deepEqual([channel, payload], ['turned \u202e', text]);
   });
 
   test('a missing payload fails the step with a message that names it', async () => {

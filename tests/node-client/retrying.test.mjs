@@ -10,7 +10,7 @@ import { PipecastNode } from '../interop/harness/node.mjs';
 import { Pipeline, range } from '../interop/harness/pipeline.mjs';
 import { Proxy } from '../interop/harness/proxy.mjs';
 import { RedisServer } from '../interop/harness/redis.mjs';
-import { history, requests, script } from './package_under_test.mjs';
+import { history, pipecast, requests, script, step } from './package_under_test.mjs';
 
 // Nobody listens there; fetch itself refuses the lowest ports.
 const REFUSED = 'http://127.0.0.1:1025';
@@ -232,6 +232,47 @@ describe('answers', { timeout: 60_000 }, () => {
       assert.equal(served.keys.length, 1);
     });
   }
+
+  test('only ids are an acknowledgement: one for each event', async (t) => {
+    for (const body of ['<html>Back soon</html>', '{}', '{"ids":[]}', '{"ids":["queued"]}', '{"ids":["1-1","1-2"]}', '{"ids":[11]}', '{"id":"1-1"}']) {
+      const served = await serve(t, [202, {}, body], accepted);
+      assert.equal(await publish(served.url), '1-1', body);
+      assert.equal(new Set(served.keys).size, 1);
+      assert.equal(served.keys.length, 2);
+    }
+    const page = await serve(t, [200, { 'Content-Type': 'text/html' }, '<html>Back soon</html>']);
+    await assert.rejects(publish(page.url), /^PublishError: 200: \S+ answered what no Pipecast node does$/);
+  });
+
+  test('a redirect is named, without what may be a secret in it, and not followed', async (t) => {
+    for (const [location, said] of [
+      ['https://me:hunter2@other.example/x?token=hunter2', 'redirects to https://other.example, which is not followed'],
+      ['/elsewhere', 'redirects to http://127.0.0.1:'],
+      ['http://[broken', 'answered what no Pipecast node does'],
+    ]) {
+      const served = await serve(t, [302, { Location: location }], accepted);
+      await assert.rejects(publish(served.url), (error) => {
+        assert.ok(error.message.startsWith('302: ') && error.message.includes(said), error.message);
+        assert.ok(!error.message.includes('hunter2'), error.message);
+        return true;
+      });
+      assert.equal(served.keys.length, 1);
+    }
+  });
+
+  test('what an answer says does nothing to a terminal, in a message and where it is printed', async (t) => {
+    const detail = '\x1b]0;title\x07\x9b2J\x7f\r\npipecast: all is well\u202e\u2066';
+    const shown = '400: \\u001b]0;title\\u0007\\u009b2J\\u007f\\u000d\\u000apipecast: all is well\\u202e\\u2066';
+    const served = await serve(t, [400, {}, JSON.stringify({ detail })]);
+    await assert.rejects(publish(served.url), (error) => {
+      assert.deepEqual([error.message, error.detail], [shown, detail]);
+      return true;
+    });
+    const { code, stderr } = await pipecast(['run', step('names.mjs'), '--url', served.url, '--pipeline', 'p']);
+    assert.equal(code, 1);
+    assert.ok(stderr.endsWith(`${shown}\n`), JSON.stringify(stderr));
+    assert.equal(stderr.split('\n').length, 2);
+  });
 
   test('nobody is asked earlier than Retry-After says', async (t) => {
     const served = await serve(t, [503, { 'Retry-After': '1' }], accepted);

@@ -131,6 +131,7 @@ class OnANode(unittest.TestCase):
             ((7, 1), TypeError, "channel must be a string"),
             (("", 1), ValueError, "channel has 0 bytes"),
             (("a\nb", 1), ValueError, "line break"),
+            *(((f"a{control}[2J", 1), ValueError, "control character U\\+00") for control in "\t\x1b\x7f\x80\x9b\x9f"),
             (("pipecast.gap", 1), ValueError, "pipecast."),
             (("error", 1), ValueError, "EventSource"),
             (("open", 1), ValueError, "EventSource"),
@@ -228,6 +229,45 @@ class OnAnswers(unittest.TestCase):
                 self.publish((status, {"Location": "/x"}, b'{"detail":"do something else"}'), ACCEPTED)
             self.assertEqual(len(self.answers.keys), 1)
 
+    def test_only_ids_are_an_acknowledgement_and_a_redirect_is_named(self):
+        page = b"<html>Back soon</html>"
+        for answer, message in (
+            ((200, {"Content-Type": "text/html"}, page), "^200: .* answered what no Pipecast node does"),
+            ((302, {"Location": "https://me:hunter2@other.example/x?token=hunter2"}, b""), "^302: .* redirects to https://other.example,"),
+            ((307, {"Location": "/elsewhere"}, page), "^307: .* redirects to http://127.0.0.1:[0-9]+, which is not followed"),
+        ):
+            with self.subTest(message), self.assertRaisesRegex(PublishError, message) as caught:
+                self.publish(answer, ACCEPTED)
+            self.assertNotIn("hunter2", str(caught.exception))
+            self.assertEqual(len(self.answers.keys), 1)
+        for body in (page, b"{}", b'{"ids":[]}', b'{"ids":["queued"]}', b'{"ids":["1-1","1-2"]}', b'{"ids":[11]}', b'{"id":"1-1"}'):
+            with self.subTest(body):
+                self.assertEqual(self.publish((202, {}, body), ACCEPTED), "1-1")
+                self.assertEqual(len(set(self.answers.keys)), 1)
+
+    def test_what_an_answer_says_does_nothing_to_a_terminal(self):
+        hostile = "\x1b]0;title\x07\x9b2J\x7f\r\npipecast: all is well\u202e\u2066"
+        body = json.dumps({"detail": hostile}).encode()
+        with self.assertRaises(PublishError) as caught:
+            self.publish((400, {}, body))
+        self.assertEqual(caught.exception.detail, hostile)
+        self.assertEqual(str(caught.exception), r"400: \u001b]0;title\u0007\u009b2J\u007f\u000d\u000apipecast: all is well\u202e\u2066")
+        answers = Answers((400, {}, body))
+        self.addCleanup(answers.stop)
+        ended = run(f"Send('{answers.url}', pipeline='p').sse('names', 1)")
+        self.assertRegex(ended.stderr, r"^pipecast: 1 event for pipeline p not sent: 400: \\u001b\]0;title[^\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]*\n$")
+        self.assertEqual(ended.stderr.count("\n"), 1)
+
+    def test_a_page_in_a_nodes_place_costs_no_event(self):
+        answers = Answers((200, {}, b"<html>"), ACCEPTED)
+        self.addCleanup(answers.stop)
+        send = Send(answers.url, pipeline="p")
+        send.sse("names", 1)
+        with self.assertRaises(PublishError) as caught:
+            send.flush()
+        self.assertTrue(caught.exception.is_kept)
+        self.assertEqual([event.payload for event in send.flush()], [1])
+
     def test_a_retry_after_beyond_the_time_for_retries_is_an_error_at_once(self):
         with self.assertRaisesRegex(PublishError, "^429"):
             self.publish((429, {"Retry-After": "3600"}, b""), ACCEPTED)
@@ -237,7 +277,7 @@ class OnAnswers(unittest.TestCase):
             self.publish((401, {}, b""), token=SECRET)
         self.assertEqual(self.answers.tokens, [f"Bearer {SECRET}"])
         self.assertNotIn("hunter2", str(caught.exception) + repr(vars(caught.exception)))
-        for url, token in ((REFUSED, f"{SECRET}\n"), (f"http://me:{SECRET}@x", None), ("nowhere", SECRET)):
+        for url, token in ((f"{REFUSED}/?", None), (f"{REFUSED}/#", None), (f"{REFUSED}/?token={SECRET}", None), (REFUSED, f"{SECRET}\n"), (f"http://me:{SECRET}@x", None), ("nowhere", SECRET)):
             with self.assertRaises(ValueError) as refused:
                 Send(url, pipeline="p", token=token)
             self.assertNotIn("hunter2", str(refused.exception))

@@ -42,14 +42,14 @@ class Broker {
     return KEY_LIFE_MS - this.#retryFor - this.#timeout;
   }
 
-  /** Sends lines of NDJSON until they are acknowledged, and gives their ids. Rejects with a `PublishError`. */
-  async post(body, key) {
+  /** Sends so many lines of NDJSON until they are acknowledged, and gives their ids. Rejects with a `PublishError`. */
+  async post(body, key, count) {
     const end = Date.now() + this.#retryFor;
     let step = FIRST_DELAY_MS;
     let asked = 0;
     let isUncertain = false;
     for (let tries = 1; ; tries += 1) {
-      const answer = await this.#try(this.#urls[this.#current], body, key);
+      const answer = await this.#try(this.#urls[this.#current], body, key, count);
       if (answer.ids) return answer.ids;
       // What an earlier try left open, a later refusal does not close.
       isUncertain ||= answer.isUncertain;
@@ -66,7 +66,7 @@ class Broker {
     }
   }
 
-  async #try(url, body, key) {
+  async #try(url, body, key, count) {
     let answer;
     let text;
     // Not AbortSignal.timeout: its timer does not keep the process alive.
@@ -89,11 +89,12 @@ class Broker {
     }
     const { status } = answer;
     if (status === 202) {
-      const ids = idsIn(text);
+      const ids = idsIn(text, count);
       return ids ? { ids } : { retry: true, status, isUncertain: true, message: `${url} gave an acknowledgement that cannot be read` };
     }
     const detail = detailIn(text);
-    const message = `${status}: ${detail ?? `${url} answered what no Pipecast node does`}`;
+    const target = redirectTarget(url, answer);
+    const message = `${status}: ${detail ?? `${url} ${target ?? 'answered what no Pipecast node does'}`}`;
     return {
       status,
       detail,
@@ -124,10 +125,11 @@ function failure({ message, status, detail, cause }, isUncertain) {
   return new PublishError(message, { status, detail, cause, isUncertain });
 }
 
-function idsIn(text) {
+// One for each event, or whatever answered is no node.
+function idsIn(text, count) {
   try {
     const { ids } = JSON.parse(text);
-    return Array.isArray(ids) ? ids : undefined;
+    return Array.isArray(ids) && ids.length === count && ids.every((id) => /^\d+-\d+$/.test(id)) ? ids : undefined;
   } catch {
     return undefined;
   }
@@ -137,6 +139,17 @@ function detailIn(text) {
   try {
     const { detail } = JSON.parse(text);
     return typeof detail === 'string' ? detail : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+// Its origin alone: there may be a secret in the rest.
+function redirectTarget(url, { status, headers }) {
+  const location = headers.get('Location');
+  if (status < 300 || status >= 400 || location === null) return undefined;
+  try {
+    return `redirects to ${new URL(location, url).origin}, which is not followed; give that as url`;
   } catch {
     return undefined;
   }

@@ -10,6 +10,7 @@ const { UsageError, bind } = require('./component.js');
 const { complain, count } = require('./exit.js');
 const { createSend } = require('./index.js');
 const { load } = require('./step.js');
+const { visible, visibleLines } = require('./visible.js');
 
 const HELP = `Run a workflow step and send its events
 
@@ -108,12 +109,12 @@ async function flush(send, pipeline) {
 }
 
 function tell(sent) {
-  process.stdout.write(sent.map((event) => `${JSON.stringify(event)}\n`).join(''));
+  process.stdout.write(sent.map((event) => `${visible(JSON.stringify(event))}\n`).join(''));
 }
 
 // What actions say of themselves. The rest of what they export is for later steps, of which there are none here.
 function report(name, value) {
-  if (name === '$summary') process.stderr.write(`${value}\n`);
+  if (name === '$summary') process.stderr.write(`${visibleLines(value)}\n`);
 }
 
 function traceOf(error) {

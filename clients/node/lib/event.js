@@ -70,6 +70,11 @@ function checkChannel(channel) {
   if (channel === '') throw new RangeError('channel is empty; give it a name of 1-255 bytes');
   if (Buffer.byteLength(channel) > CHANNEL_BYTES) throw new RangeError(`channel is longer than ${CHANNEL_BYTES} bytes`);
   if (/[\r\n\0]/.test(channel)) throw new RangeError('channel contains a line break or NUL, which no event name can carry');
+  const control = /[\u0000-\u001f\u007f-\u009f]/.exec(channel);
+  if (control) {
+    const code = control[0].charCodeAt(0).toString(16).toUpperCase().padStart(4, '0');
+    throw new RangeError(`channel contains the control character U+${code}, which a terminal would obey; leave it out`);
+  }
   if (/\p{Surrogate}/u.test(channel)) throw new RangeError('channel contains half a character');
   if (channel.startsWith('pipecast.')) {
     throw new RangeError('channel begins with "pipecast.", which is kept for the broker\'s own events');

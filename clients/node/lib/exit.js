@@ -4,6 +4,8 @@
 
 const { writeSync } = require('node:fs');
 
+const { visibleLines } = require('./visible.js');
+
 const watched = new Set();
 let isListening = false;
 let hasFailed = false;
@@ -50,7 +52,7 @@ function warn(code) {
 // Synchronous: writes to a pipe by process.stderr would be too late in the last moment.
 function complain(text) {
   try {
-    writeSync(2, `pipecast: ${text}\n`);
+    writeSync(2, `pipecast: ${visibleLines(text)}\n`);
   } catch {
     // Nobody reads it.
   }

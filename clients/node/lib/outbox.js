@@ -83,7 +83,7 @@ class Outbox {
     }
     let ids;
     try {
-      ids = await this.#broker.post(request.body, request.key);
+      ids = await this.#broker.post(request.body, request.key, request.events.length);
     } catch (error) {
       const isRefused = error.status >= 300 && error.status <= 500 && error.status !== 408 && error.status !== 429;
       request.isUncertain ||= error.isUncertain;

@@ -1,5 +1,7 @@
 'use strict';
 
+const { visible } = require('./visible.js');
+
 /** Why events were not acknowledged. */
 class PublishError extends Error {
   name = 'PublishError';
@@ -23,7 +25,8 @@ class PublishError extends Error {
   sent = [];
 
   constructor(message, { status, detail, isUncertain = false, cause } = {}) {
-    super(message, cause && { cause });
+    // It is printed, and what is in it of an answer or a certificate is a stranger's.
+    super(visible(message), cause && { cause });
     Object.assign(this, { status, detail, isUncertain });
   }
 }

@@ -28,7 +28,7 @@ class Publisher {
 
   async #publish(event) {
     try {
-      const [id] = await this.#broker.post(event.line, randomUUID());
+      const [id] = await this.#broker.post(event.line, randomUUID(), 1);
       return id;
     } catch (error) {
       error.events = [event.value];

@@ -62,7 +62,8 @@ class PublishError(Exception):
     """Why events were not acknowledged."""
 
     def __init__(self, message: str, *, status: int | None = None, detail: str | None = None, is_uncertain: bool = False):
-        super().__init__(message)
+        # It is printed, and what is in it of an answer or a certificate is a stranger's.
+        super().__init__(_visible(message))
         #: The node's status; None when there was no answer.
         self.status = status
         #: The node's explanation, which says what to do.
@@ -175,7 +176,7 @@ class Publisher:
         """Gives the event's id once the store has it. Raises PublishError, and what `Send.sse` raises."""
         line = _Line(channel, payload)
         try:
-            return self._broker.post(line.text, str(uuid.uuid4()))[0]
+            return self._broker.post(line.text, str(uuid.uuid4()), 1)[0]
         except PublishError as error:
             error.events = [line.event()]
             raise
@@ -216,6 +217,8 @@ def _check_channel(channel: str) -> None:
         raise ValueError(f"channel has {size} bytes; give it a name of 1-{_CHANNEL_BYTES}")
     if re.search("[\r\n\0]", channel):
         raise ValueError("channel contains a line break or NUL, which no event name can carry")
+    if control := re.search("[\x00-\x1f\x7f-\x9f]", channel):
+        raise ValueError(f"channel contains the control character U+{ord(control[0]):04X}, which a terminal would obey; leave it out")
     if channel.startswith("pipecast."):
         raise ValueError('channel begins with "pipecast.", which is kept for the broker\'s own events')
     if channel in ("error", "open"):
@@ -259,9 +262,9 @@ class _Request:
             message = f"{_count(len(self.lines))} may or may not have been stored some minutes ago; sending again could double"
             raise PublishError(message, is_uncertain=True)
         try:
-            return broker.post(self._body, self._key)
+            return broker.post(self._body, self._key, len(self.lines))
         except PublishError as error:
-            error.is_kept = error.status is None or _is_passing(error.status)
+            error.is_kept = error.status is None or not _is_refusal(error.status)
             error.is_uncertain = self._is_uncertain = self._is_uncertain or error.is_uncertain
             if not self._is_uncertain:
                 # What has certainly reached nobody may be sent at any time.
@@ -292,8 +295,8 @@ class _Broker:
             headers["Authorization"] = f"Bearer {_checked_token(token)}"
         self._client = httpx.Client(headers=headers, timeout=timeout)
 
-    def post(self, body: bytes, key: str) -> list[str]:
-        """Sends lines of NDJSON until they are acknowledged, and gives their ids. Raises PublishError."""
+    def post(self, body: bytes, key: str, count: int) -> list[str]:
+        """Sends so many lines of NDJSON until they are acknowledged, and gives their ids. Raises PublishError."""
         end = time.monotonic() + self._retry_for
         step = _FIRST_DELAY
         asked = 0.0
@@ -301,7 +304,7 @@ class _Broker:
         is_uncertain = False
         while True:
             tries += 1
-            answer = self._try(self._urls[self._current], body, key)
+            answer = self._try(self._urls[self._current], body, key, count)
             if isinstance(answer, list):
                 return answer
             # What an earlier try left open, a later refusal does not close.
@@ -320,7 +323,7 @@ class _Broker:
             step = min(step * 2, _LAST_DELAY)
             asked = 0.0
 
-    def _try(self, url: str, body: bytes, key: str) -> list[str] | _Failure:
+    def _try(self, url: str, body: bytes, key: str, count: int) -> list[str] | _Failure:
         try:
             response = self._client.post(url, content=body, headers={"Idempotency-Key": key})
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -331,12 +334,13 @@ class _Broker:
             return _Failure(PublishError(f"{url} cannot be reached: {error}", is_uncertain=True))
         status = response.status_code
         if status == 202:
-            ids = _member(response, "ids")
-            if isinstance(ids, list):
+            if ids := _ids(response, count):
                 return ids
             return _Failure(PublishError(f"{url} gave an acknowledgement that cannot be read", is_uncertain=True))
         detail = _member(response, "detail")
-        message = f"{status}: {detail or f'{url} answered what no Pipecast node does'}"
+        detail = detail if isinstance(detail, str) else None
+        target = _redirect_target(response) or "answered what no Pipecast node does"
+        message = f"{status}: {detail or f'{url} {target}'}"
         refusal = PublishError(message, status=status, detail=detail, is_uncertain=status >= 500)
         return _Failure(refusal, _is_passing(status), _retry_after(response.headers.get("Retry-After", "")))
 
@@ -351,6 +355,42 @@ class _Failure:
 def _is_passing(status: int) -> bool:
     # A time-out is not the request's fault, and load balancers answer 502 and 504. A node's 500 would come again.
     return status in (408, 429) or status > 500
+
+
+def _is_refusal(status: int) -> bool:
+    # Neither a page in a node's place, with 200, nor what passes.
+    return status >= 300 and not _is_passing(status)
+
+
+def _ids(response: httpx.Response, count: int) -> list[str] | None:
+    """One for each event, or whatever answered is no node."""
+    ids = _member(response, "ids")
+    if not isinstance(ids, list) or len(ids) != count:
+        return None
+    return ids if all(isinstance(id, str) and re.fullmatch("[0-9]+-[0-9]+", id) for id in ids) else None
+
+
+def _redirect_target(response: httpx.Response) -> str | None:
+    """Its origin alone: there may be a secret in the rest."""
+    if not response.has_redirect_location:
+        return None
+    try:
+        target = response.url.join(response.headers["Location"])
+    except httpx.InvalidURL:
+        return None
+    port = f":{target.port}" if target.port else ""
+    return f"redirects to {target.scheme}://{target.host}{port}, which is not followed; give that as url"
+
+
+# Controls of C0 and C1, DEL, and characters of Unicode without a shape. Joiners stay: scripts and emoji need them.
+_HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+
+
+def _visible(text: str) -> str:
+    """A stranger's text on one line, as people can be shown it: what a terminal would obey stands there as an escape."""
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _member(response: httpx.Response, name: str) -> Any:
@@ -378,7 +418,7 @@ def _events_url(text: str, pipeline: str) -> str:
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError("url must begin with http:// or https://")
     # Not shown: it may hold a secret.
-    if url.userinfo or url.query or url.fragment:
+    if url.userinfo or "?" in text or "#" in text:
         raise ValueError("url must have no user, password, ? and #; give a token")
     return f"{text.rstrip('/')}/pipelines/{pipeline}/events"
 
@@ -411,7 +451,8 @@ def _flush_out(send: Send) -> None:
             return
         except PublishError as error:
             lost = send.unsent if error.is_kept else len(error.events)
-            print(f"pipecast: {_count(lost)} for pipeline {send._broker.pipeline} not sent: {error}", file=sys.stderr)
+            what = f"{_count(lost)} for pipeline {send._broker.pipeline} not sent: {error}"
+            print(f"pipecast: {what}", file=sys.stderr)
             if error.is_kept:
                 return
 

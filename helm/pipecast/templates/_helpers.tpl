@@ -66,14 +66,61 @@ app.kubernetes.io/component: redis
 {{- end }}
 {{- end }}
 
-{{/* What is given, or else what an earlier release made, or else a new one. Call it once a key: each call without a cluster makes another. */}}
-{{- define "pipecast.generated" -}}
-{{- $secret := lookup "v1" "Secret" .root.Release.Namespace (include "pipecast.fullname" .root) | default dict }}
-{{- $kept := index ($secret.data | default dict) .key }}
-{{- if .given }}{{ .given }}
-{{- else if $kept }}{{ b64dec $kept }}
-{{- else }}{{ randAlphaNum 40 }}
+{{/* The chart's own Secret as the cluster has it: JSON, of which an empty object says that there is none, or no cluster to ask. */}}
+{{- define "pipecast.installedSecret" -}}
+{{- lookup "v1" "Secret" .Release.Namespace (include "pipecast.fullname" .) | default dict | toJson }}
 {{- end }}
+
+{{/* What is in the chart's own Secret: JSON with what was given for each key, empty for what the chart makes. */}}
+{{- define "pipecast.ownSecret" -}}
+{{- $access := include "pipecast.access" . | fromJson }}
+{{- $auth := .Values.auth }}
+{{- $external := .Values.redis.external }}
+{{- $store := include "pipecast.store" . }}
+{{- $data := dict }}
+{{- if eq $access.secret (include "pipecast.fullname" .) }}
+{{- if $access.publishKey }}
+{{- $_ := set $data "publish-key" $auth.publishKey }}
+{{- end }}
+{{- if $access.jwtSecret }}
+{{- $_ := set $data "jwt-secret" $auth.jwtSecret }}
+{{- end }}
+{{- if $access.keysFile }}
+{{- $tables := "" }}
+{{- range $auth.keys }}
+{{- $tables = printf "%s[[keys]]\n" $tables }}
+{{- range $key, $value := . }}
+{{- $tables = printf "%s%s = %s\n" $tables $key (include "pipecast.toml" $value) }}
+{{- end }}
+{{- end }}
+{{- $_ := set $data "keys.toml" $tables }}
+{{- end }}
+{{- end }}
+{{- if eq $store "external" }}
+{{- if eq (include "pipecast.redisUrlSecret" . | fromJson).secret (include "pipecast.fullname" .) }}
+{{- $_ := set $data "redis-url" $external.url }}
+{{- else if eq (include "pipecast.redisPasswordSecret" . | fromJson).secret (include "pipecast.fullname" .) }}
+{{- $_ := set $data "redis-password" $external.password }}
+{{- end }}
+{{- end }}
+{{- if eq $store "bundled" }}
+{{- $_ := set $data "redis-password" .Values.redis.bundled.password }}
+{{- end }}
+{{- toJson $data }}
+{{- end }}
+
+{{/* The revision of the release in which the chart's own Secret was changed last, for pods to be started anew by. Whoever may look at pods
+sees it: no hash of a password, which could be guessed at. Without a cluster to ask it is always the first. */}}
+{{- define "pipecast.secretRevision" -}}
+{{- $installed := include "pipecast.installedSecret" . | fromJson }}
+{{- $revision := dig "metadata" "annotations" "pipecast/changed-in-revision" "1" $installed }}
+{{- range $key, $given := include "pipecast.ownSecret" . | fromJson }}
+{{- $kept := index ($installed.data | default dict) $key | default "" | b64dec }}
+{{- if and $installed (or (not $kept) (and $given (ne $given $kept))) }}
+{{- $revision = $.Release.Revision }}
+{{- end }}
+{{- end }}
+{{- $revision }}
 {{- end }}
 
 {{/* The Secret with keys of access, and what is in it by which key: JSON with secret, publishKey, jwtSecret, keysFile; empty for what is not there. */}}

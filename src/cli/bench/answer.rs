@@ -12,6 +12,7 @@ pub(super) struct Answer {
     /// The beginning of a head that has not come whole.
     partial: Vec<u8>,
     status: u16,
+    is_stream: bool,
     is_last: bool,
 }
 
@@ -56,6 +57,11 @@ impl Answer {
     /// The status, once the head was read.
     pub(super) fn status(&self) -> Option<u16> {
         (self.state != State::Head).then_some(self.status)
+    }
+
+    /// Whether the head says that events follow.
+    pub(super) fn is_stream(&self) -> bool {
+        self.is_stream
     }
 
     /// Whether all of it has come.
@@ -116,6 +122,7 @@ impl Answer {
         };
         self.status = head.code.ok_or(AnswerError::Malformed)?;
         self.is_last = head.version == Some(0);
+        self.is_stream = false;
         self.state = State::UntilEnd;
         for header in head.headers.iter() {
             let value = header.value.trim_ascii();
@@ -124,6 +131,9 @@ impl Answer {
                 self.state = State::Length(length.ok_or(AnswerError::Malformed)?);
             } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
                 self.state = State::ChunkSize(0);
+            } else if header.name.eq_ignore_ascii_case("content-type") {
+                let kind = value.split(|byte| *byte == b';').next().unwrap_or_default();
+                self.is_stream = kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream");
             } else if header.name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case(b"close") {
                 self.is_last = true;
             }

@@ -10,6 +10,7 @@ use mio::{Interest, Registry, Token};
 use super::answer::Answer;
 use super::clock::Nanos;
 use super::engine::Shared;
+use crate::visible::visible;
 
 /// How much of a refusal is quoted.
 const QUOTED: usize = 200;
@@ -103,7 +104,7 @@ impl Publisher {
     pub(super) fn ready(&mut self, event: &Event, shared: &mut Shared) -> Turn {
         let was_connected = self.is_connected;
         match self.go_on(event, shared) {
-            Ok(Some(refusal)) => self.finish(refusal),
+            Ok(Some(refusal)) => self.finish(refusal, |status| shared.target.acknowledges(status)),
             Ok(None) if !was_connected && self.is_connected => Turn::Connected,
             Ok(None) => Turn::None,
             Err(problem) => self.fail(&problem),
@@ -115,15 +116,18 @@ impl Publisher {
         if self.request.is_some() && self.sent < before { self.fail("no answer in time") } else { Turn::None }
     }
 
-    fn finish(&mut self, refusal: Vec<u8>) -> Turn {
+    fn finish(&mut self, refusal: Vec<u8>, is_acknowledged: impl Fn(u16) -> bool) -> Turn {
         let status = self.answer.status().unwrap_or_default();
         if self.answer.is_last() {
             self.close();
         }
         self.answer.clear();
         match self.request.take() {
-            Some(request) if (200..300).contains(&status) => Turn::Accepted(request),
-            Some(request) => Turn::Refused(request, format!("{status} {}", String::from_utf8_lossy(&refusal).trim())),
+            Some(request) if is_acknowledged(status) => Turn::Accepted(request),
+            Some(request) => {
+                let text = String::from_utf8_lossy(&refusal);
+                Turn::Refused(request, format!("{status} {}", visible(text.trim())))
+            }
             None => Turn::None,
         }
     }

@@ -14,6 +14,7 @@ use super::clock::Nanos;
 use super::engine::Shared;
 use super::scanner::Scanner;
 use super::seen::Seen;
+use crate::visible::visible;
 
 /// How much of a refusal is quoted.
 const QUOTED: usize = 200;
@@ -186,8 +187,9 @@ impl Stream {
                 .map_err(|error| error.to_string())?;
         }
         match self.answer.status() {
-            Some(200) => self.state = State::Open,
-            Some(status) => return Err(format!("{status} {}", String::from_utf8_lossy(&refusal).trim())),
+            Some(200) if self.answer.is_stream() => self.state = State::Open,
+            Some(200) => return Err("200, but no stream of events: something else answers".into()),
+            Some(status) => return Err(format!("{status} {}", visible(String::from_utf8_lossy(&refusal).trim()))),
             None => {}
         }
         Ok(())

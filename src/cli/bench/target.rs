@@ -8,6 +8,7 @@ use url::Url;
 
 use super::publisher::Request;
 use super::stamp::{Stamp, Stamper};
+use crate::cli::node_url::{InvalidUrl, NodeUrl};
 use crate::cli::{InvalidToken, Token};
 
 /// Servers whose addresses are known
@@ -30,8 +31,14 @@ pub(super) struct TargetArgs {
     #[arg(long, value_enum, default_value = "pipecast", help_heading = "Server")]
     preset: Preset,
     /// The server, in place of {url} below; repeat it to spread over several
-    #[arg(long, env = "PIPECAST_URL", default_value = "http://127.0.0.1:8080", help_heading = "Server")]
-    url: Vec<Url>,
+    #[arg(
+        long,
+        env = "PIPECAST_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8080",
+        help_heading = "Server"
+    )]
+    url: Vec<NodeUrl>,
     /// A key or token for both. Other users of the machine see a command line: better by PIPECAST_TOKEN
     #[arg(long, env = "PIPECAST_TOKEN", hide_env_values = true, help_heading = "Server")]
     token: Option<Token>,
@@ -64,10 +71,14 @@ pub(super) struct TargetArgs {
 /// Why there is nothing to measure at such a target.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TargetError {
+    #[error("{0}")]
+    Url(#[from] InvalidUrl),
     #[error("--url {0}: the bench speaks plain http:// only; measure behind what ends TLS")]
     Scheme(String),
-    #[error("{0}: is no address; write one such as {{url}}/pipelines/{{pipeline}}/sse")]
-    Address(String),
+    #[error(
+        "--stream-url or --publish-url is no address that begins with http://; write one such as {{url}}/pipelines/{{pipeline}}/sse"
+    )]
+    Address,
     #[error("--publish-body has no {{payload}}; the bench finds its events by it")]
     NoPayload,
     #[error("--batch: this server takes one event a request; to batch, give --publish-type and --publish-body")]
@@ -151,7 +162,8 @@ impl Target {
     /// Puts presets and overrides together and resolves the servers' names.
     pub(super) fn new(args: TargetArgs, run: u32, batch: usize) -> Result<Self, TargetError> {
         let templates = args.preset.templates();
-        if let Some(url) = args.url.iter().find(|url| url.scheme() != "http") {
+        let urls = args.url.iter().map(NodeUrl::checked).collect::<Result<Vec<_>, _>>()?;
+        if let Some(url) = urls.iter().find(|url| url.scheme() != "http") {
             return Err(TargetError::Scheme(url.to_string()));
         }
         let event = args.publish_body.as_deref().unwrap_or(templates.event);
@@ -164,8 +176,7 @@ impl Target {
             (None, Some(batched)) => batched,
             (None, None) => return Err(TargetError::NoBatch),
         };
-        let routes =
-            |template: &str| args.url.iter().map(|url| Route::new(template, url)).collect::<Result<Vec<_>, _>>();
+        let routes = |template: &str| urls.iter().map(|url| Route::new(template, url)).collect::<Result<Vec<_>, _>>();
         let bearer = match args.token.as_ref().map(Token::header).transpose()? {
             Some(value) => format!("Authorization: {}\r\n", value.to_str().unwrap_or_default()),
             None => String::new(),
@@ -181,8 +192,16 @@ impl Target {
             publish_method: args.publish_method,
             publish_headers: format!("Content-Type: {media_type}\r\n{}", lines(&args.publish_header)),
             event: event.into(),
-            urls: args.url,
+            urls,
         })
+    }
+
+    /// Whether a publish with this status was taken. A node says 202 and no other: of those, a page behind a redirect is one.
+    pub(super) fn acknowledges(&self, status: u16) -> bool {
+        match self.preset {
+            Preset::Pipecast => status == 202,
+            Preset::Nchan | Preset::Mercure | Preset::Centrifugo => (200..300).contains(&status),
+        }
     }
 
     /// Where streams of this server, counted around, connect to.
@@ -235,10 +254,13 @@ impl Route {
     /// Splits a template into a server and a path, which may still name the pipeline.
     fn new(template: &str, url: &Url) -> Result<Self, TargetError> {
         let whole = template.replace("{url}", url.as_str().trim_end_matches('/'));
-        let wrong = || TargetError::Address(whole.clone());
+        let wrong = || TargetError::Address;
         let after_scheme = whole.strip_prefix("http://").ok_or_else(wrong)?;
         let (host, path) = after_scheme.split_at(after_scheme.find(['/', '?']).unwrap_or(after_scheme.len()));
         let server = Url::parse(&format!("http://{host}")).map_err(|_| wrong())?;
+        if !server.username().is_empty() || server.password().is_some() {
+            return Err(InvalidUrl::User.into());
+        }
         let name = server.host_str().ok_or_else(wrong)?;
         let unresolved = |problem| TargetError::Unresolved { host: host.into(), problem };
         let address = (name.trim_matches(['[', ']']), server.port().unwrap_or(80))

@@ -4,17 +4,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{
-    ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, ORIGIN,
+    ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_ENCODING, HeaderMap, ORIGIN,
 };
 use reqwest::{Client, Response, StatusCode};
 use serde_json::json;
 use url::Url;
 
-use super::super::NodeArgs;
-use super::super::client::{ClientError, address, client, refusal, root_cause};
+use super::super::client::{Broker, is_stream, media_type, refusal, root_cause};
 use super::super::sender::{Request, SendError, Sender};
 use super::findings::Findings;
 use super::listening::{Heard, Listening, field};
+use crate::event_id::EventId;
 use crate::pipeline::PipelineId;
 
 /// How long anything may take that should be there at once.
@@ -50,14 +50,14 @@ struct Hopeless;
 type Checked<T> = Result<T, Hopeless>;
 
 impl Doctor {
-    pub(super) fn new(node: &NodeArgs, pipeline: &PipelineId) -> Result<Self, ClientError> {
-        Ok(Self {
-            client: client(node)?,
-            sender: Sender::new(node, pipeline)?,
-            stream: address(&node.url, pipeline, Some("sse")),
-            events: address(&node.url, pipeline, Some("events")),
+    pub(super) fn new(broker: Broker, pipeline: &PipelineId) -> Self {
+        Self {
+            client: broker.client.clone(),
+            stream: broker.address(pipeline, Some("sse")),
+            events: broker.address(pipeline, Some("events")),
+            sender: Sender::new(broker, pipeline),
             has_published: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Makes all checks, or those up to one that leaves no hope for the rest.
@@ -71,7 +71,7 @@ impl Doctor {
         self.check_pieces(&mut stream, findings).await?;
         let last = self.check_large_request(&mut stream, findings).await?;
         drop(stream);
-        self.check_resuming(&last, findings).await?;
+        self.check_resuming(last, findings).await?;
         if let Some(origin) = origin {
             self.check_origin(origin, findings).await?;
         }
@@ -84,7 +84,7 @@ impl Doctor {
             return;
         }
         let answer = self.client.delete(self.events.clone()).timeout(SOON).send().await;
-        let is_forgotten = answer.is_ok_and(|answer| answer.status().is_success());
+        let is_forgotten = answer.is_ok_and(|answer| answer.status() == StatusCode::NO_CONTENT);
         if !is_forgotten {
             findings.doubt("the history of the pipeline could not be forgotten", "It is gone after history.ttl.");
         }
@@ -124,10 +124,9 @@ impl Doctor {
             findings.fail(format!("a stream is refused, {}", refusal(answer).await), advice);
             return Err(Hopeless);
         }
-        let kind = header(answer.headers(), CONTENT_TYPE.as_str());
-        if kind.split(';').next() != Some("text/event-stream") {
+        if !is_stream(&answer) {
             findings.fail(
-                format!("a stream is answered with `{kind}`"),
+                format!("a stream is answered with `{}`", media_type(&answer)),
                 "Something else than Pipecast answers: look at the path and at the rules by which requests are passed on.",
             );
             return Err(Hopeless);
@@ -159,16 +158,20 @@ impl Doctor {
         Ok(stream)
     }
 
-    async fn publish(&self, request: &Request, findings: &mut Findings) -> Checked<String> {
+    /// Gives the id of the last event.
+    async fn publish(&self, request: &Request, findings: &mut Findings) -> Checked<EventId> {
         match self.sender.attempt(request).await {
-            Ok(answer) => {
+            Ok(ids) => {
                 self.has_published.store(true, Ordering::Relaxed);
-                Ok(answer)
+                ids.last().copied().ok_or(Hopeless)
             }
             Err(error) => {
                 let advice = match &error {
                     SendError::Refused(_) => {
                         "With access by tokens it needs one that may publish: --token or PIPECAST_TOKEN."
+                    }
+                    SendError::Unacknowledged(_) => {
+                        "Streams can be opened, but something else than Pipecast answers POST requests: look at the rules by which requests are passed on."
                     }
                     SendError::NotNow(_) => "Redis is away or a rate is reached; look at /readyz of the nodes.",
                     SendError::Unreachable { .. } => "Streams can be opened: are POST requests passed on, too?",
@@ -184,7 +187,7 @@ impl Doctor {
         let mut slowest = Duration::ZERO;
         for number in 0..PIECES {
             let began = Instant::now();
-            self.publish(&Request::new("application/json", event("piece", &json!(number))), findings).await?;
+            self.publish(&Request::event(event("piece", &json!(number))), findings).await?;
             match stream.next_event(SOON).await {
                 Ok((_, data)) if data == number.to_string() => slowest = slowest.max(began.elapsed()),
                 Ok((id, data)) => {
@@ -211,28 +214,28 @@ impl Doctor {
     }
 
     /// A request of more than a MiB passes, and all of it arrives. Gives the id of its last event.
-    async fn check_large_request(&self, stream: &mut Listening, findings: &mut Findings) -> Checked<String> {
+    async fn check_large_request(&self, stream: &mut Listening, findings: &mut Findings) -> Checked<EventId> {
         let filler = "x".repeat(LARGE_PAYLOAD);
         let lines = (0..LARGE_EVENTS).map(|number| event("large", &json!([number, filler])) + "\n");
-        let request = Request::new("application/x-ndjson", lines.collect());
-        let answer = match self.sender.attempt(&request).await {
-            Ok(answer) => answer,
+        let request = Request::lines(lines.collect(), LARGE_EVENTS);
+        let stored = self.sender.attempt(&request).await.map(|ids| ids.last().copied());
+        let last = match stored {
+            Ok(last) => last.ok_or(Hopeless)?,
             Err(error) => {
                 findings.doubt(
                     format!("a request of {} KiB is refused, {error}", LARGE_EVENTS * LARGE_PAYLOAD / 1024),
                     "Publishers of batches may need more (nginx: `client_max_body_size 4m`; the node: limits.request, limits.publish_rate).",
                 );
                 // The rest needs one event.
-                self.publish(&Request::new("application/json", event("piece", &json!("last"))), findings).await?
+                self.publish(&Request::event(event("piece", &json!("last"))), findings).await?
             }
         };
-        let last = last_id(&answer).unwrap_or_default();
         let mut count = 0;
         loop {
             match stream.next_event(SOON).await {
                 Ok((id, _)) => {
                     count += 1;
-                    if id == last {
+                    if id == last.to_string() {
                         break;
                     }
                 }
@@ -254,11 +257,11 @@ impl Doctor {
     }
 
     /// Who was away gets what he missed, once, on whichever node he comes to.
-    async fn check_resuming(&self, last: &str, findings: &mut Findings) -> Checked<()> {
+    async fn check_resuming(&self, last: EventId, findings: &mut Findings) -> Checked<()> {
         for number in 0..MISSED {
-            self.publish(&Request::new("application/json", event("missed", &json!(missed(number)))), findings).await?;
+            self.publish(&Request::event(event("missed", &json!(missed(number)))), findings).await?;
         }
-        let mut stream = self.open(Some(last), findings).await?;
+        let mut stream = self.open(Some(&last.to_string()), findings).await?;
         for number in 0..MISSED {
             match stream.next_event(SOON).await {
                 Ok((_, data)) if data == format!("\"{}\"", missed(number)) => {}
@@ -373,6 +376,10 @@ fn advice_on(status: StatusCode, right: &str) -> String {
             "The load balancer has no node to ask. An EventSource takes that for final: let it ask nodes that are not ready, too."
                 .to_owned()
         }
+        status if status.is_redirection() => {
+            "Give the doctor, and publishers, the address that it points to: a browser follows, but a redirected POST arrives as something else."
+                .to_owned()
+        }
         _ => "Look whether the address is that of Pipecast, and whether a path is put before or taken away on the way.".to_owned(),
     }
 }
@@ -384,13 +391,6 @@ fn event(channel: &str, payload: &serde_json::Value) -> String {
 /// The payload of an event that nobody reads at first: none that another check has.
 fn missed(number: usize) -> String {
     format!("missed {number}")
-}
-
-/// The last id that a publish was answered with.
-fn last_id(answer: &str) -> Option<String> {
-    let answer: serde_json::Value = serde_json::from_str(answer).ok()?;
-    let id = answer["ids"].as_array().and_then(|ids| ids.last()).unwrap_or(&answer["id"]);
-    id.as_str().map(str::to_owned)
 }
 
 fn millis(time: Duration) -> String {

@@ -2,7 +2,15 @@
 
 const GAP = "pipecast.gap";
 
-const shellQuoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+// Whatever is in the text, the shell takes it as one word. What a terminal obeys when it is pasted is no part of it: addresses have it
+// encoded, and in JSON an escape is the same.
+const shellQuoted = (text) => `'${visible(text).replaceAll("'", "'\\''")}'`;
+
+// JSON is JavaScript, and for such texts Python.
+const quoted = (text) => visible(JSON.stringify(text));
+
+// Tabs and carriage returns are white space between tokens: within strings JSON has none.
+const safeJson = (json) => visible(json.replace(/[\t\r]/g, " "));
 
 /** `curl` for this stream: its channels, from this resume point. */
 function curlStream(url, { channels = [], resume = "", hasToken = false } = {}) {
@@ -14,16 +22,16 @@ function curlStream(url, { channels = [], resume = "", hasToken = false } = {}) 
 /** `curl` that publishes this event. */
 function curlPublish(url, body, hasToken = false) {
   const token = hasToken ? '-H "Authorization: Bearer $PIPECAST_TOKEN" ' : "";
-  return `curl -X POST ${url}/events ${token}\\\n  -H 'Content-Type: application/json' -d ${shellQuoted(body)}`;
+  return `curl -X POST ${shellQuoted(`${url}/events`)} ${token}\\\n  -H 'Content-Type: application/json' -d ${shellQuoted(safeJson(body))}`;
 }
 
 /** Title and text of each piece; `body` is the JSON of the event in the form. */
 function pieces(url, channel, body, hasToken) {
-  const [name, stream] = [JSON.stringify(channel), `${url}/sse`];
-  const query = hasToken ? '?token=" + encodeURIComponent(token)' : '"';
+  const [name, stream, events] = [quoted(channel), `${url}/sse`, quoted(`${url}/events`)];
+  const source = hasToken ? `${quoted(`${stream}?token=`)} + encodeURIComponent(token)` : quoted(stream);
   const bearer = (open, close) => (hasToken ? open + close : "");
   return [
-    ["Browser", `const source = new EventSource("${stream}${query});
+    ["Browser", `const source = new EventSource(${source});
 source.addEventListener(${name}, (event) => {
   console.log(event.lastEventId, JSON.parse(event.data));
 });
@@ -33,16 +41,16 @@ source.addEventListener("${GAP}", (event) => {
     ["Node.js", `// npm install eventsource
 import { EventSource } from "eventsource";
 
-const source = new EventSource("${stream}${query});
+const source = new EventSource(${source});
 source.addEventListener(${name}, (event) => {
   console.log(event.lastEventId, JSON.parse(event.data));
 });
 
 // Publish
-await fetch("${url}/events", {
+await fetch(${events}, {
   method: "POST",
   headers: { "Content-Type": "application/json"${bearer(", Authorization: `Bearer ${token}`", "")} },
-  body: JSON.stringify(${body}),
+  body: JSON.stringify(${safeJson(body)}),
 });`],
     ["Python", `# pip install httpx httpx-sse
 import json, httpx
@@ -51,9 +59,9 @@ from httpx_sse import connect_sse
 headers = {${bearer('"Authorization": f"Bearer {token}"', "")}}
 with httpx.Client(timeout=30, headers=headers) as client:
     # Publish
-    client.post("${url}/events", content=${JSON.stringify(body)},
+    client.post(${events}, content=${quoted(body)},
                 headers={"Content-Type": "application/json"})
-    with connect_sse(client, "GET", "${stream}") as source:
+    with connect_sse(client, "GET", ${quoted(stream)}) as source:
         for event in source.iter_sse():
             if event.data and event.event != "pipecast.position":
                 print(event.id, event.event, json.loads(event.data))`],

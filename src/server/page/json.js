@@ -33,7 +33,7 @@ function pretty(json) {
 
 /**
  * The text with characters that cannot be seen, or that turn others around, as escapes. In JSON that is the same value; elsewhere it
- * keeps a name from looking like another. Joiners stay: scripts and emoji need them.
+ * keeps a name from looking like another. Joiners stay: scripts and emoji need them. Line feeds stay too; `visible.rs` does the same.
  */
 function visible(text) {
   return text.replace(

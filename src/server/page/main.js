@@ -10,7 +10,7 @@ let unannounced = 0; // events that a screen reader was not told of
 const events = new Events();
 const only = new Set(); // channels chosen; none is all
 const list = new List(events, showProgress, (event) => [
-  copyButton("Copy payload", () => event.data),
+  copyButton("Copy payload", () => visible(event.data)),
   copyButton("Copy as curl", () => curlPublish(url(), `{"channel":${JSON.stringify(event.channel)},"payload":${event.data}}`, token() !== "")),
 ]);
 const chart = new Chart();
@@ -31,7 +31,7 @@ function fromAddress() {
 
 function showState(state, why = "") {
   byId("state").dataset.state = state;
-  byId("state").textContent = why ? `${state}: ${why}` : state;
+  byId("state").textContent = why ? `${state}: ${visible(String(why))}` : state;
   byId("connect").textContent = state === "closed" ? "Connect" : "Disconnect";
   showProgress();
 }
@@ -74,11 +74,15 @@ function changed(state, why) {
   showState(state, why);
 }
 
-function watch(name) {
-  const input = byId("pipeline");
-  input.value = name;
+// The name itself, which a link may bring: the field leaves out line breaks, and would find another one valid.
+function isPipeline(name) {
   // "." and ".." cannot stand in a URL's path.
-  const isValid = input.checkValidity() && name !== "." && name !== "..";
+  return /^[A-Za-z0-9._~-]{1,128}$/.test(name) && name !== "." && name !== "..";
+}
+
+function watch(name) {
+  const isValid = isPipeline(name);
+  byId("pipeline").value = name;
   if (isValid && name === pipeline) return;
   stream?.close();
   stream = null;
@@ -145,7 +149,7 @@ function showSnippets() {
 
 function setResult(kind, text) {
   byId("result").dataset.kind = kind;
-  byId("result").textContent = text;
+  byId("result").textContent = visible(String(text));
 }
 
 async function publish() {
@@ -158,10 +162,12 @@ async function publish() {
   setResult("busy", "Publishing");
   try {
     const headers = { "Content-Type": "application/json", ...authorization() };
-    const answer = await fetch(`${url()}/events`, { method: "POST", headers, body: body() });
+    // A redirected POST would come back as a history.
+    const answer = await fetch(`${url()}/events`, { method: "POST", headers, body: body(), redirect: "manual" });
     const reply = await answer.json().catch(() => ({}));
-    if (answer.ok) setResult("done", `Published as ${reply.id}`);
-    else setResult("error", reply.detail ?? reply.title ?? `The server answered ${answer.status}`);
+    if (answer.status === 202 && reply.id) setResult("done", `Published as ${reply.id}`);
+    else if (answer.type === "opaqueredirect") setResult("error", "Not published: something on the way redirects");
+    else setResult("error", reply.detail ?? reply.title ?? `Not published: the server answered ${answer.status}`);
   } catch {
     setResult("error", "The server cannot be reached");
   }
@@ -184,6 +190,7 @@ function announce() {
 byId("choose").addEventListener("submit", (event) => {
   event.preventDefault();
   const name = byId("pipeline").value;
+  if (!isPipeline(name)) return watch(name);
   if (inPath) location.href = `${base}/pipelines/${name}`;
   else location.hash = name;
 });

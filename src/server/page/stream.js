@@ -97,6 +97,8 @@ class Stream {
     // An overloaded proxy's answer is not the broker's refusal.
     if (answer.status >= 500 || answer.status === 429) return null;
     if (!answer.ok) return (await answer.json().catch(() => ({}))).detail ?? `the server answered ${answer.status}`;
+    // As `EventSource` does, for which a page in the stream's place is final.
+    if (!/^text\/event-stream *(;|$)/i.test(answer.headers.get("Content-Type") ?? "")) return "what answers is no stream";
     this.opened += 1;
     this.#tell.state("open");
     const blocks = new Blocks();

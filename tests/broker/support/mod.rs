@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod http2;
+pub mod impostor;
 pub mod node;
 pub mod proxy;
 pub mod raw;

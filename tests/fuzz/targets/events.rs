@@ -49,6 +49,7 @@ fn compare(batch: &Batch, events: &[Value]) {
         assert_eq!(event.as_object().expect("an event is an object").len(), 2);
         assert_eq!(event["channel"], *frame.channel());
         assert!(!frame.channel().is_empty() && !frame.channel().starts_with("pipecast."));
+        assert!(!frame.channel().contains(char::is_control));
         assert_eq!(event["payload"], serde_json::from_str::<Value>(frame.payload()).expect("a payload is JSON"));
         assert!(!frame.payload().contains(['\r', '\n', '\0']));
         assert!(frame.channel().len() + frame.payload().len() <= LIMITS.event_bytes);

@@ -21,8 +21,8 @@ export class PipecastNode {
     return node;
   }
 
-  /** What the node has written, for error messages. */
-  get log() {
+  /** All that it has written since it was last started. */
+  get output() {
     return this.#output.text;
   }
 

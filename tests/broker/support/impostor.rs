@@ -1,0 +1,66 @@
+//! Something that answers where a node is expected, and is none.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// Answers each request with the same bytes, and closes. Its thread ends with the test program.
+pub struct Impostor {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Impostor {
+    pub fn start(answer: impl Into<Vec<u8>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, answer) = (listener.local_addr().unwrap(), answer.into());
+        let requests = Arc::<Mutex<Vec<String>>>::default();
+        let seen = requests.clone();
+        std::thread::spawn(move || {
+            while let Ok((socket, _)) = listener.accept() {
+                let (answer, seen) = (answer.clone(), seen.clone());
+                std::thread::spawn(move || serve(socket, &answer, &seen));
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// With a body whose length is told.
+    pub fn saying(head: &str, body: &str) -> Self {
+        Self::start(format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()))
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The requests that came, whole.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().clone()
+    }
+}
+
+/// None when the client leaves.
+fn serve(mut socket: TcpStream, answer: &[u8], seen: &Mutex<Vec<String>>) -> Option<()> {
+    let mut bytes = Vec::new();
+    let mut part = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length =
+                head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                seen.lock().push(text);
+                return socket.write_all(answer).ok();
+            }
+        }
+        let length = socket.read(&mut part).ok().filter(|length| *length > 0)?;
+        bytes.extend_from_slice(&part[..length]);
+    }
+}
