@@ -20,7 +20,7 @@ const okHttpEventSource = { name: 'okhttp-eventsource', command: java('okhttp-ev
 const webClient = { name: 'Spring WebClient', command: java('webclient'), countsBlankLines: true, asksForGzip: true };
 const jdk = { name: 'JDK HttpClient', command: java('jdk') };
 
-contract('Java', [okHttpSse, okHttpEventSource, webClient, jdk], { atOnce: 2 });
+contract('Java', [okHttpSse, okHttpEventSource, webClient, jdk], { atOnce: 5 });
 
 claims('Java', [
   {
