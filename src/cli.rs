@@ -28,7 +28,7 @@ use clap::{Args, Parser, Subcommand};
 use http::HeaderValue;
 
 use crate::settings::Sources;
-use crate::visible::{visible_in_colour, visible_lines};
+use crate::visible::{visible, visible_in_colour, visible_lines};
 use node_url::NodeUrl;
 
 /// The environment, as names and values.
@@ -228,6 +228,7 @@ fn show(answer: &clap::Error, is_wanted: bool) {
     let is_terminal = if is_wanted { std::io::stdout().is_terminal() } else { std::io::stderr().is_terminal() };
     let text = answer.render();
     let text = if is_terminal { text.ansi().to_string() } else { text.to_string() };
-    let text = text.split('\n').map(visible_in_colour).collect::<Vec<_>>().join("\n");
+    let shown = if is_terminal { visible_in_colour } else { visible };
+    let text = text.split('\n').map(shown).collect::<Vec<_>>().join("\n");
     let _ = if is_wanted { write!(std::io::stdout(), "{text}") } else { write!(std::io::stderr(), "{text}") };
 }

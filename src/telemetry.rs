@@ -52,10 +52,12 @@ pub fn start(options: &LogOptions) -> io::Result<LogLines> {
     let filter = EnvFilter::try_new(filter::about_own_code(&options.filter)).unwrap_or_else(|_| EnvFilter::new("info"));
     // The library reports its own failures with `eprintln!`, which panics when standard error is gone.
     let builder = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+    let is_coloured = options.format == LogFormat::Text && io::stderr().is_terminal();
+    let lines = if is_coloured { lines.in_colour() } else { lines };
     let builder = builder.with_writer(lines.clone());
     // Set already only where several nodes run in one process, in tests.
     let _ = match options.format {
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => builder.with_ansi(is_coloured).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     std::panic::set_hook(Box::new(log_panic));

@@ -31,7 +31,8 @@ pub fn visible_lines(text: &str) -> Cow<'_, str> {
     text.split('\n').map(visible).collect::<Vec<_>>().join("\n").into()
 }
 
-/// The same for text whose colours are ours, `ESC [ 1 ; 32 m`. Nobody else can put in more than a colour.
+/// The same for text for a terminal whose colours are ours, `ESC [ 1 ; 32 m`. Nobody else can put in more than one of these,
+/// and in none of them text is hidden.
 pub fn visible_in_colour(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return text.into();
@@ -52,11 +53,16 @@ pub fn visible_in_colour(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// What the libraries for help and for logs use: the end of all, bold, faint, italic, underlined, and red to cyan. Not what
+/// conceals, nor a background.
+const OUR_COLOURS: [&str; 12] = ["", "0", "1", "2", "3", "4", "31", "32", "33", "34", "35", "36"];
+
 /// How long the colour is that a text begins with (ECMA-48, 8.3.117); none when it begins with another sequence.
 fn colour_bytes(sequence: &str) -> Option<usize> {
     let parameters = sequence.strip_prefix("\x1b[")?;
     let end = parameters.find(|character: char| !character.is_ascii_digit() && character != ';')?;
-    (parameters.as_bytes()[end] == b'm').then_some("\x1b[".len() + end + "m".len())
+    let are_ours = parameters[..end].split(';').all(|parameter| OUR_COLOURS.contains(&parameter));
+    (parameters.as_bytes()[end] == b'm' && are_ours).then_some("\x1b[".len() + end + "m".len())
 }
 
 /// Controls of C0 and C1, DEL, and characters of Unicode without a shape: line ends, marks of direction, breaks of words.
@@ -111,6 +117,7 @@ mod tests {
         for (text, expected) in [
             ("\x1b[1;31mred\x1b[0m\x1b[m", "\x1b[1;31mred\x1b[0m\x1b[m"),
             ("\x1b[2J\x1b[31", "\\u001b[2J\\u001b[31"),
+            ("\x1b[8m\x1b[30;40m\x1b[31;8m\x1b[38;5;0m", "\\u001b[8m\\u001b[30;40m\\u001b[31;8m\\u001b[38;5;0m"),
             ("\x1b\x1b[31m\x1b]52;c;x\x07", "\\u001b\x1b[31m\\u001b]52;c;x\\u0007"),
             ("\x1b[\u{e4}m", "\\u001b[äm"),
         ] {

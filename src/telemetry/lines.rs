@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::LogFormat;
-use crate::visible::visible_in_colour;
+use crate::visible::{visible, visible_in_colour};
 
 /// What a line that waits costs beside its text.
 const LINE_COST: usize = 64;
@@ -28,6 +28,8 @@ pub struct LogLines(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     most_bytes: usize,
+    /// Whether the tracing library colours its lines: otherwise a colour is a stranger's, and nothing would end it.
+    is_coloured: AtomicBool,
     /// Guards what waits. Held for a few statements, never while something is written.
     waiting: Mutex<Waiting>,
     /// Told when a line comes.
@@ -72,6 +74,7 @@ impl LogLines {
     pub fn start(output: impl Write + Send + 'static, most_bytes: usize, format: LogFormat) -> io::Result<Self> {
         let lines = Self(Arc::new(Shared {
             most_bytes,
+            is_coloured: AtomicBool::new(false),
             waiting: Mutex::default(),
             came: Condvar::new(),
             written: Condvar::new(),
@@ -82,6 +85,12 @@ impl LogLines {
         // Never joined: it may be blocked for ever.
         std::thread::Builder::new().name("log".into()).spawn(move || shared.write_all(Output::new(output, format)))?;
         Ok(lines)
+    }
+
+    /// Lets the colours in lines of the tracing library be.
+    pub fn in_colour(self) -> Self {
+        self.0.is_coloured.store(true, Ordering::Relaxed);
+        self
     }
 
     /// Hands over a line, with its line break. Returns at once.
@@ -168,7 +177,8 @@ impl Write for LineWriter<'_> {
         match std::str::from_utf8(line) {
             Ok(text) => {
                 let (text, end) = text.strip_suffix('\n').map_or((text, ""), |text| (text, "\n"));
-                match visible_in_colour(text) {
+                let is_coloured = self.0.0.is_coloured.load(Ordering::Relaxed);
+                match if is_coloured { visible_in_colour(text) } else { visible(text) } {
                     Cow::Borrowed(_) => self.0.add(line),
                     Cow::Owned(shown) => self.0.add((shown + end).as_bytes()),
                 }
@@ -334,7 +344,7 @@ mod tests {
 
     #[test]
     fn what_a_stranger_sent_stays_on_its_line_and_moves_no_cursor() {
-        let hostile = "x\u{1b}]0;title\u{7}\r\n2026-01-01T00:00:00Z ERROR forged\u{9b}2J\u{202e}";
+        let hostile = "x\u{1b}[8m\u{1b}]0;title\u{7}\r\n2026-01-01T00:00:00Z ERROR forged\u{9b}2J\u{202e}";
         let log = |with: fn(LogLines) -> tracing::Dispatch| {
             let (lines, say, taken) = scripted(1 << 20);
             drop(say);
@@ -348,10 +358,11 @@ mod tests {
         };
         let plain = log(|lines| tracing_subscriber::fmt().with_writer(lines).with_ansi(false).finish().into());
         assert!(!plain.contains(|character: char| character.is_control() || character == '\u{202e}'), "{plain:?}");
-        let coloured = log(|lines| tracing_subscriber::fmt().with_writer(lines).with_ansi(true).finish().into());
+        let coloured =
+            log(|lines| tracing_subscriber::fmt().with_writer(lines.in_colour()).with_ansi(true).finish().into());
         assert!(coloured.contains("\u{1b}[31mERROR\u{1b}[0m"), "{coloured:?}");
         assert!(!coloured.contains(['\u{7}', '\r', '\u{9b}', '\u{202e}']), "{coloured:?}");
-        assert!(!coloured.contains("\u{1b}]"), "{coloured:?}");
+        assert!(!coloured.contains("\u{1b}]") && !coloured.contains("\u{1b}[8m"), "{coloured:?}");
         let json = log(|lines| tracing_subscriber::fmt().with_writer(lines).json().flatten_event(true).finish().into());
         assert!(!json.contains(|character: char| character.is_control() || character == '\u{202e}'), "{json:?}");
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
