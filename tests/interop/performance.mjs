@@ -108,6 +108,11 @@ export class Performance {
     this.proxy.accept();
   }
 
+  /** From here on nothing arrives, on no connection. */
+  silence() {
+    this.proxy.silence();
+  }
+
   async moveTo({ node }) {
     this.proxy.moveTo(await this.#nodes.get(node));
     this.pipeline = this.pipeline.through(await this.#nodes.get(node));
