@@ -74,9 +74,10 @@ impl<T: Transport> AsyncWrite for HttpTransport<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper comes here when it has nothing left to write.
+        ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
+        // hyper comes here when it has nothing left to write, and TLS has nothing either now.
         self.state.note_flush();
-        Pin::new(&mut self.transport).poll_flush(cx)
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
