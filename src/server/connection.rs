@@ -320,7 +320,8 @@ async fn serve_http1<T: Transport, S: Service>(
                 Poll::Ready(result) => return Poll::Ready(End::Closed(result)),
                 Poll::Pending => {}
             }
-            if !state.has_begun() {
+            // The next request may come while its client still takes an answer; it need not be whole before that is.
+            if !state.has_begun() || state.is_answer_under_way() {
                 head = None;
             } else if head.get_or_insert_with(|| Box::pin(sleep(request_timeout))).as_mut().poll(cx).is_ready() {
                 tracing::debug!("a request's head did not arrive in time (limits.request_timeout)");

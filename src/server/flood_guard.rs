@@ -25,6 +25,10 @@ use super::socket::Transport;
 const CREDIT: u32 = 10_000;
 const CREDIT_PER_SECOND: u32 = 500;
 
+/// Most that it may have with what it has earned. A client may come late to read what the sockets hold for it, and then
+/// say something about each piece: of the shortest events that is so much in 6 MiB.
+const MOST_CREDIT: u32 = 250_000;
+
 /// What a frame costs that the HTTP library takes to every stream of the connection.
 const WALK_COST: u32 = 500;
 
@@ -91,15 +95,17 @@ impl Allowance {
     }
 
     fn earn(&mut self, credit: u32) {
-        self.credit = self.credit.saturating_add(credit).min(CREDIT);
+        self.credit = (self.credit + credit).min(MOST_CREDIT);
     }
 
-    /// Adds what has come back since the last time. The clock is not asked for each frame.
+    /// Adds what has come back since the last time. The clock is not asked for each frame. Time alone gives no more than there
+    /// was at first.
     fn fill(&mut self) {
         let now = Instant::now();
         let millis = u64::try_from((now - self.filled_at).as_millis()).unwrap_or(u64::MAX);
         let credit = millis.saturating_mul(u64::from(CREDIT_PER_SECOND)) / 1000;
-        self.earn(u32::try_from(credit).unwrap_or(u32::MAX));
+        let filled = u64::from(self.credit).saturating_add(credit).min(u64::from(CREDIT));
+        self.credit = self.credit.max(u32::try_from(filled).unwrap_or(CREDIT));
         self.filled_at = now;
     }
 }
@@ -277,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_spent_comes_back_by_and_by_and_is_never_more_than_at_first() {
+    fn what_was_spent_comes_back_by_and_by_to_what_was_there_at_first() {
         let mut allowance = Allowance::new();
         let passes = |allowance: &mut Allowance, seconds| allowance.filled_at -= Duration::from_secs(seconds);
         allowance.spend(CREDIT);
@@ -285,8 +291,21 @@ mod tests {
         allowance.spend(2 * CREDIT_PER_SECOND);
         passes(&mut allowance, 3600);
         allowance.spend(CREDIT);
+        assert!(!allowance.is_overdrawn);
+        passes(&mut allowance, 3600);
+        allowance.spend(CREDIT + 1);
+        assert!(allowance.is_overdrawn);
+    }
+
+    #[test]
+    fn what_was_earned_comes_on_top_and_has_an_end() {
+        let mut allowance = Allowance::new();
         allowance.earn(2 * CREDIT);
-        allowance.spend(CREDIT);
+        allowance.spend(3 * CREDIT);
+        assert!(!allowance.is_overdrawn);
+        allowance.earn(MOST_CREDIT);
+        allowance.earn(MOST_CREDIT);
+        allowance.spend(MOST_CREDIT);
         assert!(!allowance.is_overdrawn);
         allowance.spend(CREDIT);
         assert!(allowance.is_overdrawn);

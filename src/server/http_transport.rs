@@ -2,7 +2,7 @@
 //!
 //! A client may end its side of the connection behind its request, and wait for the answer. hyper takes that for the end of
 //! the client, or with `half_close` looks for no end at all, so that a stream's reader who leaves would not be noticed. So
-//! the end is kept from it, and only while an answer is made.
+//! the end is kept from it, and only while an answer is under way.
 //!
 //! And what cannot be read as a request hyper answers by itself, with a status and nothing else. What it writes while no
 //! request is to be answered is dropped, and `server::connection` says what is wrong.
@@ -74,9 +74,10 @@ impl<T: Transport> AsyncWrite for HttpTransport<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper comes here when it has nothing left to write.
+        ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
+        // hyper comes here when it has nothing left to write, and TLS has nothing either now.
         self.state.note_flush();
-        Pin::new(&mut self.transport).poll_flush(cx)
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -28,7 +28,8 @@ pub(super) struct ConnectionState {
     is_answering: AtomicBool,
     /// Written by the socket, taken back by the service: bytes of a request came, and not all of its head.
     has_begun: AtomicBool,
-    /// Written by the service: an answer is made that the client may wait for with its side closed.
+    /// Written by the service, taken back by the transport: an answer is under way that the client may wait for with its
+    /// side closed.
     is_answer_awaited: AtomicBool,
     /// Written by the service, taken back by the transport: what is written belongs to an answer of the service.
     is_answer_under_way: AtomicBool,
@@ -77,6 +78,7 @@ impl ConnectionState {
         if self.is_answer_whole.load(Ordering::Relaxed) {
             self.is_answer_whole.store(false, Ordering::Relaxed);
             self.is_answer_under_way.store(false, Ordering::Relaxed);
+            self.is_answer_awaited.store(false, Ordering::Relaxed);
         }
     }
 
@@ -88,7 +90,6 @@ impl ConnectionState {
     /// The next request may come. Not after a stream, whose client may send what it likes meanwhile.
     pub(super) fn answer_is_made(&self) {
         self.is_answering.store(false, Ordering::Relaxed);
-        self.is_answer_awaited.store(false, Ordering::Relaxed);
     }
 
     /// The answer is a stream, whose client is gone when it closes its side.
@@ -96,7 +97,7 @@ impl ConnectionState {
         self.is_answer_awaited.store(false, Ordering::Relaxed);
     }
 
-    /// Whether an answer is made that is no stream, as far as is known.
+    /// Whether an answer is under way that is no stream, as far as is known.
     pub(super) fn is_answer_awaited(&self) -> bool {
         self.is_answer_awaited.load(Ordering::Relaxed)
     }

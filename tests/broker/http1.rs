@@ -1,10 +1,13 @@
 //! HTTP/1.1 as its RFCs have it, where a client library would not show it.
 
-use serde_json::json;
+use std::time::{Duration, Instant};
 
-use crate::support::eventually;
+use serde_json::{Value, json};
+
 use crate::support::node::{Node, Options, both_ways};
 use crate::support::raw::Raw;
+use crate::support::redis::Redis;
+use crate::support::{eventually, http};
 
 const EVENT: &str = r#"{"channel":"a","payload":1}"#;
 
@@ -208,6 +211,70 @@ async fn a_publisher_that_ends_its_side_after_its_request_gets_its_answer() {
     raw.finish().await;
     raw.read_to_end().await;
     assert!(!raw.text().contains(" 202 "), "{}", raw.text());
+}
+
+/// The store takes its time here, and the end is there before it has answered.
+#[tokio::test]
+async fn the_connection_of_a_client_that_has_ended_its_side_ends_with_its_answer() {
+    let redis = Redis::start().await;
+    let node = Options::default().redis(&redis.url()).start().await;
+    let length = EVENT.len();
+    let post = format!(
+        "POST /pipelines/p/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{EVENT}"
+    );
+    for request in [&*post, "GET /pipelines/p/events HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        for n in 0..3 {
+            let mut raw = Raw::connect(&node).await;
+            redis.command(&["CLIENT", "PAUSE", "300", "ALL"]);
+            raw.send(request).await;
+            raw.finish().await;
+            let text = raw.read_to_clean_end().await;
+            assert!(text.starts_with("HTTP/1.1 20"), "{n}: {text}");
+        }
+    }
+}
+
+/// Publishes more than one page of a history as JSON, and more than sockets hold; the history.
+async fn long_history(node: &Node) -> String {
+    let large = "x".repeat(20 << 10);
+    node.post("p", Value::from_iter((0..50).map(|_| json!({"channel": "a", "payload": large})))).await;
+    http().get(format!("{}/pipelines/p/events", node.url)).send().await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_ends_its_side_after_its_request_gets_all_of_a_long_history() {
+    let node = Node::embedded().await;
+    let history = long_history(&node).await;
+    for receive_buffer in [4 << 10, 1 << 20] {
+        let mut raw = Raw::connect_narrow(&node, receive_buffer);
+        raw.get("/pipelines/p/events").await;
+        raw.finish().await;
+        raw.read_to_clean_end().await;
+        assert_eq!(raw.body_text(), history);
+    }
+}
+
+/// What comes of the next request meanwhile may wait for its rest until the answer is there.
+#[tokio::test]
+async fn an_answer_is_whole_for_a_slow_client_whose_next_request_has_begun_to_come() {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let node = Options::default().set("LIMITS__REQUEST_TIMEOUT", "1s").start().await;
+    let history = long_history(&node).await;
+    let mut raw = Raw::connect_narrow(&node, 4 << 10);
+    raw.get("/pipelines/p/events").await;
+    raw.read_until("\r\n\r\n").await;
+    let (head, rest) = "GET /pipelines/p HTTP/1.1\r\nHost: x\r\n\r\n".split_at(10);
+    raw.send(head).await;
+    let began = Instant::now();
+    while began.elapsed() < 3 * TIMEOUT {
+        raw.take_piece();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    raw.read_until("0\r\n\r\n").await;
+    assert_eq!(raw.body_text(), history);
+    raw.received.clear();
+    raw.send(rest).await;
+    raw.read_until("HTTP/1.1 200 ").await;
 }
 
 #[tokio::test]

@@ -1,15 +1,21 @@
 //! TLS on the public listener: both protocols, certificates that change, and pairs that will not do.
 
 use std::process::Command;
+use std::sync::Arc;
 
 use reqwest::{Client, Version};
-use serde_json::json;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use crate::support::node::{Node, Options};
+use crate::support::raw::narrow_socket;
 use crate::support::stream::{Stream, assert_contiguous, number};
 use crate::support::tls::Authority;
-use crate::support::{client, eventually};
+use crate::support::{PATIENCE, client, eventually};
 
 /// An authority, and a certificate of it as the node has it.
 struct Certificates {
@@ -150,6 +156,32 @@ fn a_pair_that_will_not_do_is_named_at_the_start() {
         assert!(errors.contains(problem), "{problem:?} is not in {errors:?}");
         assert!(errors.matches("server.tls_cert").count() <= 1, "one fault is told once: {errors}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_ends_its_side_of_tls_gets_its_whole_answer_however_slow_it_is() {
+    let certificates = Certificates::new();
+    let [(client, _), _] = certificates.clients();
+    let node = certificates.options().client(client).start().await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&certificates.authority.file).unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    // Where the end of the answer comes to stand in the buffers depends on its length.
+    for n in 0..8 {
+        let (pipeline, payload) = (format!("p{n}"), "x".repeat(1200 + 1000 * n));
+        node.post(&pipeline, Value::from_iter((0..100).map(|_| json!({"channel": "a", "payload": payload})))).await;
+        let socket = narrow_socket(node.address(), 4 << 10);
+        let mut stream = connector.connect("localhost".try_into().unwrap(), socket).await.unwrap();
+        let request = format!("GET /pipelines/{pipeline}/events HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert_eq!((answer.matches("\"channel\"").count(), answer.matches("HTTP/1.1 ").count()), (100, 1), "{n}");
+    }
+    assert_eq!(node.metric("pipecast_refused_total{reason=\"bad_request\"}").await, 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

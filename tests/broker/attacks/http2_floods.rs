@@ -3,9 +3,11 @@
 
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::Target;
+use crate::support::eventually;
 use crate::support::http2::{
     ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, INITIAL_WINDOW, PING, PRIORITY, RST_STREAM, Received,
     SETTINGS, WINDOW_UPDATE, frame, get, request, settings,
@@ -183,6 +185,40 @@ async fn a_reader_that_gives_its_window_back_for_each_event_is_never_cut_off() {
         target.node.publish_numbers("p", batch * 1000 - 999..=batch * 1000).await;
         client.until_text(1, &format!("data: {}\n\n", batch * 1000)).await;
     }
+    assert_eq!(ended_for_it(&target).await, 0.0);
+    drop(client);
+    target.assert_unharmed().await;
+}
+
+/// It has room for all that its streams replay, and comes late to read it: then it says something about more pieces than it
+/// could ever send of its own accord.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_gives_its_window_back_for_a_burst_of_events_is_never_cut_off() {
+    const STREAMS: u32 = 100;
+    const LARGE: u32 = 16 << 20;
+    let target = Target::start(Options::default()).await;
+    target.node.publish_numbers("p", 1..=100).await;
+    let mut client = Http2::connect(&target.node, &[(INITIAL_WINDOW, LARGE)]).await;
+    client.send(window_update(0, LARGE)).await;
+    let opened: Vec<u8> = (1..).step_by(2).take(STREAMS as usize).flat_map(|stream| get(stream, STREAM)).collect();
+    client.send(opened).await;
+    let looks = Mutex::new(Vec::new());
+    eventually("the sockets hold what they can", || async {
+        let look = target.node.metric("pipecast_events_delivered_total").await;
+        looks.lock().push(look);
+        look > 0.0 && looks.lock().ends_with(&[look; 20])
+    })
+    .await;
+    let mut whole = 0;
+    while whole < STREAMS {
+        let data = client.until(|frame| frame.kind == DATA).await;
+        whole += u32::from(data.payload.ends_with(b"data: 100\n\n"));
+        let length = u32::try_from(data.payload.len()).unwrap();
+        client.send([window_update(0, length), window_update(data.stream, length)].concat()).await;
+    }
+    // Behind all of those.
+    client.send(frame(PING, 0, 0, b"12345678")).await;
+    client.until(|frame| frame.kind == PING).await;
     assert_eq!(ended_for_it(&target).await, 0.0);
     drop(client);
     target.assert_unharmed().await;

@@ -18,6 +18,15 @@ pub struct Raw {
     pub received: Vec<u8>,
 }
 
+/// A connection with a receive buffer of so many bytes.
+pub fn narrow_socket(address: SocketAddr, receive_buffer: usize) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(receive_buffer).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    TcpStream::from_std(socket.into()).unwrap()
+}
+
 impl Raw {
     pub async fn connect(node: &Node) -> Self {
         Self::connect_to(node.address()).await
@@ -32,12 +41,7 @@ impl Raw {
 
     /// One that takes little before it is read: a receive buffer of so many bytes.
     pub fn connect_narrow(node: &Node, receive_buffer: usize) -> Self {
-        let address = node.address();
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.set_recv_buffer_size(receive_buffer).unwrap();
-        socket.connect(&address.into()).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        Self { socket: TcpStream::from_std(socket.into()).unwrap(), received: Vec::new() }
+        Self { socket: narrow_socket(node.address(), receive_buffer), received: Vec::new() }
     }
 
     /// A connection from an address of this machine, such as 127.0.0.2.
