@@ -5,6 +5,7 @@ use std::fmt;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::object::Object;
@@ -66,7 +67,8 @@ impl fmt::Display for LeftOut {
 
 #[derive(Deserialize)]
 struct Document {
-    keys: Vec<Value>,
+    /// Each to be read by itself: what is JSON need not be what can be read of it, such as half a character or `1e999`.
+    keys: Vec<Box<RawValue>>,
 }
 
 impl KeySet {
@@ -80,6 +82,11 @@ impl KeySet {
             .map_err(|error| format!("line {}: it is no JSON Web Key Set; write {{\"keys\":[...]}}", error.line()))?;
         let mut set = Self { keys: Vec::new(), left_out: Vec::new() };
         for (at, jwk) in jwks.into_iter().enumerate() {
+            let Ok(jwk) = serde_json::from_str::<Value>(jwk.get()) else {
+                let fault = KeyFault::Broken("it has half a character, a number too large or too many levels");
+                set.left_out.push(LeftOut { at, id: None, fault });
+                continue;
+            };
             let id = jwk["kid"].as_str().map(Box::from);
             match verifier(jwk, secrets) {
                 Ok(key) => set.keys.extend(key),
@@ -146,6 +153,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_key_that_cannot_be_read_costs_no_other_its_place() {
+        let good = format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"good","x":"{}"}}"#, "A".repeat(43));
+        let deep = format!("{{\"x\":{}1{}}}", "[".repeat(1000), "]".repeat(1000));
+        for odd in [r#"{"kid":"\ud800"}"#, r#"{"x":1e999}"#, &deep] {
+            let set = KeySet::parse(format!("{{\"keys\":[{odd},{good}]}}").as_bytes(), Secrets::LeftOut).unwrap();
+            assert_eq!((set.keys.len(), set.left_out.len()), (1, 1), "{odd:.20}");
+            assert_eq!(set.keys[0].id.as_deref(), Some("good"));
+            assert!(set.left_out[0].to_string().starts_with("key 0: "), "{}", set.left_out[0]);
+        }
+    }
 
     proptest! {
         #[test]
