@@ -41,5 +41,6 @@ pub mod store;
 pub mod subscription;
 pub mod supervisor;
 pub mod telemetry;
+pub mod text_file;
 pub mod visible;
 pub mod watched_file;

@@ -66,6 +66,8 @@ pub struct Rules {
     pub cors_origins: Vec<String>,
     /// Whether nobody has decided who may publish, nor which pages may: then those of other machines may not.
     pub is_open_by_default: bool,
+    /// Whether somebody has decided that alone, by a list of origins: then other pages change nothing.
+    pub is_open_to_listed_pages: bool,
     /// Proxies whose word on a client's address is taken.
     pub trusted_proxies: TrustedProxies,
     /// The header in which they name it.
@@ -94,6 +96,8 @@ impl Rules {
             stream: settings.stream,
             cors_origins: settings.server.cors_origins.clone(),
             is_open_by_default: !settings.auth.is_publish_decided && !settings.server.are_origins_decided,
+            is_open_to_listed_pages: !settings.auth.is_publish_decided
+                && settings.server.cors_origins.iter().all(|origin| origin != "*"),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             forwarded_header: settings.server.forwarded_header,
             has_proxy_header: settings.server.has_proxy_header,

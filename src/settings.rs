@@ -24,6 +24,7 @@ use crate::server::TlsFiles;
 use crate::store::Retention;
 use crate::store::redis::{RedisOptions, has_password};
 use crate::telemetry::{LogFormat, LogOptions};
+use crate::text_file::read_bytes;
 use reader::Reader;
 
 /// All settings of a node, checked.
@@ -396,7 +397,7 @@ fn read_tls(r: &mut Reader) -> Option<TlsFiles> {
 fn read_redis(r: &mut Reader) -> Option<RedisSettings> {
     const SECOND: Duration = Duration::from_secs(1);
     let url = r.redis_url("redis.url", "`redis://`, `rediss://` or `redis+unix://`, with user, password and database (`redis://user:secret@host:6379/0`). Empty for the embedded store.");
-    let password_file = r.file("redis.password_file", "File with the password, as it is, where `redis.url` has none; line breaks at its end do not count. Read for each new connection.");
+    let password_file = r.file("redis.password_file", "File with the password, as it is, where `redis.url` has none; a byte order mark and line breaks at its end do not count. Read for each new connection.");
     let tls_ca =
         r.file("redis.tls_ca", "PEM file with the certificate authority for `rediss://`; the system's if empty.");
     let tls_cert = r.file("redis.tls_cert", "PEM file with the client certificate, for servers that ask for one.");
@@ -441,8 +442,7 @@ impl RedisSettings {
     /// With the path of the file that cannot be read.
     pub fn load_files(&self) -> Result<RedisOptions, std::io::Error> {
         let read = |path: &Path| {
-            std::fs::read(path)
-                .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+            read_bytes(path).map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))
         };
         let mut options = self.options.clone();
         options.tls_ca = self.tls_ca.as_deref().map(read).transpose()?;

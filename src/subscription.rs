@@ -41,46 +41,49 @@ pub enum Start {
     After(ResumePoint),
 }
 
-/// A filter by channel.
+/// A filter by channel; none lets all pass. Most streams have none, so that one takes a word.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Channels {
-    /// None for all.
-    names: Option<Box<[String]>>,
+pub struct Channels(Option<Box<Filter>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Filter {
+    names: Vec<String>,
     /// Whether the client may have no others, rather than want none.
     is_limit: bool,
 }
 
 impl Channels {
     /// Only these channels; all when there are none.
-    pub fn only(channels: Vec<String>) -> Self {
-        Self { names: (!channels.is_empty()).then(|| channels.into_boxed_slice()), is_limit: false }
+    pub fn only(names: Vec<String>) -> Self {
+        Self((!names.is_empty()).then(|| Box::new(Filter { names, is_limit: false })))
     }
 
     /// These channels and no others, since there is no right to more; nothing passes when there are none.
-    pub fn limited(channels: Vec<String>) -> Self {
-        Self { names: Some(channels.into_boxed_slice()), is_limit: true }
+    pub fn limited(names: Vec<String>) -> Self {
+        Self(Some(Box::new(Filter { names, is_limit: true })))
     }
 
     /// Whether every channel passes.
     pub fn is_all(&self) -> bool {
-        self.names.is_none()
+        self.0.is_none()
     }
 
     /// The channels that pass; none when all do.
     pub fn names(&self) -> Option<&[String]> {
-        self.names.as_deref()
+        self.0.as_deref().map(|filter| &*filter.names)
     }
 
     /// Whether a frame passes.
     pub fn pass(&self, frame: &Frame) -> bool {
-        self.names.as_deref().is_none_or(|channels| channels.iter().any(|channel| channel == frame.channel()))
+        self.names().is_none_or(|names| names.iter().any(|channel| channel == frame.channel()))
     }
 }
 
 impl Wanted {
     /// A gap as the client is told of it: without the number of events of which it may have no part.
     fn told(&self, gap: Gap) -> Gap {
-        Gap { missed: gap.missed.filter(|_| !self.channels.is_limit), ..gap }
+        let is_limited = self.channels.0.as_ref().is_some_and(|filter| filter.is_limit);
+        Gap { missed: gap.missed.filter(|_| !is_limited), ..gap }
     }
 }
 

@@ -70,6 +70,18 @@ fn is_hidden(character: char) -> bool {
         )
 }
 
+/// What cannot be seen where it stands alone: besides the above, joiners and others that change a character before them
+/// (Unicode's `Default_Ignorable_Code_Point`). A name with one looks like the name without.
+pub fn is_unseen(character: char) -> bool {
+    is_hidden(character)
+        || matches!(
+            character,
+            '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200c}' | '\u{200d}'
+                | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +98,12 @@ mod tests {
             assert_eq!(visible(text), expected);
         }
         assert_eq!(visible_lines("a\x1b\nb\r\n"), "a\\u001b\nb\\u000d\n");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_known_and_letters_are_none_of_it() {
+        assert!("\u{200b}\u{200d}\u{2060}\u{fe0f}\u{e0072}\u{1b}\u{feff}\u{3164}".chars().all(is_unseen));
+        assert!(!"aZ0-._~ \u{e4}\u{5e9}\u{915}\u{7ba1}\u{1f642}#\"".contains(is_unseen));
     }
 
     #[test]

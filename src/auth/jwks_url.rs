@@ -1,5 +1,6 @@
 //! Keys from a URL: fetched at start, every few minutes, and when a token names one that is not known.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,6 +15,8 @@ use url::Url;
 
 use super::health::{Readings, SourceHealth};
 use super::key_set::{KeySet, LeftOut, Secrets};
+use super::sources::too_many_nameless;
+use super::token::MOST_TRIED;
 use super::verifier::Verifier;
 
 /// Between two fetches that nobody asked for, at most.
@@ -34,6 +37,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request waits for a fetch.
 const PATIENCE: Duration = Duration::from_secs(6);
 
+/// So many keys that are left out are named in the log.
+const MOST_TOLD: usize = 20;
+
 /// The largest answer.
 const MAX_BYTES: usize = 1 << 20;
 
@@ -52,6 +58,8 @@ pub(super) struct JwksUrl {
     readings: Readings,
     /// Whether it was said that the keys are too old.
     is_told_too_old: AtomicBool,
+    /// Whether it was said that too many keys have no name.
+    is_told_too_many: AtomicBool,
     /// Somebody misses a key.
     asked: Notify,
     /// How many fetches there were, failed ones too, and when the last one began.
@@ -86,6 +94,7 @@ impl JwksUrl {
             fetched: RwLock::new(None),
             readings: Readings::default(),
             is_told_too_old: AtomicBool::new(false),
+            is_told_too_many: AtomicBool::new(false),
             asked: Notify::new(),
             fetches: watch::Sender::new((0, None)),
         })
@@ -166,12 +175,30 @@ impl JwksUrl {
             tracing::info!(keys = keys.len(), "auth.jwks_url can be fetched again");
         }
         self.is_told_too_old.store(false, Ordering::Relaxed);
+        let too_many = too_many_nameless(&keys);
+        if too_many.is_none() {
+            self.is_told_too_many.store(false, Ordering::Relaxed);
+        }
         let is_empty = keys.is_empty();
         let before = self.fetched.write().replace(Fetched { keys: keys.into(), left_out: left_out.clone(), at });
-        // Once, not at every fetch.
-        let (was_empty, known) = before.map_or((false, Vec::new()), |before| (before.keys.is_empty(), before.left_out));
-        for key in left_out.iter().filter(|key| !known.contains(key)) {
+        // Once, not at every fetch; and what nobody reads is not said at all.
+        let (was_empty, known) = before.map_or((false, HashSet::new()), |before| {
+            (before.keys.is_empty(), before.left_out.into_iter().collect::<HashSet<_>>())
+        });
+        let fresh: Vec<_> = left_out.iter().filter(|key| !known.contains(key)).collect();
+        for key in fresh.iter().take(MOST_TOLD) {
             tracing::warn!(url = self.shown, "{key}; it is left out of the keys of auth.jwks_url");
+        }
+        if let Some(more) = fresh.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
+            tracing::warn!(url = self.shown, "{more} more keys are left out of the keys of auth.jwks_url");
+        }
+        if let Some((count, algorithm)) = too_many
+            && !self.is_told_too_many.swap(true, Ordering::Relaxed)
+        {
+            tracing::error!(
+                url = self.shown,
+                "auth.jwks_url has {count} keys without a name for {algorithm:?}, and a token is tried with {MOST_TRIED} at most: none of them opens anything until they have a `kid` each"
+            );
         }
         // What its issuer has withdrawn is not to be trusted, whatever comes in its place.
         if is_empty && !was_empty {

@@ -32,7 +32,7 @@ pub(super) struct KeySet {
 }
 
 /// A key that is left out.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct LeftOut {
     /// Its place in the set, from 0.
     at: usize,
@@ -43,7 +43,7 @@ pub(super) struct LeftOut {
 }
 
 /// Why a key is of no use.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum KeyFault {
     /// It is of a kind, a curve or for an algorithm that is not known here.
     Unknown(&'static str),

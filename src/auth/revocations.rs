@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::event::BYTE_ORDER_MARK;
+use crate::visible::is_unseen;
 
 /// The `jti` of tokens, names of static keys, and `kid`s of signing keys.
 #[derive(Debug, Default)]
@@ -58,8 +59,9 @@ fn parse_line(line: &str) -> Result<Option<Cow<'_, str>>, &'static str> {
     }
     let comment = line.match_indices('#').find(|(at, _)| line[..*at].ends_with(is_blank));
     let name = comment.map_or(line, |(at, _)| line[..at].trim_end_matches(is_blank));
-    // UTF-16 has a NUL at every other place.
-    if name.contains(char::is_control) {
+    // UTF-16 has a NUL at every other place, and a name that is copied from a page may bring marks of direction or of width
+    // along: with them it would be another name.
+    if name.contains(is_unseen) {
         return Err(
             "a character that cannot be seen; save the file as UTF-8 text, or write the name in quotes, as JSON does",
         );

@@ -2,36 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
+use jsonwebtoken::Algorithm;
+
 use super::key::{self, KeyTable, Keys, SecretSource};
 use super::key_set::{KeyFault, KeySet, Secrets};
 use super::revocations::Revocations;
 use super::token::MOST_TRIED;
 use super::verifier::Verifier;
 use super::{AuthOptions, AuthSetupError, Secret};
-use crate::event::BYTE_ORDER_MARK;
-
-/// What UTF-16 begins with, in either order.
-const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+use crate::text_file;
 
 /// Reads a file of text as whichever editor wrote it.
 ///
 /// # Errors
-/// When it cannot be read, or is not UTF-8: what is guessed at could hide a line.
+/// As [`text_file::read_text`], with the path.
 pub fn read_text(path: &Path) -> Result<String, AuthSetupError> {
-    let bytes = read(path)?;
-    if UTF_16.iter().any(|mark| bytes.starts_with(mark)) {
-        return Err(AuthSetupError::file(path, "it is UTF-16; save it as UTF-8"));
-    }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        AuthSetupError::file(path, format!("line {line} is not UTF-8; save the file as UTF-8"))
-    })?;
-    Ok(text.strip_prefix(BYTE_ORDER_MARK).map(str::to_owned).unwrap_or(text))
+    text_file::read_text(path).map_err(|problem| AuthSetupError::file(path, problem.to_string()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, AuthSetupError> {
-    std::fs::read(path).map_err(|error| AuthSetupError::file(path, error.to_string()))
+    text_file::read_bytes(path).map_err(|problem| AuthSetupError::file(path, problem.to_string()))
 }
 
 /// Reads a secret that stands alone in a file.
@@ -128,16 +118,23 @@ fn read_key_set(path: &Path) -> Result<Vec<Verifier>, AuthSetupError> {
 
 /// Every token is tried with each key without a name: with too many of them none would open anything.
 fn check_number(verifiers: &[Verifier]) -> Result<(), AuthSetupError> {
-    let nameless = || verifiers.iter().filter(|verifier| verifier.id.is_none());
-    for algorithm in nameless().flat_map(|verifier| &verifier.algorithms) {
-        let count = nameless().filter(|verifier| verifier.algorithms.contains(algorithm)).count();
-        if count > MOST_TRIED {
-            let problem = format!(
-                "there are {count} keys without a name for {algorithm:?}, and a token is tried with {MOST_TRIED} at most; \
-                 write them as a key set with a `kid` each (auth.jwks_file), and tokens with the `kid` of their key"
-            );
-            return Err(AuthSetupError::Setting("auth.jwt_keys", problem));
+    let Some((count, algorithm)) = too_many_nameless(verifiers) else { return Ok(()) };
+    let problem = format!(
+        "there are {count} keys without a name for {algorithm:?}, and a token is tried with {MOST_TRIED} at most; \
+         write them as a key set with a `kid` each (auth.jwks_file), and tokens with the `kid` of their key"
+    );
+    Err(AuthSetupError::Setting("auth.jwt_keys", problem))
+}
+
+/// How many keys have no name, and for which algorithm, if that is too many for any of them to be tried.
+pub(super) fn too_many_nameless(verifiers: &[Verifier]) -> Option<(usize, Algorithm)> {
+    let mut counts: Vec<(usize, Algorithm)> = Vec::new();
+    for algorithm in verifiers.iter().filter(|verifier| verifier.id.is_none()).flat_map(|verifier| &verifier.algorithms)
+    {
+        match counts.iter_mut().find(|(_, known)| known == algorithm) {
+            Some((count, _)) => *count += 1,
+            None => counts.push((1, *algorithm)),
         }
     }
-    Ok(())
+    counts.into_iter().find(|(count, _)| *count > MOST_TRIED)
 }

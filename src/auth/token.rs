@@ -62,7 +62,7 @@ pub enum TokenFault {
 pub(super) struct Signed {
     /// What it says.
     pub claims: Claims,
-    /// The `kid` of the key that signed it.
+    /// The `kid` of the key that signed it; of a key without one, what the token calls it.
     pub key_id: Option<String>,
 }
 
@@ -109,8 +109,9 @@ fn is_algorithm_unknown(text: &str) -> bool {
 
 /// Verifies a token with the keys that its header allows: those of its `kid` or without one, for its `alg`.
 ///
-/// With more than [`MOST_TRIED`] of those none is tried, so that what opens something today does so tomorrow, in whichever order keys come.
-/// An issuer with several keys names one in each token (OpenID Connect Core 1.0, 10.1).
+/// With more than [`MOST_TRIED`] of those, only the ones of its `kid` are, and with more of these none, so that what opens something
+/// today does so tomorrow, in whichever order keys come. An issuer with several keys names one in each token (OpenID Connect
+/// Core 1.0, 10.1).
 ///
 /// # Errors
 /// Why it is none that one of these keys has signed.
@@ -121,17 +122,25 @@ pub(super) fn verify(text: &str, header: &Header, keys: &[&[Verifier]]) -> Resul
         true => TokenFault::Algorithm,
         false => TokenFault::KeyId,
     };
-    let possible = || all().filter(named).filter(|key| key.algorithms.contains(&header.alg));
-    if possible().nth(MOST_TRIED).is_some() {
-        return Err(TokenFault::TooManyKeys);
+    let for_it = || all().filter(|key| key.algorithms.contains(&header.alg));
+    let mut possible: Vec<_> = for_it().filter(named).take(MOST_TRIED + 1).collect();
+    if possible.len() > MOST_TRIED {
+        // Keys without a name could have signed any token, and an issuer may publish many: who names a key loses nothing by them.
+        let of_its_name = |key: &&Verifier| key.id.is_some() && key.id == header.kid;
+        possible = for_it().filter(of_its_name).take(MOST_TRIED + 1).collect();
+        if !(1..=MOST_TRIED).contains(&possible.len()) {
+            return Err(TokenFault::TooManyKeys);
+        }
     }
-    for key in possible() {
+    for key in possible {
         let mut validation = Validation::new(header.alg);
         // Claims are checked by `Claims::check`, which knows what the token is used for.
         validation.required_spec_claims.clear();
         (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
         match decode::<Object<Claims>>(text, &key.key, &validation) {
-            Ok(token) => return Ok(Signed { claims: token.claims.0, key_id: key.id.clone() }),
+            Ok(token) => {
+                return Ok(Signed { claims: token.claims.0, key_id: key.id.clone().or_else(|| header.kid.clone()) });
+            }
             Err(error) => {
                 use jsonwebtoken::errors::ErrorKind;
                 fault = match error.kind() {

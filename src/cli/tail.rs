@@ -8,7 +8,7 @@ use clap::Args;
 use sse_stream::Sse;
 
 use super::client::Broker;
-use super::follower::{Follower, Over};
+use super::follower::{Follower, Over, is_resume_point};
 use super::{Failure, NodeArgs, Outcome, complain};
 use crate::pipeline::PipelineId;
 use crate::visible::{visible, visible_lines};
@@ -49,6 +49,10 @@ struct Printer {
 }
 
 pub(super) async fn tail(args: TailArgs) -> Outcome {
+    if args.last_event_id.as_deref().is_some_and(|id| !is_resume_point(id)) {
+        complain("--last-event-id is none: write an id as events have them, such as 1700000000000-1");
+        return Err(Failure::Usage);
+    }
     let broker = Broker::new(&args.node).map_err(|error| {
         complain(&error);
         error.failure()

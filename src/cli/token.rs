@@ -13,6 +13,7 @@ use crate::auth::{
     read_text,
 };
 use crate::settings::{Settings, Sources};
+use crate::text_file::read_bytes;
 use crate::visible::visible;
 
 /// Make a token, or explain one
@@ -132,7 +133,7 @@ fn make(args: TokenArgs, settings: &AuthOptions) -> Result<String, TokenError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TokenError> {
-    std::fs::read(path).map_err(|error| TokenError::File { path: path.to_owned(), problem: error.to_string() })
+    read_bytes(path).map_err(|error| TokenError::File { path: path.to_owned(), problem: error.to_string() })
 }
 
 async fn check(token: &str, settings: AuthOptions) -> Outcome {

@@ -507,6 +507,6 @@ mod tests {
     #[test]
     fn a_client_is_small() {
         // Beside the socket, which is larger in debug builds.
-        assert!(size_of::<Client>() - size_of::<mio::net::TcpStream>() <= 184, "{}", size_of::<Client>());
+        assert!(size_of::<Client>() - size_of::<mio::net::TcpStream>() <= 176, "{}", size_of::<Client>());
     }
 }

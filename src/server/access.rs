@@ -69,11 +69,12 @@ fn from_query(query: &str) -> Option<Credential<'_>> {
 }
 
 fn from_cookie(headers: &HeaderMap) -> Option<Credential<'_>> {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    Credential::only(
-        pairs.filter(|(name, _)| *name == COOKIE_NAME).map(|(_, token)| Cow::Borrowed(token.trim_matches('"'))),
-    )
+    // By bytes: the cookies beside it are of whoever has a host below the same domain, and browsers send them as they are.
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let values = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(COOKIE_NAME.as_bytes())?.strip_prefix(b"="));
+    // What is no text is no token, as nothing is none.
+    let texts = values.map(|value| std::str::from_utf8(value).ok().filter(|text| text.is_ascii()).unwrap_or_default());
+    Credential::only(texts.map(|token| Cow::Borrowed(token.trim_matches('"'))))
 }
 
 /// A browser sends cookies along with whatever any page asks it for, so the page's origin must be one that is
@@ -132,6 +133,32 @@ mod tests {
         check(&[], "token=", "unreadable");
         check(&[("Cookie", "pipecast_token=a; pipecast_token=b"), listed], "", "unreadable");
         check(&[], "to%6ben=a%2Bb", "a+b");
+    }
+
+    #[test]
+    fn a_cookie_of_others_hides_none() {
+        let check = |lines: &[&[u8]], expected: &str| {
+            let mut map = HeaderMap::new();
+            map.append(ORIGIN, HeaderValue::from_static("https://a.example"));
+            for line in lines {
+                map.append(COOKIE, HeaderValue::from_bytes(line).unwrap());
+            }
+            let credential = Credential::of(&Method::GET, &map, None, &["https://a.example".to_owned()]);
+            let found = match credential.presented() {
+                Presented::Nothing => "nothing",
+                Presented::Unreadable => "unreadable",
+                Presented::Token(token) => token,
+            };
+            assert_eq!(found, expected, "{lines:?}");
+        };
+        // Whoever has a host below the same domain may set any, and browsers send the bytes as they are.
+        check(&[b"theme=\xe4; pipecast_token=c"], "c");
+        check(&["name=\u{e4}\u{1f642}; pipecast_token=c; z".as_bytes()], "c");
+        check(&[b"a=\xff", b"pipecast_token=\"c\""], "c");
+        check(&[b"pipecast_token\xe4=x; pipecast_token=c; xpipecast_token=d"], "c");
+        check(&[b"pipecast_token=c\xe4"], "unreadable");
+        check(&[b"pipecast_token=c; pipecast_token=\xe4"], "unreadable");
+        check(&[b"a=\xe4; b"], "nothing");
     }
 
     #[test]

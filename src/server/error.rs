@@ -27,7 +27,7 @@ pub(super) enum RequestError {
     #[error("{0}")]
     Access(#[from] Refused),
     #[error(
-        "pages of this origin can read but not publish or delete, since this node is open only by default; set server.cors_origins to the origins that may (* for all), or set auth.publish to token or open"
+        "pages of this origin cannot publish or delete, since this node is open only by default; set server.cors_origins to the origins that may (* for all), or set auth.publish to token or open"
     )]
     ForeignPage,
     #[error(

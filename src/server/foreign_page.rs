@@ -2,8 +2,8 @@
 //!
 //! On a loopback address everybody who reaches the node is on its machine, and so is each page that somebody there
 //! visits: its browser reaches the node too. Such pages may read. To publish and to forget, a page must come from the
-//! machine itself, or from the node. It must not pass for one of the node's own either, with a name of its own that it
-//! lets point to this machine (DNS rebinding).
+//! machine itself, or from the node, or be listed. It must not pass for one of the node's own either, with a name of its own
+//! that it lets point to this machine (DNS rebinding).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -33,6 +33,25 @@ pub(super) fn check<B>(request: &Request<B>, is_passed_on: bool) -> Result<(), R
         ref method => !method.is_safe(),
     };
     if changes && !is_near(request) { Err(RequestError::ForeignPage) } else { Ok(()) }
+}
+
+/// The second of these where the operator has listed the pages that may: a list of some must not let in more than none at all.
+///
+/// What a browser keeps other origins from by CORS it does not keep a page from that passes for the node's own, so such a one
+/// needs a host of which that cannot be. Clients that are no browsers may name any.
+pub(super) fn check_listed<B>(
+    request: &Request<B>,
+    is_passed_on: bool,
+    origins: &[String],
+) -> Result<(), RequestError> {
+    let origin = request.headers().get(header::ORIGIN);
+    let is_page = origin.is_some() || request.headers().get(SEC_FETCH_SITE).is_some_and(|site| site != "none");
+    if request.method().is_safe() || !is_page {
+        return Ok(());
+    }
+    let is_listed = origin.is_some_and(|origin| origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes()));
+    let is_own = is_near(request) && (is_passed_on || hosts(request).all(|host| host.is_some_and(is_known)));
+    if is_listed || is_own { Ok(()) } else { Err(RequestError::ForeignPage) }
 }
 
 /// Whether what a preflight asks for may change something.

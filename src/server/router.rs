@@ -88,11 +88,15 @@ fn client(node: &Node, peer: Peer, headers: &HeaderMap) -> IpAddr {
 
 /// Refuses what pages may not ask for while nobody has decided which may what.
 fn check_page<B>(node: &Node, request: &Request<B>, peer: Peer) -> Result<(), RequestError> {
-    let Rules { is_open_by_default, has_proxy_header, ref trusted_proxies, .. } = node.rules;
+    let Rules { is_open_by_default, is_open_to_listed_pages, has_proxy_header, ref trusted_proxies, .. } = node.rules;
+    let is_passed_on = has_proxy_header || trusted_proxies.contains(peer.address());
     if is_open_by_default {
-        foreign_page::check(request, has_proxy_header || trusted_proxies.contains(peer.address()))?;
+        foreign_page::check(request, is_passed_on)
+    } else if is_open_to_listed_pages {
+        foreign_page::check_listed(request, is_passed_on, &node.rules.cors_origins)
+    } else {
+        Ok(())
     }
-    Ok(())
 }
 
 async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> Result<Response<Body>, RequestError> {

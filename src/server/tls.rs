@@ -14,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
 use crate::pem_file::check_private_key;
+use crate::text_file::read_bytes;
 use crate::watched_file::WatchedFiles;
 
 /// What HTTP/2 is called in the handshake.
@@ -110,7 +111,7 @@ impl std::fmt::Debug for Tls {
 
 fn read(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
     let wrong = |path: &Path, problem: String| TlsError::File { path: path.to_owned(), problem };
-    let open = |path: &Path| std::fs::read(path).map_err(|error: io::Error| wrong(path, error.to_string()));
+    let open = |path: &Path| read_bytes(path).map_err(|error: io::Error| wrong(path, error.to_string()));
     let certs: Vec<_> = CertificateDer::pem_slice_iter(&open(&files.cert)?)
         .collect::<Result<_, _>>()
         .map_err(|error| wrong(&files.cert, format!("it is no PEM file of certificates ({error:?})")))?;

@@ -16,6 +16,7 @@ use url::Url;
 use super::Sources;
 use crate::store::keys::Prefix;
 use crate::store::redis::check_url;
+use crate::text_file::read_text;
 
 /// Names in the environment begin with this; `PIPECAST_STREAM__KEEPALIVE` is `stream.keepalive`.
 ///
@@ -82,7 +83,7 @@ impl Reader {
     fn read_file(&mut self, sources: &Sources) {
         let Some(path) = &sources.file else { return };
         let source = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        let text = read_text(path).map_err(|error| error.to_string());
         match text.and_then(|text| parse_file(&text)) {
             Ok(value) => self.flatten("", value, &source),
             Err(problem) => self.faults.push(Fault { key: "--config".into(), source, problem }),

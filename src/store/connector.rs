@@ -17,6 +17,7 @@ use redis::{RedisError, TlsCertificates, Value};
 use super::failure::Failure;
 use super::health::Health;
 use super::redis::{RedisOptions, RedisSetupError};
+use crate::text_file::read_text;
 
 /// The oldest server version that has what is used here (`SPUBLISH`, channel permissions, `redis.acl_check_cmd`).
 const OLDEST_VERSION: (u32, u32) = (7, 0);
@@ -167,7 +168,7 @@ impl fmt::Debug for Connector {
 /// Line breaks at the end are an editor's. Blanks are left: they may be part of the password.
 fn read_password(path: &Path) -> Result<String, String> {
     let wrong = |problem: &dyn fmt::Display| format!("redis.password_file {}: {problem}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let text = read_text(path).map_err(|error| wrong(&error))?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(wrong(&"it is empty; write the password into it")),
         password => Ok(password.to_owned()),

@@ -172,6 +172,53 @@ async fn a_browser_that_sends_no_origin_is_known_by_what_else_it_says() {
 }
 
 #[tokio::test]
+async fn a_list_of_pages_lets_in_no_other() {
+    let listed = "https://app.example";
+    let node = Options::default().set("SERVER__CORS_ORIGINS", &format!("{listed},https://b.example")).start().await;
+    let ids = [node.publish("p", "a", json!(1)).await];
+    let change = async |method: &Method, headers: &[(&str, &str)]| {
+        let headers = [headers, &[("Content-Type", "application/json")]].concat();
+        ask(&node, method.clone(), "/pipelines/p/events", &headers).await
+    };
+    // Its own name, which it lets point to this machine, and without a name for itself.
+    let port = node.port();
+    let host = format!("evil.example:{port}");
+    let own = format!("http://{host}");
+    let pages = [
+        vec![("Host", &*host), ("Origin", &own)],
+        vec![("Host", &host), ("Origin", &own), ("Sec-Fetch-Site", "same-origin")],
+        vec![("Host", &host), ("Sec-Fetch-Site", "same-origin")],
+        vec![("Sec-Fetch-Site", "cross-site")],
+        vec![("Sec-Fetch-Site", "same-site")],
+    ];
+    let foreign = FOREIGN.iter().map(|origin| vec![("Origin", *origin)]);
+    for headers in pages.iter().cloned().chain(foreign) {
+        for method in [Method::POST, Method::DELETE] {
+            let (status, answer, text) = change(&method, &headers).await;
+            assert_refused(status, &answer, &text, &format!("{method} {headers:?}"));
+        }
+    }
+    assert_nothing_changed(&node, &ids).await;
+    let local = format!("http://127.0.0.1:{port}");
+    for headers in [
+        vec![("Origin", listed)],
+        vec![("Origin", listed), ("Host", "broker.example")],
+        vec![("Origin", &*local)],
+        vec![("Host", "broker.example")],
+        vec![("Host", "broker.example"), ("Sec-Fetch-Site", "none")],
+    ] {
+        let (status, _, text) = change(&Method::POST, &headers).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{headers:?}: {text}");
+    }
+    // A proxy that is trusted has chosen the host, or checked it.
+    let options = Options::default().set("SERVER__CORS_ORIGINS", listed).set("SERVER__TRUSTED_PROXIES", "127.0.0.1");
+    let node = options.start().await;
+    let headers =
+        [("Host", "broker.example"), ("Origin", "https://broker.example"), ("Content-Type", "application/json")];
+    assert_eq!(ask(&node, Method::POST, "/pipelines/p/events", &headers).await.0, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
 async fn who_has_decided_gets_what_was_decided() {
     for (name, value) in [
         ("AUTH__PUBLISH", "open"),

@@ -15,6 +15,7 @@ mod docs;
 mod doctor;
 mod fanout;
 mod far_store;
+mod floods;
 mod foreign_pages;
 mod formats;
 mod health;

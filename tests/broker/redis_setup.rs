@@ -70,8 +70,10 @@ async fn a_password_in_a_file_may_be_any() {
         Options::default().redis(url).set("REDIS__PASSWORD_FILE", file.path().to_str().unwrap())
     };
     let (user, nobody) = (format!("redis://pipe%40cast@127.0.0.1:{port}"), format!("redis://127.0.0.1:{port}"));
-    for (database, (url, end)) in [(&user, ""), (&user, "\n"), (&nobody, "\r\n")].into_iter().enumerate() {
-        let node = with(&format!("{url}/{database}"), &format!("{password}{end}")).start().await;
+    // A byte order mark is an editor's too.
+    let files = [(&user, "", ""), (&user, "", "\n"), (&nobody, "", "\r\n"), (&user, "\u{feff}", "\r\n")];
+    for (database, (url, beginning, end)) in files.into_iter().enumerate() {
+        let node = with(&format!("{url}/{database}"), &format!("{beginning}{password}{end}")).start().await;
         assert_works(&node).await;
         assert!(!node.log().contains("s3cret"));
     }
@@ -79,6 +81,7 @@ async fn a_password_in_a_file_may_be_any() {
     for (url, content, code, problem) in [
         (&user, format!("{password} \n"), 1, "check the user, the password"),
         (&user, "\n".to_owned(), 1, "it is empty"),
+        (&user, "\u{feff}\n".to_owned(), 1, "it is empty"),
         (&format!("redis://:s3cret@127.0.0.1:{port}"), password.to_owned(), 2, "redis.url has another"),
         (
             &format!("redis+unix://{}?pass=s3cret", redis.socket().display()),

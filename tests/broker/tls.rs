@@ -49,6 +49,18 @@ async fn open(client: &Client, node: &Node, query: &str) -> Stream {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_hides_no_certificate_and_no_key() {
+    let certificates = Certificates::new();
+    for path in [&certificates.cert, &certificates.key] {
+        let text = std::fs::read_to_string(path).unwrap();
+        std::fs::write(path, format!("\u{feff}{text}")).unwrap();
+    }
+    let (client, _) = &certificates.clients()[0];
+    let node = certificates.options().client(client.clone()).start().await;
+    node.publish("p", "a", json!(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn past_and_live_events_arrive_over_tls_in_both_protocols() {
     let certificates = Certificates::new();
     let clients = certificates.clients();

@@ -13,6 +13,7 @@ import { Pipeline } from '../interop/harness/pipeline.mjs';
 import { RedisServer } from '../interop/harness/redis.mjs';
 import { Balancer, balancers } from './balancer.mjs';
 import { freePort } from '../interop/harness/ports.mjs';
+import { DyingNode } from './dying_node.mjs';
 import { Reader } from './reader.mjs';
 
 const settings = {
@@ -239,6 +240,44 @@ describe('load balancers', { concurrency: true, timeout: 100_000 }, () => {
           assert.ok(await takesConnections(nodes[1].publicUrl), 'its lead was over before it was noticed');
         });
       }
+    });
+  }
+
+  for (const name of Object.keys(balancers)) {
+    test(`behind ${name} a stream that a dying node has taken opens at the other one, and a publish goes to one node alone`, async (t) => {
+      const ports = { nodePort: await freePort(), adminPort: await freePort() };
+      const node = await PipecastNode.start({
+        redis, settings, listen: `127.0.0.11:${ports.nodePort}`, adminListen: `127.0.0.11:${ports.adminPort}`,
+      });
+      t.after(() => node.kill());
+      const dying = await DyingNode.start('127.0.0.12', ports);
+      t.after(() => dying.stop());
+      const balancer = await Balancer.start(name, ports);
+      t.after(() => balancer.stop());
+      const pipeline = new Pipeline({ publicUrl: balancer.url });
+      // Once the third node of the file, which is not there, has been found out.
+      let failure;
+      const opens = () => retryOfNewStream(pipeline.streamUrl()).then(() => true, (error) => {
+        failure = error;
+        return false;
+      });
+      await until('twenty streams in a row open', async () => {
+        for (let n = 0; n < 20; n += 1) if (!(await opens())) return false;
+        return true;
+      }, () => String(failure));
+      assert.ok(dying.requests.some((line) => line.startsWith('GET /pipelines/')), 'it was never asked');
+      const statuses = [];
+      for (let n = 0; n < 20; n += 1) {
+        const body = JSON.stringify({ channel: 'names', payload: n });
+        const headers = { 'Content-Type': 'application/json' };
+        // HAProxy says nothing, and closes, where the client has to know by itself whether to repeat.
+        const answer = await fetch(pipeline.eventsUrl, { method: 'POST', headers, body }).catch(() => undefined);
+        await answer?.text();
+        statuses.push(answer?.status);
+      }
+      const taken = dying.requests.filter((line) => line.startsWith('POST /pipelines/')).length;
+      // What it has taken could have been stored: it is the publisher's to repeat, with a key.
+      assert.equal(statuses.filter((status) => status === 202).length + taken, statuses.length, statuses.join());
     });
   }
 

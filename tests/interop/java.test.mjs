@@ -18,9 +18,15 @@ const java = (program, memory = '128m') => [
 const okHttpSse = { name: 'okhttp-sse', command: java('okhttp-sse'), asksForGzip: true };
 const okHttpEventSource = { name: 'okhttp-eventsource', command: java('okhttp-eventsource'), asksForGzip: true };
 const webClient = { name: 'Spring WebClient', command: java('webclient'), countsBlankLines: true, asksForGzip: true };
+const jersey = {
+  name: 'Jersey',
+  command: java('jersey'),
+  countsBlankLines: true,
+  resumesBy: /^GET \S+[?&]last_event_id=\d+-\d+|^last-event-id: \d+-\d+\r$/im,
+};
 const jdk = { name: 'JDK HttpClient', command: java('jdk') };
 
-contract('Java', [okHttpSse, okHttpEventSource, webClient, jdk], { atOnce: 2 });
+contract('Java', [okHttpSse, okHttpEventSource, webClient, jersey, jdk], { atOnce: 5 });
 
 claims('Java', [
   {
@@ -69,6 +75,32 @@ claims('Java', [
       assert.match(inbox.errors[0], /200 .*DataBufferLimitException/);
       assert.deepEqual(inbox.events, []);
     },
+  },
+  {
+    name: 'Jersey ends for good when it cannot reconnect, unless another SseEventSource takes over',
+    client: jersey,
+    steps: [publish(numbers(0, 3)), open, arrive, { do: 'refuse' }, { do: 'reset' }],
+    async check({ inbox }) {
+      await until('it ends', () => inbox.ending === 'exit 0');
+      assert.match(inbox.errors.join(), /^jakarta.ws.rs.ProcessingException: java.net.SocketException/);
+    },
+  },
+  {
+    name: 'Jersey tells of its end before it has handed over all events: onComplete comes after them',
+    client: { ...jersey, environment: { IS_SLOW: '1' } },
+    steps: [
+      publish(numbers(0, 3)), open, { do: 'carries', text: '"n":2,' }, { do: 'refuse' }, { do: 'reset' }, arrive,
+    ],
+    async check({ inbox }) {
+      await until('it ends', () => inbox.ending === 'exit 0');
+      assert.equal(inbox.events.length, 3);
+    },
+  },
+  {
+    name: 'Jersey leaves a stream that hangs after its readTimeout',
+    client: { ...jersey, environment: { AS_IT_COMES: undefined } },
+    steps: [publish(numbers(0, 3)), open, arrive, { do: 'silence' }],
+    check: ({ proxy }) => until('it is back', () => proxy.connections.length === 2),
   },
 ]);
 

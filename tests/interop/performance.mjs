@@ -108,6 +108,16 @@ export class Performance {
     this.proxy.accept();
   }
 
+  /** So many connections of the client were refused; some clients make two in one attempt. */
+  async isTurnedAway({ times }) {
+    await until(`${times} connections are refused`, () => this.proxy.refused >= times, () => this.#situation);
+  }
+
+  /** From here on nothing arrives, on no connection. */
+  silence() {
+    this.proxy.silence();
+  }
+
   async moveTo({ node }) {
     this.proxy.moveTo(await this.#nodes.get(node));
     this.pipeline = this.pipeline.through(await this.#nodes.get(node));

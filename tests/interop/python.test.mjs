@@ -3,16 +3,19 @@
 import assert from 'node:assert/strict';
 
 import { claims, contract } from './contract.mjs';
+import { until } from './harness/deadline.mjs';
 import { publishers } from './publishers.mjs';
-import { arrive, numbers, open, publish } from './scenarios.mjs';
+import { arrive, each, numbers, open, publish } from './scenarios.mjs';
 
 const python = (program) => [process.env.INTEROP_PYTHON, '-B', `python/${program}.py`];
 
 const httpxSse = { name: 'PyPI httpx-sse', command: python('httpx_sse_client'), countsBlankLines: true, asksForGzip: true };
+const aiohttp = { name: 'PyPI aiohttp', command: python('aiohttp_client'), asksForGzip: true };
 
 contract('Python', [
   httpxSse,
   { name: 'PyPI sseclient-py', command: python('sseclient_py_client'), asksForGzip: true },
+  aiohttp,
 ]);
 
 claims('Python', [
@@ -24,6 +27,30 @@ claims('Python', [
     check({ inbox, proxy }) {
       assert.match(inbox.errors[0], /timed out/);
       assert.doesNotMatch(proxy.connections[0].body, /:keepalive/);
+    },
+  },
+  {
+    name: 'aiohttp leaves a stream when its total time-out is over, keepalives or not, unless that is None',
+    client: aiohttp,
+    steps: [publish(numbers(0, 3)), open, arrive, { do: 'back', connections: 2 }],
+    check({ inbox, proxy }) {
+      assert.equal(inbox.errors[0], 'TimeoutError()');
+      assert.match(proxy.connections[0].body, /:keepalive/);
+    },
+  },
+  {
+    name: 'aiohttp reads the largest event, its buffer as it comes',
+    client: aiohttp,
+    steps: [publish(each(['x'.repeat(262_100)])), open, arrive],
+    check: (performance) => performance.judge(),
+  },
+  {
+    name: 'aiohttp leaves a stream that hangs after its sock_read',
+    client: { ...aiohttp, environment: { AS_IT_COMES: undefined } },
+    steps: [publish(numbers(0, 3)), open, arrive, { do: 'silence' }],
+    async check({ inbox, proxy }) {
+      await until('it is back', () => proxy.connections.length === 2);
+      assert.match(inbox.errors[0], /^SocketTimeoutError/);
     },
   },
 ]);

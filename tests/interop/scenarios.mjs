@@ -71,6 +71,13 @@ export const scenarios = [
     steps: [publish(numbers(0, 3)), { do: 'cutIn', bytes }, open, arrive, publish(numbers(3, 6)), arrive],
   })),
   {
+    name: 'a client whose attempts to reconnect fail tries again',
+    steps: [
+      publish(numbers(0, 3)), open, arrive, { do: 'refuse' }, { do: 'reset' }, publish(numbers(3, 6)),
+      { do: 'isTurnedAway', times: 3 }, { do: 'accept' }, arrive, publish(numbers(6, 9)), arrive,
+    ],
+  },
+  {
     name: 'a stream that the node ends is continued',
     node: 'ending',
     steps: [

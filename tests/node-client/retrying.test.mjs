@@ -274,6 +274,33 @@ describe('answers', { timeout: 60_000 }, () => {
     assert.equal(stderr.split('\n').length, 2);
   });
 
+  for (const status of [202, 400, 503]) {
+    test(`of an answer of ${status} without an end a beginning is read`, async (t) => {
+      const MOST = 256 * 1024 * 1024;
+      const piece = Buffer.alloc(64 * 1024, 'x');
+      let sent = 0;
+      const server = createServer((request, response) => {
+        response.on('error', () => {});
+        response.writeHead(status, { 'Content-Type': 'application/problem+json' });
+        const write = () => {
+          while (!response.destroyed && sent < MOST && response.write(piece)) sent += piece.length;
+          if (sent >= MOST) response.end();
+        };
+        request.resume().on('end', write);
+        response.on('drain', write);
+      });
+      await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+      t.after(() => {
+        server.closeAllConnections();
+        server.close();
+      });
+      const url = `http://127.0.0.1:${server.address().port}`;
+      const error = await publish(url, { retryFor: 1 }).then(assert.fail, (error) => error);
+      assert.match(error.message, status === 202 ? /an acknowledgement that cannot be read$/ : new RegExp(`^${status}: `));
+      assert.ok(sent < MOST / 4, `${sent} bytes`);
+    });
+  }
+
   test('nobody is asked earlier than Retry-After says', async (t) => {
     const served = await serve(t, [503, { 'Retry-After': '1' }], accepted);
     const began = Date.now();

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -210,6 +211,39 @@ class OnANode(unittest.TestCase):
         self.assertEqual(int(newest.split("-")[1]), 2000)
 
 
+class Endless:
+    """A web server whose answers go on, to so many bytes at most."""
+
+    def __init__(self, status, piece, most, pause=0.0):
+        self.sent = 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(status)
+                self.end_headers()
+                try:
+                    while outer.sent < most:
+                        self.wfile.write(piece)
+                        outer.sent += len(piece)
+                        time.sleep(pause)
+                except OSError:
+                    # Whoever asked has left.
+                    pass
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
 class OnAnswers(unittest.TestCase):
     def publish(self, *answers, **options):
         self.answers = Answers(*answers)
@@ -257,6 +291,31 @@ class OnAnswers(unittest.TestCase):
         ended = run(f"Send('{answers.url}', pipeline='p').sse('names', 1)")
         self.assertRegex(ended.stderr, r"^pipecast: 1 event for pipeline p not sent: 400: \\u001b\]0;title[^\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]*\n$")
         self.assertEqual(ended.stderr.count("\n"), 1)
+
+    def test_of_an_answer_without_an_end_a_beginning_is_read(self):
+        most = 256 * 1024 * 1024
+        for status in (202, 400, 503):
+            endless = Endless(status, b"x" * 64 * 1024, most)
+            self.addCleanup(endless.stop)
+            message = "an acknowledgement that cannot be read$" if status == 202 else f"^{status}: "
+            with self.subTest(status), self.assertRaisesRegex(PublishError, message):
+                Publisher(endless.url, pipeline="p", retry_for=0.001).publish("names", 1)
+            self.assertLess(endless.sent, most / 4)
+
+    def test_an_answer_that_drips_is_too_late(self):
+        most = 500
+        endless = Endless(202, b"x", most, pause=0.02)
+        self.addCleanup(endless.stop)
+        with self.assertRaisesRegex(PublishError, "did not answer in time$") as caught:
+            Publisher(endless.url, pipeline="p", timeout=0.5, retry_for=0.001).publish("names", 1)
+        self.assertTrue(caught.exception.is_uncertain)
+        self.assertLess(endless.sent, most)
+
+    def test_whatever_an_answer_is_the_error_is_ours(self):
+        for status in (202, 400):
+            for headers, body in (({"Content-Encoding": "gzip"}, b"no gzip"), ({}, b"[" * 10_000), ({}, b"\xff\xfe"), ({"Location": "http://[x"}, b"")):
+                with self.subTest((status, headers, body[:9])), self.assertRaises(PublishError):
+                    self.publish((status, headers, body), retry_for=0.001)
 
     def test_a_page_in_a_nodes_place_costs_no_event(self):
         answers = Answers((200, {}, b"<html>"), ACCEPTED)

@@ -9,6 +9,10 @@ const { PublishError } = require('./publish_error.js');
 
 const DEFAULT_URL = 'http://127.0.0.1:8080';
 
+// As much is read of an answer: a refusal, or an acknowledgement with so much for each id.
+const ANSWER_BYTES = 16 * 1024;
+const ID_BYTES = 64;
+
 /** How long nodes know an Idempotency-Key. */
 const KEY_LIFE_MS = 600_000;
 
@@ -81,7 +85,7 @@ class Broker {
         redirect: 'manual',
         signal: abort.signal,
       });
-      text = await answer.text();
+      text = await beginningOf(answer, ANSWER_BYTES + count * ID_BYTES);
     } catch (error) {
       return unanswered(url, error, this.#timeout);
     } finally {
@@ -105,6 +109,20 @@ class Broker {
       isUncertain: status >= 500,
     };
   }
+}
+
+// What follows is not waited for: whatever answers may go on for ever.
+async function beginningOf(answer, most) {
+  const decoder = new TextDecoder();
+  let text = '';
+  let bytes = 0;
+  for await (const part of answer.body ?? []) {
+    const taken = part.subarray(0, most - bytes);
+    bytes += taken.length;
+    text += decoder.decode(taken, { stream: true });
+    if (bytes === most) break;
+  }
+  return text + decoder.decode();
 }
 
 function unanswered(url, error, timeout) {

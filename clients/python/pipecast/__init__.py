@@ -35,6 +35,10 @@ _DEPTH = 128
 _REQUEST_EVENTS = 1000
 _REQUEST_BYTES = 4 * 1024 * 1024
 
+# As much is read of an answer: a refusal, or an acknowledgement with so much for each id.
+_ANSWER_BYTES = 16 * 1024
+_ID_BYTES = 64
+
 # How long nodes know an Idempotency-Key.
 _KEY_LIFE = 600.0
 
@@ -293,6 +297,9 @@ class _Broker:
         headers = {"Content-Type": "application/x-ndjson", "User-Agent": f"pipecast-python/{__version__}"}
         if token := token or os.environ.get("PIPECAST_TOKEN"):
             headers["Authorization"] = f"Bearer {_checked_token(token)}"
+        # As it is: what is unpacked could be any size.
+        headers["Accept-Encoding"] = "identity"
+        self._timeout = timeout
         self._client = httpx.Client(headers=headers, timeout=timeout)
 
     def post(self, body: bytes, key: str, count: int) -> list[str]:
@@ -325,24 +332,39 @@ class _Broker:
 
     def _try(self, url: str, body: bytes, key: str, count: int) -> list[str] | _Failure:
         try:
-            response = self._client.post(url, content=body, headers={"Idempotency-Key": key})
+            response, text = self._ask(url, body, key, count)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return _Failure(PublishError(f"{url} cannot be reached: {error}"))
         except httpx.TimeoutException:
             return _Failure(PublishError(f"{url} did not answer in time", is_uncertain=True))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return _Failure(PublishError(f"{url} cannot be reached: {error}", is_uncertain=True))
         status = response.status_code
         if status == 202:
-            if ids := _ids(response, count):
+            if ids := _ids(text, count):
                 return ids
             return _Failure(PublishError(f"{url} gave an acknowledgement that cannot be read", is_uncertain=True))
-        detail = _member(response, "detail")
+        detail = _member(text, "detail")
         detail = detail if isinstance(detail, str) else None
         target = _redirect_target(response) or "answered what no Pipecast node does"
         message = f"{status}: {detail or f'{url} {target}'}"
         refusal = PublishError(message, status=status, detail=detail, is_uncertain=status >= 500)
         return _Failure(refusal, _is_passing(status), _retry_after(response.headers.get("Retry-After", "")))
+
+    def _ask(self, url: str, body: bytes, key: str, count: int) -> tuple[httpx.Response, bytes]:
+        """Sends a request, and gives its answer with the beginning of the answer's body: as much as a node's could have."""
+        end = time.monotonic() + self._timeout
+        most = _ANSWER_BYTES + count * _ID_BYTES
+        text = b""
+        with self._client.stream("POST", url, content=body, headers={"Idempotency-Key": key}) as response:
+            for part in response.iter_raw():
+                text += part[: most - len(text)]
+                if len(text) == most:
+                    break
+                # The client's own time-out begins anew with each byte.
+                if time.monotonic() > end:
+                    raise httpx.ReadTimeout("the answer has no end")
+        return response, text
 
 
 @dataclass(frozen=True)
@@ -362,9 +384,9 @@ def _is_refusal(status: int) -> bool:
     return status >= 300 and not _is_passing(status)
 
 
-def _ids(response: httpx.Response, count: int) -> list[str] | None:
+def _ids(text: bytes, count: int) -> list[str] | None:
     """One for each event, or whatever answered is no node."""
-    ids = _member(response, "ids")
+    ids = _member(text, "ids")
     if not isinstance(ids, list) or len(ids) != count:
         return None
     return ids if all(isinstance(id, str) and re.fullmatch("[0-9]+-[0-9]+", id) for id in ids) else None
@@ -393,10 +415,10 @@ def _visible(text: str) -> str:
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _member(response: httpx.Response, name: str) -> Any:
+def _member(text: bytes, name: str) -> Any:
     try:
-        return response.json()[name]
-    except (ValueError, KeyError, TypeError):
+        return json.loads(text)[name]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -26,10 +26,17 @@ const PROMPT: Duration = Duration::from_millis(150);
 /// A request of more than one MiB, which is what some proxies take at most.
 const LARGE_EVENTS: usize = 600;
 const LARGE_PAYLOAD: usize = 2048;
+/// Events that are waited for until the last of those has come: others may publish to a pipeline that was given.
+const MOST_EVENTS: usize = 10 * LARGE_EVENTS;
 /// Events while nobody reads.
 const MISSED: usize = 3;
 /// `stream.keepalive` by default, and a little.
 const KEEPALIVE: Duration = Duration::from_secs(17);
+
+const ENDLESS: &str = "Something else than Pipecast answers, which sends no event as long as that: look at the path and at the \
+    rules by which requests are passed on.";
+
+const STRANGERS: &str = "Others publish to this pipeline: leave --pipeline out. Or what answers is not Pipecast.";
 
 const BUFFERED: &str = "Something on the way collects the answer before it passes it on. Switch response buffering off for \
     /pipelines/*/sse (nginx: `proxy_buffering off`), and its compression, too; nodes can compress (stream.compression).";
@@ -148,6 +155,10 @@ impl Doctor {
                 findings.fail(format!("a stream says nothing in its first {SOON:?}"), BUFFERED);
                 return Err(Hopeless);
             }
+            Heard::Endless => {
+                findings.fail("a stream begins with an event without an end", ENDLESS);
+                return Err(Hopeless);
+            }
             Heard::End(_) => {
                 let advice = "The node is full or stops, or something on the way closes what it takes for done.";
                 findings.fail("a stream ends at once", advice);
@@ -238,6 +249,11 @@ impl Doctor {
                     if id == last.to_string() {
                         break;
                     }
+                    if count == MOST_EVENTS {
+                        findings
+                            .fail(format!("the end of a batch is not among the {count} events after it"), STRANGERS);
+                        return Err(Hopeless);
+                    }
                 }
                 Err(_) => {
                     findings.fail(format!("of a batch {count} events arrived, and then no more"), BUFFERED);
@@ -309,6 +325,10 @@ impl Doctor {
             match stream.next(hold.saturating_sub(stream.age())).await {
                 Heard::Block(block) => keepalives += usize::from(block.contains(":keepalive")),
                 Heard::Silence => break,
+                Heard::Endless => {
+                    findings.fail("an idle stream brings an event without an end", ENDLESS);
+                    return Ok(());
+                }
                 // What a node writes when it ends a stream by itself.
                 Heard::End(text) if field(&text, "retry").is_some() => {
                     let advice = "It stops, or stream.max_age was reached; hold a shorter time.";

@@ -7,7 +7,11 @@ use flate2::write::GzDecoder;
 use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
+use super::super::follower::LONGEST_BLOCK;
 use crate::block::POSITION;
+
+/// So much of a compressed stream is unpacked before anybody looks how much that is: a thousand times as much, at most.
+const PACKED_BYTES: usize = 1 << 10;
 
 /// An open stream.
 pub(super) struct Listening {
@@ -15,6 +19,8 @@ pub(super) struct Listening {
     /// There when the stream comes compressed, as browsers allow it.
     decoder: Option<GzDecoder<Vec<u8>>>,
     text: String,
+    /// So much of it holds no end of a block.
+    searched: usize,
     /// When it was asked for.
     began: Instant,
 }
@@ -28,12 +34,14 @@ pub(super) enum Heard {
     Silence,
     /// The stream is over, with what stood at its end.
     End(String),
+    /// A block that is longer than any of a node.
+    Endless,
 }
 
 impl Listening {
     pub(super) fn new(answer: Response, began: Instant) -> Self {
         let is_gzip = answer.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
-        Self { answer, decoder: is_gzip.then(|| GzDecoder::new(Vec::new())), text: String::new(), began }
+        Self { answer, decoder: is_gzip.then(|| GzDecoder::new(Vec::new())), text: String::new(), searched: 0, began }
     }
 
     pub(super) fn headers(&self) -> &HeaderMap {
@@ -53,10 +61,15 @@ impl Listening {
     pub(super) async fn next(&mut self, within: Duration) -> Heard {
         let deadline = tokio::time::Instant::now() + within;
         loop {
-            if let Some(end) = self.text.find("\n\n") {
-                let rest = self.text.split_off(end + 2);
-                let block = std::mem::replace(&mut self.text, rest);
-                return Heard::Block(block.trim_end().to_owned());
+            // Blocks that are there already take no time of their own, and there may be no end of them.
+            if tokio::time::Instant::now() >= deadline {
+                return Heard::Silence;
+            }
+            if let Some(block) = self.take_block() {
+                return Heard::Block(block);
+            }
+            if self.text.len() > LONGEST_BLOCK {
+                return Heard::Endless;
             }
             match tokio::time::timeout_at(deadline, self.answer.chunk()).await {
                 Ok(Ok(Some(bytes))) => self.take(&bytes),
@@ -67,15 +80,30 @@ impl Listening {
         }
     }
 
+    fn take_block(&mut self) -> Option<String> {
+        // The first half of the end may have been there.
+        let from = self.searched.saturating_sub(1);
+        let end = self.text.as_bytes()[from..].windows(2).position(|pair| pair == b"\n\n");
+        self.searched = if end.is_some() { 0 } else { self.text.len() };
+        let rest = self.text.split_off(from + end? + 2);
+        let block = std::mem::replace(&mut self.text, rest);
+        Some(block.trim_end().to_owned())
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         let Some(decoder) = &mut self.decoder else {
             self.text.push_str(&String::from_utf8_lossy(bytes));
             return;
         };
-        // What is no gzip brings no text, and is found out by that. The flush gives what a block boundary has made ready.
-        let _ = decoder.write_all(bytes).and_then(|()| decoder.flush());
-        self.text.push_str(&String::from_utf8_lossy(decoder.get_ref()));
-        decoder.get_mut().clear();
+        for part in bytes.chunks(PACKED_BYTES) {
+            // What is no gzip brings no text, and is found out by that. The flush gives what a block boundary has made ready.
+            let _ = decoder.write_all(part).and_then(|()| decoder.flush());
+            self.text.push_str(&String::from_utf8_lossy(decoder.get_ref()));
+            decoder.get_mut().clear();
+            if self.text.len() > LONGEST_BLOCK {
+                return;
+            }
+        }
     }
 
     /// The next event, past keepalives and positions: its id and its data.

@@ -148,6 +148,50 @@ async fn an_odd_key_is_left_out_and_the_others_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_keys_without_a_name_cost_no_named_one_its_tokens() {
+    let nameless = |n: usize| {
+        let mut keys: Vec<_> = (0..n).map(|_| NamedKey::new("x").entry()).collect();
+        keys.iter_mut().for_each(|key| drop(key.as_object_mut().unwrap().remove("kid")));
+        keys
+    };
+    let (named, ours) = (NamedKey::new("named"), NamedKey::new("ours"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), key_set(&[&ours])).unwrap();
+    let issuer = Issuer::start(None).await;
+    issuer.publishes(json!([nameless(9), vec![named.entry()]].concat()));
+    let node = issuer.options().set("AUTH__JWKS_FILE", file.path().to_str().unwrap()).start().await;
+    for key in [&named, &ours] {
+        assert_eq!(status(&node, "/events", &key.token(&claims(all()))).await, 200);
+    }
+    // Which of them it was nobody says: so it is none, and somebody is told why.
+    assert_eq!(status(&node, "/events", &named.nameless_token(&claims(all()))).await, 401);
+    eventually("it is told", || async { node.log().contains("9 keys without a name for ES256") }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_of_odd_keys_alone_does_not_fill_the_log() {
+    let key = NamedKey::new("key");
+    let odd = |n: usize| {
+        let mut keys = vec![json!({}); n];
+        keys.push(key.entry());
+        json!(keys)
+    };
+    let issuer = Issuer::start(None).await;
+    issuer.publishes(odd(100_000));
+    let node = issuer.options().set("AUTH__JWKS_MAX_AGE", "10s").start().await;
+    let left_out = "pipecast_auth_keys_left_out";
+    eventually("they are left out", || async { node.metric(left_out).await == 100_000.0 }).await;
+    assert_eq!(status(&node, "/events", &key.token(&claims(all()))).await, 200);
+    // Each of them has another place.
+    let mut moved = odd(100_001);
+    moved.as_array_mut().unwrap().swap(0, 100_001);
+    issuer.publishes(moved);
+    eventually("and again", || async { node.metric(left_out).await == 100_001.0 }).await;
+    assert!(node.log().len() < 20_000, "{}", node.log().len());
+    assert!(node.log().contains("99980 more keys"), "{}", node.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_set_without_a_usable_key_takes_the_stolen_one_away() {
     let (stolen, new) = (NamedKey::new("stolen"), NamedKey::new("new"));
     let small = json!({"kty": "RSA", "kid": "small", "n": super::issuer::base64url(&[0xff; 128]), "e": "AQAB"});

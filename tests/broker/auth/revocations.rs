@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use ring::hmac;
 use serde_json::json;
 
-use super::issuer::{all, claims, hs256, with};
+use super::issuer::{SECRET, all, claims, hmac_token, hs256, with};
 use super::{guarded, status};
 use crate::support::eventually;
 use crate::support::node::{Node, Options};
@@ -64,6 +65,11 @@ async fn a_file_that_cannot_be_read_again_is_told_and_lifts_nothing() {
         (b"third\n\xff\n".to_vec(), "UTF-8"),
         (b"third\n\"no end\n".to_vec(), "line 2"),
         (b"\"third\" fourth\n".to_vec(), "line 1"),
+        // What comes along where a name is copied from a page: it would be another name.
+        ("fourth\n\u{200b}third\n".into(), "cannot be seen"),
+        ("third\u{2060}\n".into(), "cannot be seen"),
+        ("\u{200d}third # left in June\n".into(), "cannot be seen"),
+        ("thi\u{e0072}rd\n".into(), "cannot be seen"),
     ]
     .into_iter()
     .enumerate()
@@ -76,11 +82,29 @@ async fn a_file_that_cannot_be_read_again_is_told_and_lifts_nothing() {
         assert_eq!(status(&node, "/events", &token("first")).await, 401, "{problem}");
     }
     std::fs::remove_file(&file).unwrap();
-    eventually("that it is gone is counted", || async { node.metric(failures).await == 6.0 }).await;
+    eventually("that it is gone is counted", || async { node.metric(failures).await == 10.0 }).await;
     assert_eq!(status(&node, "/events", &token("first")).await, 401);
     // An empty file is one: nobody is revoked, and the log says of how many that is new.
     std::fs::write(&file, "").unwrap();
     eventually("it is read", || async { status(&node, "/events", &token("first")).await == 200 }).await;
     eventually("it is told", || async { node.log().contains("revocations=0 lifted=2") }).await;
     assert_eq!((node.metric(stale).await, node.metric("pipecast_auth_revocations").await), (0.0, 0.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_that_a_token_has_for_its_key_is_revoked_whether_the_node_knows_it_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("revoked");
+    std::fs::write(&file, "").unwrap();
+    let node = node_with(&file).await;
+    // Neither a secret nor a key in PEM has a name of its own.
+    let token = |kid: &str| {
+        let header = json!({"alg": "HS256", "kid": kid});
+        hmac_token(hmac::HMAC_SHA256, SECRET.as_bytes(), &header, &with(claims(all()), "jti", json!(null)))
+    };
+    let mut stream = node.open("p", &format!("?token={}", token("2026-1"))).await;
+    std::fs::write(&file, "2026-1\n").unwrap();
+    while stream.try_next().await.is_some() {}
+    assert_eq!(status(&node, "/events", &token("2026-1")).await, 401);
+    assert_eq!(status(&node, "/events", &token("2026-2")).await, 200);
 }

@@ -14,6 +14,9 @@ export class Proxy {
   /** Every connection that was carried, oldest first. */
   connections = [];
 
+  /** How many were refused. */
+  refused = 0;
+
   /** Starts a proxy before the node. */
   static async start(node) {
     const proxy = new Proxy();
@@ -77,6 +80,7 @@ export class Proxy {
 
   #carry(client) {
     if (this.#refusing) {
+      this.refused += 1;
       client.destroy();
       return;
     }

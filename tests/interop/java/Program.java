@@ -19,6 +19,7 @@ final class Program {
             case "okhttp-sse" -> new OkHttpSse(args[1]).connect();
             case "okhttp-eventsource" -> OkHttpEventSource.follow(args[1]);
             case "webclient" -> new WebClientStream(args[1]).follow();
+            case "jersey" -> new Jersey(args[1]).follow();
             case "jdk" -> new JdkStream(args[1]).follow();
             case "publish-with-jdk" -> Publishers.publish(Publishers::withJdk);
             case "publish-with-hc5" -> Publishers.publish(Publishers::withHc5);
