@@ -215,9 +215,13 @@ async fn serve_http2<T: Transport, S: Service>(
         // Boxed, since a stream's task keeps the room of this future for as long as the stream is open.
         Box::pin(async move {
             StreamState::belong_to(&state);
-            // What is left of its body is told by a reset of this stream alone, after the answer.
             let mut request = request.map(|body| Arriving::new(body, None));
             let mut response = answer(&service, &node, &mut request, peer).await;
+            if !matches!(response.body(), Body::Opening(_)) {
+                // What is left of its body then is told by a reset of this stream alone, after the answer. But the HTTP library
+                // ends a connection with all its streams after some resets that a body has overtaken.
+                drain(&mut request, discards).await;
+            }
             // A header of HTTP/1.1: here one request's end is not the connection's.
             response.headers_mut().remove(header::CONNECTION);
             if let Some(opening) = take_opening(&mut response) {

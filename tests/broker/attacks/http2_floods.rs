@@ -224,6 +224,46 @@ async fn a_reader_that_gives_its_window_back_for_a_burst_of_events_is_never_cut_
     target.assert_unharmed().await;
 }
 
+/// A proxy has many publishers on one connection. Of some the body comes a moment later than the head, for which they are refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn publishers_that_are_refused_before_their_bodies_come_cut_off_nobody_on_their_connection() {
+    const REFUSED: u32 = 1500;
+    const AT_ONCE: usize = 50;
+    let target = Target::start(Options::default()).await;
+    let mut proxy = Http2::connect(&target.node, &[]).await;
+    proxy.send([window_update(0, 16 << 20), get(1, STREAM)].concat()).await;
+    proxy.until(|frame| frame.kind == DATA).await;
+    let streams: Vec<_> = (3..).step_by(2).take(REFUSED as usize).collect();
+    for some in streams.chunks(AT_ONCE) {
+        for stream in some {
+            // Not JSON.
+            proxy.send(frame(HEADERS, END_HEADERS, *stream, &request("POST", "/pipelines/p/events"))).await;
+        }
+        // Behind them: what is answered by then was not held back for its body.
+        proxy.send(frame(PING, 0, 0, b"12345678")).await;
+        let mut answered = 0;
+        let is_answer = |frame: &Received| frame.kind == DATA && frame.flags & END_STREAM != 0;
+        loop {
+            let seen = proxy.until(|frame| is_answer(frame) || frame.kind == PING).await;
+            if seen.kind == PING {
+                break;
+            }
+            answered += 1;
+        }
+        for stream in some {
+            proxy.send([frame(DATA, 0, *stream, b"half"), frame(DATA, END_STREAM, *stream, b"a body")].concat()).await;
+        }
+        while answered < some.len() {
+            proxy.until(is_answer).await;
+            answered += 1;
+        }
+    }
+    target.node.publish("p", "a", json!("goes on")).await;
+    proxy.until_text(1, "data: \"goes on\"\n\n").await;
+    drop(proxy);
+    target.assert_unharmed().await;
+}
+
 /// Each answer earns what a client says about it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_ranks_and_cancels_its_requests_is_never_cut_off() {
