@@ -15,24 +15,24 @@ use crate::support::node::{Node, Options};
 use crate::support::{PATIENCE, eventually, http2};
 
 /// One connection.
-struct Connection(SendRequest<Empty<Bytes>>);
+pub struct Connection(SendRequest<Empty<Bytes>>);
 
 impl Connection {
-    async fn open(node: &Node) -> Self {
+    pub async fn open(node: &Node) -> Self {
         let socket = TcpStream::connect(node.url.strip_prefix("http://").unwrap()).await.unwrap();
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
         tokio::spawn(connection);
         Self(sender)
     }
 
-    async fn get(&mut self, node: &Node, path: &str) -> Response<hyper::body::Incoming> {
+    pub async fn get(&mut self, node: &Node, path: &str) -> Response<hyper::body::Incoming> {
         let request = Request::get(format!("{}{path}", node.url)).body(Empty::new()).unwrap();
         timeout(PATIENCE, self.0.send_request(request)).await.expect("an answer").unwrap()
     }
 }
 
 /// Reads a body until it holds `text`.
-async fn read_until(body: &mut hyper::body::Incoming, text: &str) -> String {
+pub async fn read_until(body: &mut hyper::body::Incoming, text: &str) -> String {
     let mut received = String::new();
     while !received.contains(text) {
         let frame = timeout(PATIENCE, body.frame()).await.expect("a frame").expect("not the end").unwrap();

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use http_body_util::BodyExt;
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::issuer::{NamedKey, all, claims, hs256, key_set, now, with};
 use super::{guarded, publish, status};
-use crate::support::node::both_ways;
+use crate::http2::{Connection, read_until};
+use crate::support::node::{Options, both_ways};
 use crate::support::raw::Raw;
 use crate::support::redis::Redis;
 use crate::support::{PATIENCE, eventually};
@@ -16,7 +18,8 @@ use crate::support::{PATIENCE, eventually};
 async fn a_stream_ends_with_its_token_and_the_reconnect_is_refused() {
     for options in both_ways() {
         let node = guarded(options).start().await;
-        let (began, exp) = (now(), now() + 4);
+        // Time enough to open it on a busy machine.
+        let (began, exp) = (now(), now() + 8);
         let token = hs256(&with(claims(all()), "exp", json!(exp)));
         let lasting = hs256(&claims(all()));
         let mut other = node.open("p", &format!("?token={lasting}")).await;
@@ -108,6 +111,30 @@ async fn a_revoked_stream_gets_nothing_more() {
         publish(&node, "p", "a", json!(1), &writer).await;
         eventually("it has left", || async { node.metric("pipecast_connections").await == 0.0 }).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_streams_on_one_connection_of_http_2_only_the_revoked_one_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("revoked");
+    std::fs::write(&file, "").unwrap();
+    let node = guarded(Options::default()).set("AUTH__REVOKED", &file.display().to_string()).start().await;
+    let token = |jti: &str| hs256(&with(claims(all()), "jti", json!(jti)));
+    let (leaving, staying) = (token("leaving"), token("staying"));
+    let mut connection = Connection::open(&node).await;
+    let mut open = async |token: &str| {
+        let answer = connection.get(&node, &format!("/pipelines/p/sse?token={token}")).await;
+        assert_eq!(answer.status().as_u16(), 200);
+        answer.into_body()
+    };
+    let (ending, mut going_on) = (open(&leaving).await, open(&staying).await);
+    std::fs::write(&file, "leaving").unwrap();
+    let whole = timeout(PATIENCE, ending.collect()).await.expect("it ends").unwrap().to_bytes();
+    let whole = std::str::from_utf8(&whole).unwrap();
+    assert!(whole.matches("retry: ").count() == 2 && whole.ends_with("\n\n"), "{whole:?}");
+    publish(&node, "p", "a", json!(7), &staying).await;
+    read_until(&mut going_on, "data: 7\n\n").await;
+    assert_eq!(node.metric("pipecast_connections_total{end=\"revoked\"}").await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
