@@ -64,10 +64,8 @@ pub struct Rules {
     pub stream: StreamSettings,
     /// Origins whose pages may use the broker.
     pub cors_origins: Vec<String>,
-    /// Whether nobody has decided who may publish, nor which pages may: then those of other machines may not.
-    pub is_open_by_default: bool,
-    /// Whether somebody has decided that alone, by a list of origins: then other pages change nothing.
-    pub is_open_to_listed_pages: bool,
+    /// Which pages may publish and forget.
+    pub changing_pages: ChangingPages,
     /// Proxies whose word on a client's address is taken.
     pub trusted_proxies: TrustedProxies,
     /// The header in which they name it.
@@ -80,6 +78,30 @@ pub struct Rules {
 
 /// How many probes may be missed before the node is not ready.
 const PROBES: u32 = 3;
+
+/// Which web pages may publish and forget. CORS alone would be too late: it keeps an answer from a page, not a request from
+/// the node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChangingPages {
+    /// All that CORS and `auth.publish` let: the operator has decided.
+    All,
+    /// Those of this machine and of the node: it is open only because nobody has decided anything.
+    Near,
+    /// These, and those that `server.cors_origins` lists: the operator has decided no more than that.
+    Listed,
+}
+
+impl ChangingPages {
+    fn of(settings: &Settings) -> Self {
+        let lists_all = settings.server.cors_origins.iter().any(|origin| origin == "*");
+        match (settings.auth.is_publish_decided, settings.server.are_origins_decided) {
+            (true, _) => Self::All,
+            (false, false) => Self::Near,
+            (false, true) if lists_all => Self::All,
+            (false, true) => Self::Listed,
+        }
+    }
+}
 
 impl Rules {
     /// The rules of these settings.
@@ -95,9 +117,7 @@ impl Rules {
             idle_timeout: settings.idle_timeout,
             stream: settings.stream,
             cors_origins: settings.server.cors_origins.clone(),
-            is_open_by_default: !settings.auth.is_publish_decided && !settings.server.are_origins_decided,
-            is_open_to_listed_pages: !settings.auth.is_publish_decided
-                && settings.server.cors_origins.iter().all(|origin| origin != "*"),
+            changing_pages: ChangingPages::of(settings),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             forwarded_header: settings.server.forwarded_header,
             has_proxy_header: settings.server.has_proxy_header,

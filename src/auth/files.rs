@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::health::Readings;
 use super::key::Keys;
 use super::{Auth, AuthOptions, AuthSetupError};
 use crate::watched_file::WatchedFiles;
@@ -44,74 +45,60 @@ impl Auth {
             }
         };
         tokio::join!(
-            self.follow_keys(keys),
-            self.follow_verifiers(verifiers),
-            self.follow_revocations(revocations),
+            follow(keys, &self.key_readings, "the static keys", |files| self.read_keys(files)),
+            follow(verifiers, &self.verifier_readings, "the keys for tokens", |_| self.read_verifiers()),
+            follow(revocations, &self.revocation_readings, "the revocations", |_| self.read_revocations()),
             fetch
         );
     }
 
-    async fn follow_keys(&self, mut files: WatchedFiles) {
-        loop {
-            files.changed().await;
-            let read = self.options.key_tables().and_then(|tables| {
-                // Before they are read.
-                files.watch(self.options.key_files(&tables));
-                Keys::load(tables)
-            });
-            match read {
-                Ok(keys) => {
-                    *self.keys.write() = Arc::new(keys);
-                    self.key_readings.succeeded();
-                    tracing::info!(streams_ended = self.end_streams(), "the static keys were read again");
-                }
-                Err(error) => {
-                    self.key_readings.failed();
-                    tracing::error!(%error, "the static keys in use stay");
-                }
-            }
-        }
+    fn read_keys(&self, files: &mut WatchedFiles) -> Result<(), AuthSetupError> {
+        let tables = self.options.key_tables()?;
+        // Before they are read.
+        files.watch(self.options.key_files(&tables));
+        *self.keys.write() = Arc::new(Keys::load(tables)?);
+        tracing::info!(streams_ended = self.end_streams(), "the static keys were read again");
+        Ok(())
     }
 
-    async fn follow_verifiers(&self, mut files: WatchedFiles) {
-        loop {
-            files.changed().await;
-            match self.options.load_verifiers() {
-                Ok(verifiers) => {
-                    *self.verifiers.write() = Arc::new(verifiers);
-                    self.verifier_readings.succeeded();
-                    tracing::info!("the keys for tokens were read again");
-                }
-                Err(error) => {
-                    self.verifier_readings.failed();
-                    tracing::error!(%error, "the keys for tokens in use stay");
-                }
-            }
-        }
+    fn read_verifiers(&self) -> Result<(), AuthSetupError> {
+        *self.verifiers.write() = Arc::new(self.options.load_verifiers()?);
+        tracing::info!("the keys for tokens were read again");
+        Ok(())
     }
 
-    async fn follow_revocations(&self, mut files: WatchedFiles) {
-        loop {
-            files.changed().await;
-            match self.options.load_revocations() {
-                Ok(read) => {
-                    let read = Arc::new(read);
-                    let before = std::mem::replace(&mut *self.revocations.write(), read.clone());
-                    self.revocation_readings.succeeded();
-                    let (revocations, lifted) = (read.count(), before.count_without(&read));
-                    let streams_ended = self.end_streams();
-                    tracing::info!(revocations, lifted, streams_ended, "the revocations were read again");
-                }
-                Err(error) => {
-                    self.revocation_readings.failed();
-                    tracing::error!(%error, "the revocations in use stay");
-                }
-            }
-        }
+    fn read_revocations(&self) -> Result<(), AuthSetupError> {
+        let read = Arc::new(self.options.load_revocations()?);
+        let before = std::mem::replace(&mut *self.revocations.write(), read.clone());
+        let (revocations, lifted) = (read.count(), before.count_without(&read));
+        let streams_ended = self.end_streams();
+        tracing::info!(revocations, lifted, streams_ended, "the revocations were read again");
+        Ok(())
     }
 
     /// Ends the streams that are no longer allowed; how many.
     fn end_streams(&self) -> usize {
         self.passes.revoke_unless(|pass| self.is_still_good(pass))
+    }
+}
+
+/// Reads files again whenever they change.
+async fn follow(
+    mut files: WatchedFiles,
+    readings: &Readings,
+    what: &str,
+    read: impl Fn(&mut WatchedFiles) -> Result<(), AuthSetupError>,
+) {
+    loop {
+        files.changed().await;
+        match read(&mut files) {
+            Ok(()) => {
+                readings.succeeded();
+            }
+            Err(error) => {
+                readings.failed();
+                tracing::error!(%error, "{what} in use stay");
+            }
+        }
     }
 }

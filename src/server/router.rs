@@ -14,7 +14,7 @@ use super::page::page;
 use super::{cors, foreign_page, history, publish, subscribe, target};
 use crate::auth::{PublishGrant, ReadGrant, Refused};
 use crate::metrics::Refusal;
-use crate::node::{Node, Rules};
+use crate::node::{ChangingPages, Node};
 use crate::pipeline::{InvalidPipelineId, PipelineId};
 use crate::proxies::{ForwardedHeader, Peer};
 
@@ -88,14 +88,12 @@ fn client(node: &Node, peer: Peer, headers: &HeaderMap) -> IpAddr {
 
 /// Refuses what pages may not ask for while nobody has decided which may what.
 fn check_page<B>(node: &Node, request: &Request<B>, peer: Peer) -> Result<(), RequestError> {
-    let Rules { is_open_by_default, is_open_to_listed_pages, has_proxy_header, ref trusted_proxies, .. } = node.rules;
-    let is_passed_on = has_proxy_header || trusted_proxies.contains(peer.address());
-    if is_open_by_default {
-        foreign_page::check(request, is_passed_on)
-    } else if is_open_to_listed_pages {
-        foreign_page::check_listed(request, is_passed_on, &node.rules.cors_origins)
-    } else {
-        Ok(())
+    let rules = &node.rules;
+    let is_passed_on = rules.has_proxy_header || rules.trusted_proxies.contains(peer.address());
+    match rules.changing_pages {
+        ChangingPages::All => Ok(()),
+        ChangingPages::Near => foreign_page::check(request, is_passed_on),
+        ChangingPages::Listed => foreign_page::check_listed(request, is_passed_on, &rules.cors_origins),
     }
 }
 
@@ -103,7 +101,7 @@ async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> 
     let path = request.uri().path();
     let route = if path == "*" { None } else { Some(Route::parse(path)?) };
     if request.method() == Method::OPTIONS {
-        let may_change = !node.rules.is_open_by_default || foreign_page::is_near(request);
+        let may_change = node.rules.changing_pages != ChangingPages::Near || foreign_page::is_near(request);
         let methods = route.map_or(METHODS, |route| route.methods());
         return Ok(cors::preflight(if may_change { methods } else { READING_METHODS }, request.headers()));
     }
