@@ -50,7 +50,7 @@ use tokio::sync::mpsc;
 use crate::backoff::Backoff;
 use crate::drain::Phase;
 use crate::limits::SocketPlace;
-use crate::metrics::Refusal;
+use crate::metrics::Rejection;
 use crate::node::Node;
 use crate::proxies::Peer;
 use arriving::{Arriving, Discards};
@@ -151,7 +151,7 @@ impl Server {
 /// What answers the requests of a listener.
 trait Service: Clone + Send + Sync + Unpin + 'static {
     /// Lets a connection in, or says why not.
-    fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Refusal>;
+    fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Rejection>;
 
     /// What is read of bodies that nobody wants.
     fn discards(&self, node: &Node) -> Discards;
@@ -169,10 +169,10 @@ trait Service: Clone + Send + Sync + Unpin + 'static {
 struct PublicService;
 
 impl Service for PublicService {
-    fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Refusal> {
+    fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Rejection> {
         let is_proxy = node.rules.trusted_proxies.contains(peer);
         if node.rules.has_proxy_header && !is_proxy {
-            return Err(Refusal::ProxyHeader);
+            return Err(Rejection::ProxyHeader);
         }
         let mut place = node.limits.open_socket()?;
         // Behind a proxy's address are many clients. One that names them is yet to say whose socket this is.
@@ -183,7 +183,7 @@ impl Service for PublicService {
     }
 
     fn discards(&self, node: &Node) -> Discards {
-        Discards::of_bodies(node.rules.request_bytes)
+        Discards::of_bodies(node.rules.max_request_size)
     }
 
     fn answer(
@@ -200,7 +200,7 @@ impl Service for PublicService {
 struct AdminService;
 
 impl Service for AdminService {
-    fn admit(&self, node: &Node, _: IpAddr) -> Result<SocketPlace, Refusal> {
+    fn admit(&self, node: &Node, _: IpAddr) -> Result<SocketPlace, Rejection> {
         node.limits.open_admin_socket()
     }
 
@@ -270,8 +270,8 @@ async fn accept<S: Service>(
                 let place = match service.admit(node, address) {
                     Ok(place) => place,
                     // Closed without a word: none could be had for less, and over TLS none at all.
-                    Err(refusal) => {
-                        node.metrics.refused(refusal);
+                    Err(rejection) => {
+                        node.metrics.rejected(rejection);
                         continue;
                     }
                 };
@@ -288,7 +288,7 @@ async fn accept<S: Service>(
             }
             // Out of file descriptors, mostly: waiting lets others close, spinning would not.
             Err(error) => {
-                node.metrics.refused(Refusal::NotAccepted);
+                node.metrics.rejected(Rejection::AcceptFailed);
                 // Clients that come and go bring this about as often as they like.
                 if told_at.is_none_or(|at: Instant| at.elapsed() >= BETWEEN_WARNINGS) {
                     told_at = Some(Instant::now());

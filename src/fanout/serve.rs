@@ -13,7 +13,7 @@ use super::timers::{ClientKey, Deadline};
 use crate::coding::{Coding, compress};
 use crate::frame::Frame;
 use crate::gzip::Checksum;
-use crate::metrics::{Deliveries, Metrics, ReadCause, StreamEnd};
+use crate::metrics::{Deliveries, Metrics, ReadReason, StreamEnd};
 use crate::subscription::{Item, Next};
 
 /// Portions that one client gets in a row while it catches up.
@@ -105,7 +105,7 @@ impl Thread {
         match next {
             Next::Nothing => None,
             Next::ReadAgain => {
-                let ticket = group.reader.request_read(ReadCause::Ahead);
+                let ticket = group.reader.request_read(ReadReason::Ahead);
                 client.place.wait_for(ticket);
                 None
             }

@@ -41,7 +41,7 @@ use super::stream_body::StreamBody;
 use super::tls::{self, Tls};
 use crate::fanout::{Framing, Handover};
 use crate::limits::SocketPlace;
-use crate::metrics::Refusal;
+use crate::metrics::Rejection;
 use crate::node::Node;
 use crate::proxies::Peer;
 use crate::subscription::Subscription;
@@ -112,7 +112,7 @@ pub(super) async fn serve<S: Service>(
             Some(tls) => {
                 let socket = Deadline::new(socket, Bytes::new(), write_timeout, state.clone());
                 let accepted = Box::pin(tls.acceptor().accept(socket)).await;
-                let stream = accepted.inspect_err(|_| node.metrics.refused(Refusal::Handshake))?;
+                let stream = accepted.inspect_err(|_| node.metrics.rejected(Rejection::TlsHandshake))?;
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::H2);
                 (Opened::Tls(Box::new(stream)), is_http2)
             }
@@ -155,7 +155,7 @@ pub(super) async fn serve<S: Service>(
 
 /// Reads from the proxy in between who connects.
 async fn introduce(socket: &mut TcpStream, visitor: &mut Visitor, node: &Node) -> io::Result<()> {
-    let introduced = proxy_header::read(socket).await.inspect_err(|_| node.metrics.refused(Refusal::ProxyHeader))?;
+    let introduced = proxy_header::read(socket).await.inspect_err(|_| node.metrics.rejected(Rejection::ProxyHeader))?;
     let is_proxy = match introduced {
         Introduced::Proxy => return Ok(()),
         Introduced::Client(client) => {
@@ -167,9 +167,9 @@ async fn introduce(socket: &mut TcpStream, visitor: &mut Visitor, node: &Node) -
             false
         }
     };
-    visitor.place.arrive((!is_proxy).then_some(visitor.peer.address())).map_err(|refusal| {
-        node.metrics.refused(refusal);
-        io::Error::new(io::ErrorKind::QuotaExceeded, format!("a limit on connections is reached ({refusal:?})"))
+    visitor.place.arrive((!is_proxy).then_some(visitor.peer.address())).map_err(|rejection| {
+        node.metrics.rejected(rejection);
+        io::Error::new(io::ErrorKind::QuotaExceeded, format!("a limit on connections is reached ({rejection:?})"))
     })
 }
 
@@ -269,7 +269,7 @@ async fn serve_http2<T: Transport, S: Service>(
     drop(connection);
     let flooded = flooded.lock().take();
     if let Some(flooded) = flooded {
-        metrics.refused(Refusal::Http2Flood);
+        metrics.rejected(Rejection::Http2Flood);
         send_away(flooded, discards).await;
     }
 }
@@ -361,7 +361,7 @@ async fn serve_http1<T: Transport, S: Service>(
                 (parts.io.into_inner().into_inner(), misread(&error, &parts.read_buf, protocols.head_bytes))
             };
             if let Some(refused) = refused {
-                node.metrics.refused(refused.refusal());
+                node.metrics.rejected(refused.rejection());
                 linger(transport, &last_answer(&refused), discards.before).await;
             }
         }

@@ -25,7 +25,7 @@ const PACE_PART: f64 = 0.5;
 ///
 /// One that is refused may still be on its way, and takes no room any more.
 pub(super) async fn receive(node: &Node, request: &mut Request<Arriving>) -> Result<(Vec<u8>, BodyRoom), RequestError> {
-    let (limit, time) = (node.rules.request_bytes, node.rules.request_timeout);
+    let (limit, time) = (node.rules.max_request_size, node.rules.request_timeout);
     let body = request.body_mut();
     if body.announced().is_some_and(|bytes| bytes > limit as u64) {
         return Err(RequestError::BodyTooLarge(limit));

@@ -13,7 +13,7 @@ use super::error::RequestError;
 use super::page::page;
 use super::{cors, foreign_page, history, publish, subscribe, target};
 use crate::auth::{PublishGrant, ReadGrant, Refused};
-use crate::metrics::Refusal;
+use crate::metrics::Rejection;
 use crate::node::{ChangingPages, Node};
 use crate::pipeline::{InvalidPipelineId, PipelineId};
 use crate::proxies::{ForwardedHeader, Peer};
@@ -69,7 +69,7 @@ pub(super) async fn answer(node: &Node, request: &mut Request<Arriving>, peer: P
         Err(error) => Err(error),
     };
     let mut response = answered.unwrap_or_else(|error| {
-        node.metrics.refused(error.refusal());
+        node.metrics.rejected(error.rejection());
         error.response()
     });
     cors::allow(response.headers_mut(), origin.as_ref(), &node.rules.cors_origins);
@@ -129,7 +129,7 @@ async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> 
             Ok(grant) => subscribe::subscribe(node, grant, request, client),
             // Nobody's fault and soon over: a status other than 200 would end an `EventSource` for good.
             Err(RequestError::Access(Refused::NoKeys)) => {
-                node.metrics.refused(Refusal::NoKeys);
+                node.metrics.rejected(Rejection::JwksUnavailable);
                 Ok(subscribe::polite_refusal(node))
             }
             Err(error) => Err(error),

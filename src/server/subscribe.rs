@@ -20,7 +20,7 @@ use crate::coding::Coding;
 use crate::drain::{Phase, draw_long_retry};
 use crate::event::check_channel;
 use crate::event_id::ResumePoint;
-use crate::metrics::Refusal;
+use crate::metrics::Rejection;
 use crate::node::Node;
 use crate::subscription::{Channels, Start, Wanted};
 
@@ -141,7 +141,7 @@ pub(super) fn subscribe(
     // The header wins: a browser repeats the URL when it reconnects, and knows better by then.
     let resume = resume_header(request).as_deref().and_then(ResumePoint::parse).or(query.resume);
     if node.drain.phase() > Phase::Serving {
-        node.metrics.refused(Refusal::Draining);
+        node.metrics.rejected(Rejection::Draining);
         return Ok(polite_refusal(node));
     }
     let coding = match node.rules.stream.compresses {
@@ -153,13 +153,13 @@ pub(super) fn subscribe(
         return Ok(stream(Body::Short(Bytes::new()), coding, node));
     }
     if !node.hub.has_room(grant.pipeline()) {
-        node.metrics.refused(Refusal::LogMemory);
+        node.metrics.rejected(Rejection::EventBufferLimit);
         return Ok(polite_refusal(node));
     }
     let place = match node.limits.open_stream(client, grant.pipeline()) {
         Ok(place) => Some(place),
-        Err(refusal) => {
-            node.metrics.refused(refusal);
+        Err(rejection) => {
+            node.metrics.rejected(rejection);
             return Ok(polite_refusal(node));
         }
     };
