@@ -89,7 +89,7 @@ impl App {
         let rules = Rules::new(settings);
         let fanout = Fanout::start(settings.fanout_threads, hub.clone(), metrics.clone(), settings.stream)?;
         let drain = Drain::new();
-        let bodies = Arc::new(Bodies::new(settings.bodies_bytes, settings.request_bytes));
+        let bodies = Arc::new(Bodies::new(settings.bodies_bytes, settings.max_request_size));
         let histories = Budget::new(settings.histories_bytes);
         let (store, log) = (Arc::new(store), log.clone());
         let node = Node { hub, store, auth, fanout, metrics, drain, limits, bodies, histories, rules, log };

@@ -27,7 +27,7 @@ impl Files {
         Ok(Self {
             keys: WatchedFiles::new(options.key_files(&tables)),
             verifiers: WatchedFiles::new(options.verifier_files()),
-            revocations: WatchedFiles::new(options.revoked.iter().cloned().collect()),
+            revocations: WatchedFiles::new(options.revocation_file.iter().cloned().collect()),
         })
     }
 }

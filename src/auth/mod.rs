@@ -126,7 +126,7 @@ impl Auth {
             leeway: options.leeway.as_secs_f64(),
         };
         let revocations = options.load_revocations()?;
-        if let Some(path) = &options.revoked {
+        if let Some(path) = &options.revocation_file {
             tracing::info!(file = %path.display(), revocations = revocations.count(), "the revocations were read");
         }
         Ok(Self {
@@ -154,7 +154,7 @@ impl Auth {
                 Source::Keys => self.key_readings.health(),
                 Source::JwtKeys => self.verifier_readings.health(),
                 Source::JwksUrl => url.map(JwksUrl::health).unwrap_or_default(),
-                Source::Revoked => self.revocation_readings.health(),
+                Source::RevocationFile => self.revocation_readings.health(),
             }),
             keys_age: fetched.map(|(age, _)| age),
             keys_left_out: fetched.map_or(0, |(_, left_out)| left_out),

@@ -96,7 +96,7 @@ impl AuthOptions {
     /// # Errors
     /// When there is a file and it cannot be read.
     pub fn load_revocations(&self) -> Result<Revocations, AuthSetupError> {
-        match &self.revoked {
+        match &self.revocation_file {
             Some(path) => Revocations::parse(&read_text(path)?).map_err(|problem| AuthSetupError::file(path, problem)),
             None => Ok(Revocations::default()),
         }

@@ -23,11 +23,11 @@ pub struct Event {
 #[derive(Clone, Copy, Debug)]
 pub struct EventLimits {
     /// Most bytes of one event: its channel and its payload as compact JSON.
-    pub event_bytes: usize,
+    pub max_event_size: usize,
     /// Most events in one request.
-    pub batch: usize,
+    pub max_batch_events: usize,
     /// Deepest nesting of arrays and objects in a payload.
-    pub depth: usize,
+    pub max_json_depth: usize,
 }
 
 /// The events of one request, in order; at least one.
@@ -70,35 +70,37 @@ pub enum InvalidBatch {
         problem: InvalidChannel,
     },
     /// The payload is nested deeper than the limit.
-    #[error("{at}the payload is nested deeper than {limit} levels (limits.depth); flatten it or send it as a string")]
+    #[error(
+        "{at}the payload is nested deeper than {limit} levels (limits.max_json_depth); flatten it or send it as a string"
+    )]
     TooDeep {
         /// Which event.
         at: Place,
-        /// `limits.depth`.
+        /// `limits.max_json_depth`.
         limit: usize,
     },
     /// One event is larger than the limit.
     #[error(
-        "{at}the event has {bytes} bytes, more than the {limit} of limits.event; send a reference to the data instead"
+        "{at}the event has {bytes} bytes, more than the {limit} of limits.max_event_size; send a reference to the data instead"
     )]
     TooLarge {
         /// Which event.
         at: Place,
         /// Bytes of channel and compact payload.
         bytes: usize,
-        /// `limits.event`.
+        /// `limits.max_event_size`.
         limit: usize,
     },
     /// More events than one request may carry.
-    #[error("the request carries more than {limit} events (limits.batch); split it")]
+    #[error("the request carries more than {limit} events (limits.max_batch_events); split it")]
     TooMany {
-        /// `limits.batch`.
+        /// `limits.max_batch_events`.
         limit: usize,
     },
     /// No event at all.
     #[error("the request carries no event; send 1-{limit}")]
     Empty {
-        /// `limits.batch`.
+        /// `limits.max_batch_events`.
         limit: usize,
     },
 }
@@ -156,11 +158,11 @@ impl Event {
         body.extend_from_slice(submitted.channel.as_bytes());
         body.extend_from_slice(b"\ndata: ");
         let data_starts = body.len();
-        compact_json::compact(raw, limits.depth, &mut body)
-            .map_err(|InvalidPayload::TooDeep| InvalidBatch::TooDeep { at, limit: limits.depth })?;
+        compact_json::compact(raw, limits.max_json_depth, &mut body)
+            .map_err(|InvalidPayload::TooDeep| InvalidBatch::TooDeep { at, limit: limits.max_json_depth })?;
         let bytes = submitted.channel.len() + body.len() - data_starts;
-        if bytes > limits.event_bytes {
-            return Err(InvalidBatch::TooLarge { at, bytes, limit: limits.event_bytes });
+        if bytes > limits.max_event_size {
+            return Err(InvalidBatch::TooLarge { at, bytes, limit: limits.max_event_size });
         }
         body.extend_from_slice(b"\n\n");
         Ok(Self { body: body.into() })
@@ -180,10 +182,10 @@ impl Batch {
         }
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let items = deserializer
-            .deserialize_seq(AtMost(limits.batch))
+            .deserialize_seq(AtMost(limits.max_batch_events))
             .and_then(|items| deserializer.end().map(|()| items))
             .map_err(|error| InvalidBatch::malformed(Place::Whole, &error))?
-            .ok_or(InvalidBatch::TooMany { limit: limits.batch })?;
+            .ok_or(InvalidBatch::TooMany { limit: limits.max_batch_events })?;
         Self::from_items(items.into_iter().map(RawValue::get), limits)
     }
 
@@ -193,8 +195,8 @@ impl Batch {
     /// As [`Batch::from_json`].
     pub fn from_ndjson(body: &[u8], limits: &EventLimits) -> Result<Self, InvalidBatch> {
         let lines = utf8(body)?.lines().filter(|line| !line.trim_ascii().is_empty());
-        if lines.clone().nth(limits.batch).is_some() {
-            return Err(InvalidBatch::TooMany { limit: limits.batch });
+        if lines.clone().nth(limits.max_batch_events).is_some() {
+            return Err(InvalidBatch::TooMany { limit: limits.max_batch_events });
         }
         Self::from_items(lines, limits)
     }
@@ -205,7 +207,7 @@ impl Batch {
             .map(|(index, item)| Event::read(item, Place::Index(index), limits))
             .collect::<Result<Vec<_>, _>>()?;
         if events.is_empty() {
-            return Err(InvalidBatch::Empty { limit: limits.batch });
+            return Err(InvalidBatch::Empty { limit: limits.max_batch_events });
         }
         Ok(Self { events, shape: Shape::List })
     }
@@ -255,7 +257,7 @@ impl<'de> Visitor<'de> for AtMost {
 mod tests {
     use super::*;
 
-    const LIMITS: EventLimits = EventLimits { event_bytes: 64, batch: 3, depth: 4 };
+    const LIMITS: EventLimits = EventLimits { max_event_size: 64, max_batch_events: 3, max_json_depth: 4 };
 
     fn bodies(batch: &Batch) -> Vec<&str> {
         batch.events.iter().map(|event| std::str::from_utf8(event.body()).unwrap()).collect()

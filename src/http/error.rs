@@ -10,7 +10,7 @@ use super::body::Body;
 use crate::auth::Refused;
 use crate::event::{InvalidBatch, InvalidPipelineId, Place};
 use crate::limits::RateReached;
-use crate::metrics::Refusal;
+use crate::metrics::Rejection;
 use crate::store::{InvalidIdempotencyKey, StoreError};
 
 /// Why a request was refused. A refused request has changed nothing, but for [`StoreError::Away`]
@@ -63,7 +63,7 @@ pub(super) enum RequestError {
         "the head of the request has more than {0} bytes or more than 100 headers; shorten it: mostly there are too many cookies"
     )]
     HeadTooLarge(usize),
-    #[error("the body has more than {0} bytes (limits.request); split the batch or send less")]
+    #[error("the body has more than {0} bytes (limits.max_request_size); split the batch or send less")]
     BodyTooLarge(usize),
     #[error("the body did not arrive within {0:?} (limits.request_timeout); send it again")]
     BodyTimeout(std::time::Duration),
@@ -137,21 +137,23 @@ impl RequestError {
     }
 
     /// The reason as the metrics count it.
-    pub(super) fn refusal(&self) -> Refusal {
+    pub(super) fn rejection(&self) -> Rejection {
         if let Self::Rate(reached) = self {
-            return reached.refusal;
+            return reached.rejection;
         }
         match self.status() {
-            _ if matches!(self, Self::BodiesFull) => Refusal::BodiesFull,
-            _ if matches!(self, Self::HistoriesFull) => Refusal::HistoriesFull,
-            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Refusal::TooLarge,
-            StatusCode::REQUEST_TIMEOUT => Refusal::Timeout,
-            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Access(_)) => Refusal::NoKeys,
-            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Store(StoreError::Full)) => Refusal::StoreFull,
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => Refusal::Store,
-            StatusCode::UNAUTHORIZED => Refusal::Unauthorized,
-            StatusCode::FORBIDDEN => Refusal::Forbidden,
-            _ => Refusal::BadRequest,
+            _ if matches!(self, Self::BodiesFull) => Rejection::BodyMemoryLimit,
+            _ if matches!(self, Self::HistoriesFull) => Rejection::HistoryMemoryLimit,
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Rejection::TooLarge,
+            StatusCode::REQUEST_TIMEOUT => Rejection::RequestTimeout,
+            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Access(_)) => Rejection::JwksUnavailable,
+            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Store(StoreError::Full)) => {
+                Rejection::StoreMemoryLimit
+            }
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => Rejection::StoreUnavailable,
+            StatusCode::UNAUTHORIZED => Rejection::Unauthorized,
+            StatusCode::FORBIDDEN => Rejection::Forbidden,
+            _ => Rejection::BadRequest,
         }
     }
 

@@ -23,7 +23,7 @@ use super::{admin, router};
 use crate::backoff::Backoff;
 use crate::limits::SocketPlace;
 use crate::limits::proxies::Peer;
-use crate::metrics::Refusal;
+use crate::metrics::Rejection;
 use crate::node::Node;
 use crate::node::drain::Phase;
 
@@ -116,10 +116,10 @@ impl Server {
 struct PublicService;
 
 impl Service for PublicService {
-    fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Refusal> {
+    fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Rejection> {
         let is_proxy = node.rules.trusted_proxies.contains(peer);
         if node.rules.has_proxy_header && !is_proxy {
-            return Err(Refusal::ProxyHeader);
+            return Err(Rejection::ProxyHeader);
         }
         let mut place = node.limits.open_socket()?;
         // Behind a proxy's address are many clients. One that names them is yet to say whose socket this is.
@@ -130,7 +130,7 @@ impl Service for PublicService {
     }
 
     fn discards(&self, node: &Node) -> Discards {
-        Discards::of_bodies(node.rules.request_bytes)
+        Discards::of_bodies(node.rules.max_request_size)
     }
 
     fn answer(
@@ -147,7 +147,7 @@ impl Service for PublicService {
 struct AdminService;
 
 impl Service for AdminService {
-    fn admit(&self, node: &Node, _: IpAddr) -> Result<SocketPlace, Refusal> {
+    fn admit(&self, node: &Node, _: IpAddr) -> Result<SocketPlace, Rejection> {
         node.limits.open_admin_socket()
     }
 
@@ -217,8 +217,8 @@ async fn accept<S: Service>(
                 let place = match service.admit(node, address) {
                     Ok(place) => place,
                     // Closed without a word: none could be had for less, and over TLS none at all.
-                    Err(refusal) => {
-                        node.metrics.refused(refusal);
+                    Err(rejection) => {
+                        node.metrics.rejected(rejection);
                         continue;
                     }
                 };
@@ -235,7 +235,7 @@ async fn accept<S: Service>(
             }
             // Out of file descriptors, mostly: waiting lets others close, spinning would not.
             Err(error) => {
-                node.metrics.refused(Refusal::NotAccepted);
+                node.metrics.rejected(Rejection::AcceptFailed);
                 // Clients that come and go bring this about as often as they like.
                 if told_at.is_none_or(|at: Instant| at.elapsed() >= BETWEEN_WARNINGS) {
                     told_at = Some(Instant::now());

@@ -16,7 +16,7 @@ use super::{cors, foreign_page, target};
 use crate::auth::{PublishGrant, ReadGrant, Refused};
 use crate::event::{InvalidPipelineId, PipelineId};
 use crate::limits::proxies::{ForwardedHeader, Peer};
-use crate::metrics::Refusal;
+use crate::metrics::Rejection;
 use crate::node::{ChangingPages, Node};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -70,7 +70,7 @@ pub(super) async fn answer(node: &Node, request: &mut Request<Arriving>, peer: P
         Err(error) => Err(error),
     };
     let mut response = answered.unwrap_or_else(|error| {
-        node.metrics.refused(error.refusal());
+        node.metrics.rejected(error.rejection());
         error.response()
     });
     cors::allow(response.headers_mut(), origin.as_ref(), &node.rules.cors_origins);
@@ -130,7 +130,7 @@ async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> 
             Ok(grant) => subscribe::subscribe(node, grant, request, client),
             // Nobody's fault and soon over: a status other than 200 would end an `EventSource` for good.
             Err(RequestError::Access(Refused::NoKeys)) => {
-                node.metrics.refused(Refusal::NoKeys);
+                node.metrics.rejected(Rejection::JwksUnavailable);
                 Ok(subscribe::polite_refusal(node))
             }
             Err(error) => Err(error),

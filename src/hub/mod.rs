@@ -26,7 +26,7 @@ use crate::hub::read_queue::{ReadQueue, Waiting};
 use crate::log::announcement::Announcement;
 use crate::log::refresh::{Question, ReadRequest, Refresh, Ticket};
 use crate::log::{Cursor, LogLimits};
-use crate::metrics::{Metrics, ReadCause, StoreOp};
+use crate::metrics::{Metrics, ReadReason, StoreOp};
 use crate::sse::frame::History;
 use crate::store::{Audience, Newest, Store, StoreError};
 
@@ -138,7 +138,7 @@ impl Hub {
     }
 
     /// Bytes of memory that all logs take.
-    pub fn log_bytes(&self) -> usize {
+    pub fn event_buffer_bytes(&self) -> usize {
         self.log_memory.used()
     }
 
@@ -228,15 +228,15 @@ impl Hub {
     /// Asks the store once.
     async fn read(&self, store: &Store, waiting: Waiting, question: Question) -> (Waiting, Result<Answer, StoreError>) {
         let log = &waiting.log;
-        let cause = match question {
+        let reason = match question {
             Question::Newest(before) => match newest(store, log.pipeline()).await {
                 Ok(newest) if log.agrees(newest, before) => return (waiting, Ok(Answer::NothingNew)),
-                Ok(_) => ReadCause::Ahead,
+                Ok(_) => ReadReason::Ahead,
                 Err(error) => return (waiting, Err(error)),
             },
-            Question::History(cause) => cause,
+            Question::History(reason) => reason,
         };
-        self.metrics.history_read(cause);
+        self.metrics.history_read(reason);
         let history = store.history(log.pipeline()).await;
         (waiting, history.map(Answer::History))
     }
@@ -268,7 +268,7 @@ impl Hub {
             for ((log, before), newest) in some.iter().zip(before).zip(store.newest(&pipelines).await) {
                 match newest {
                     Ok(newest) if !log.agrees(newest, before) && log.look(|view| view.has_read(Refresh::FIRST)) => {
-                        self.start_read(log, log.request_read(ReadCause::Check));
+                        self.start_read(log, log.request_read(ReadReason::Check));
                     }
                     Ok(_) => {}
                     Err(error) => {
@@ -392,7 +392,7 @@ impl Audience for Hub {
 
     fn announced_damaged(&self, pipeline: &str) {
         if let Some(log) = self.find(pipeline) {
-            self.start_read(&log, log.request_read(ReadCause::Hole));
+            self.start_read(&log, log.request_read(ReadReason::MissedNotification));
         }
     }
 
@@ -446,8 +446,8 @@ impl Reader {
     }
 
     /// Asks for a history read that starts after this call.
-    pub fn request_read(&self, cause: ReadCause) -> Ticket {
-        let request = self.log.request_read(cause);
+    pub fn request_read(&self, reason: ReadReason) -> Ticket {
+        let request = self.log.request_read(reason);
         self.hub.start_read(&self.log, request);
         request.ticket()
     }

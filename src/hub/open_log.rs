@@ -20,7 +20,7 @@ use crate::log::heard::Heard;
 use crate::log::pace::Pace;
 use crate::log::refresh::{Question, ReadRequest, Refresh, Ticket};
 use crate::log::{Announced, Log, LogLimits};
-use crate::metrics::ReadCause;
+use crate::metrics::ReadReason;
 use crate::sse::frame::History;
 use crate::store::Newest;
 
@@ -261,8 +261,8 @@ impl OpenLog {
     }
 
     /// Asks for a read that starts after this call.
-    pub fn request_read(&self, cause: ReadCause) -> ReadRequest {
-        self.state.lock().refresh.request(cause)
+    pub fn request_read(&self, reason: ReadReason) -> ReadRequest {
+        self.state.lock().refresh.request(reason)
     }
 
     /// How much the read that is wanted matters to clients.
@@ -503,7 +503,7 @@ mod tests {
     #[test]
     fn announcements_that_follow_are_added_at_once_during_a_read() {
         let log = read_log(1..=3);
-        log.request_read(ReadCause::Check);
+        log.request_read(ReadReason::Check);
         begin(&log);
         log.announce(announcement(4..=5));
         assert_eq!(tail(&log), 5);
@@ -511,7 +511,7 @@ mod tests {
         assert_eq!(tail(&log), 5);
         log.look(|view| assert!(view.log.holds(EventId { ms: 9, seq: 1 }), "and no reset"));
         // Also while it fails, again and again.
-        log.request_read(ReadCause::Check);
+        log.request_read(ReadReason::Check);
         log.join();
         for seq in 6..=9 {
             begin(&log);
@@ -527,7 +527,7 @@ mod tests {
     #[test]
     fn a_list_that_lost_its_tail_is_followed_in_spite_of_what_was_heard() {
         let log = read_log(1..=6);
-        log.request_read(ReadCause::Check);
+        log.request_read(ReadReason::Check);
         begin(&log);
         log.announce(announcement(7..=7));
         // The store has lost 5 and 6, so 7 is of what is lost, too.
@@ -554,7 +554,7 @@ mod tests {
     #[test]
     fn more_than_is_kept_during_one_read_costs_another_and_no_reset() {
         let log = read_log(1..=3);
-        let ticket = log.request_read(ReadCause::Check).ticket();
+        let ticket = log.request_read(ReadReason::Check).ticket();
         begin(&log);
         let body = format!("event: a\ndata: \"{}\"\n\n", "x".repeat(1 << 20));
         for seq in 4..=20 {
@@ -570,7 +570,7 @@ mod tests {
     #[test]
     fn a_store_that_has_nothing_newer_needs_no_read() {
         let log = read_log(1..=3);
-        let ticket = log.request_read(ReadCause::Ahead).ticket();
+        let ticket = log.request_read(ReadReason::Ahead).ticket();
         let Question::Newest(before) = begin(&log) else { panic!("the newest is enough") };
         let newest = |seq, events| Newest::Event { id: EventId { ms: 9, seq }, events };
         assert!(!log.agrees(Newest::Nothing(EventId { ms: 9, seq: 3 }), before), "all was forgotten");
@@ -588,11 +588,11 @@ mod tests {
         assert!(!log.finish_look());
         log.look(|view| assert!(view.has_read(ticket)));
         // What did not follow is read about all the same.
-        log.request_read(ReadCause::Ahead);
+        log.request_read(ReadReason::Ahead);
         begin(&log);
         log.announce(announcement(6..=6));
         assert!(log.finish_look());
-        assert_eq!(begin(&log), Question::History(ReadCause::Hole));
+        assert_eq!(begin(&log), Question::History(ReadReason::MissedNotification));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::event::PipelineId;
-use crate::metrics::Refusal;
+use crate::metrics::Rejection;
 use address::{AddressBlock, Network};
 use arrivals::ArrivalRates;
 use publishing::PublishRates;
@@ -47,17 +47,17 @@ const MOST_AUTO: usize = 1_000_000;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LimitOptions {
     /// Streams on this node; none for as many as files may be open.
-    pub connections: Option<usize>,
+    pub streams: Option<usize>,
     /// Streams of one client address.
-    pub connections_per_address: Option<usize>,
+    pub streams_per_address: Option<usize>,
     /// Streams of one pipeline on this node.
-    pub connections_per_pipeline: Option<usize>,
+    pub streams_per_pipeline: Option<usize>,
     /// New connections on this node.
     pub connection_rate: Option<Rate>,
     /// New connections of one client address.
     pub connection_rate_per_address: Option<Rate>,
     /// Events of one publisher.
-    pub publish_rate: Option<Rate>,
+    pub publish_rate_per_publisher: Option<Rate>,
     /// Events of one pipeline through this node.
     pub publish_rate_per_pipeline: Option<Rate>,
 }
@@ -144,28 +144,28 @@ const SECONDS_BETWEEN_WARNINGS: u64 = 60;
 impl Limits {
     /// Limits of a node that may have so many files open, of which the store needs some.
     ///
-    /// A limit on connections that the open files do not allow is lowered, with a warning.
+    /// A limit on streams that the open files do not allow is lowered, with a warning.
     pub fn new(options: LimitOptions, open_files: u64, store_files: usize) -> Arc<Self> {
         let available = open_files.saturating_sub(RESERVED_FILES).saturating_sub(store_files as u64);
         let available = usize::try_from(available).unwrap_or(usize::MAX);
         // So that they and their headroom are what is available.
         let possible = (available / 9 * 8).min(available.saturating_sub(NODE_HEADROOM));
         let possible = possible.max(available.saturating_sub(MOST_HEADROOM)).max(1);
-        let most_streams = options.connections.unwrap_or(MOST_AUTO).min(possible);
-        if let Some(wanted) = options.connections.filter(|wanted| *wanted > possible) {
+        let most_streams = options.streams.unwrap_or(MOST_AUTO).min(possible);
+        if let Some(wanted) = options.streams.filter(|wanted| *wanted > possible) {
             tracing::warn!(
                 wanted,
                 possible,
                 open_files,
-                "limits.connections is more than the limit on open files allows; raise that (LimitNOFILE, ulimit -Hn)"
+                "limits.streams is more than the limit on open files allows; raise that (LimitNOFILE, ulimit -Hn)"
             );
         }
-        tracing::info!(connections = most_streams, open_files, "limit on connections");
+        tracing::info!(streams = most_streams, open_files, "limit on streams");
         Arc::new(Self {
             most_streams,
             most_sockets: most_streams + headroom(most_streams, NODE_HEADROOM),
-            most_per_address: options.connections_per_address,
-            most_per_pipeline: options.connections_per_pipeline,
+            most_per_address: options.streams_per_address,
+            most_per_pipeline: options.streams_per_pipeline,
             streams: AtomicUsize::new(0),
             sockets: AtomicUsize::new(0),
             admin_sockets: AtomicUsize::new(0),
@@ -173,7 +173,7 @@ impl Limits {
             hasher: RandomState::new(),
             began: Instant::now(),
             arrival_rates: ArrivalRates::new(options.connection_rate, options.connection_rate_per_address),
-            publish_rates: PublishRates::new(options.publish_rate, options.publish_rate_per_pipeline),
+            publish_rates: PublishRates::new(options.publish_rate_per_publisher, options.publish_rate_per_pipeline),
             is_told: AtomicBool::new(false),
             next_told_at: AtomicU64::new(0),
         })
@@ -193,29 +193,29 @@ impl Limits {
     ///
     /// # Errors
     /// The limit that is reached; then nothing was counted.
-    pub fn open_stream(self: &Arc<Self>, client: IpAddr, pipeline: &PipelineId) -> Result<Place, Refusal> {
+    pub fn open_stream(self: &Arc<Self>, client: IpAddr, pipeline: &PipelineId) -> Result<Place, Rejection> {
         if !take_one(&self.streams, self.most_streams) {
             self.tell_full();
-            return Err(Refusal::Full);
+            return Err(Rejection::StreamLimit);
         }
         let (address, pipeline) = (AddressBlock::of(client), PipelineHash::of(pipeline, &self.hasher));
-        if let Err(refusal) = self.count_stream(address, pipeline) {
+        if let Err(rejection) = self.count_stream(address, pipeline) {
             self.streams.fetch_sub(1, Ordering::Relaxed);
-            return Err(refusal);
+            return Err(rejection);
         }
         Ok(Place { limits: self.clone(), address, pipeline, socket: Held::Nothing })
     }
 
-    fn count_stream(&self, address: AddressBlock, pipeline: PipelineHash) -> Result<(), Refusal> {
+    fn count_stream(&self, address: AddressBlock, pipeline: PipelineHash) -> Result<(), Rejection> {
         if self.most_per_address.is_none() && self.most_per_pipeline.is_none() {
             return Ok(());
         }
         let mut counts = self.counts.lock();
         let Counts { streams, pipelines, .. } = &mut *counts;
-        add_client(streams, address, self.most_per_address).ok_or(Refusal::AddressFull)?;
+        add_client(streams, address, self.most_per_address).ok_or(Rejection::AddressStreamLimit)?;
         add_one(pipelines, pipeline, self.most_per_pipeline).ok_or_else(|| {
             remove_client(streams, address, self.most_per_address);
-            Refusal::PipelineFull
+            Rejection::PipelineStreamLimit
         })
     }
 
@@ -223,10 +223,10 @@ impl Limits {
     ///
     /// # Errors
     /// The limit that is reached; then nothing was counted.
-    pub fn open_socket(self: &Arc<Self>) -> Result<SocketPlace, Refusal> {
+    pub fn open_socket(self: &Arc<Self>) -> Result<SocketPlace, Rejection> {
         if !take_one(&self.sockets, self.most_sockets) {
             self.tell_full();
-            return Err(Refusal::SocketsFull);
+            return Err(Rejection::ConnectionLimit);
         }
         let address = AddressBlock::of(IpAddr::from([0; 4]));
         Ok(SocketPlace { limits: self.clone(), address, held: Held::Node })
@@ -236,9 +236,9 @@ impl Limits {
     ///
     /// # Errors
     /// When there are too many.
-    pub fn open_admin_socket(self: &Arc<Self>) -> Result<SocketPlace, Refusal> {
+    pub fn open_admin_socket(self: &Arc<Self>) -> Result<SocketPlace, Rejection> {
         if !take_one(&self.admin_sockets, MOST_ADMIN_SOCKETS) {
-            return Err(Refusal::AdminFull);
+            return Err(Rejection::AdminConnectionLimit);
         }
         let address = AddressBlock::of(IpAddr::from([0; 4]));
         Ok(SocketPlace { limits: self.clone(), address, held: Held::Admin })
@@ -275,7 +275,7 @@ impl Limits {
         let is_due = now >= self.next_told_at.load(Ordering::Relaxed);
         if is_due && !self.is_told.swap(true, Ordering::Relaxed) {
             self.next_told_at.store(now + SECONDS_BETWEEN_WARNINGS, Ordering::Relaxed);
-            tracing::warn!(limit = self.most_streams, "the node is full (limits.connections); clients are sent away");
+            tracing::warn!(limit = self.most_streams, "the node is full (limits.streams); clients are sent away");
         }
     }
 
@@ -322,7 +322,7 @@ impl SocketPlace {
     ///
     /// # Errors
     /// The limit that is reached; dropped, it gives back what was taken so far.
-    pub fn arrive(&mut self, client: Option<IpAddr>) -> Result<(), Refusal> {
+    pub fn arrive(&mut self, client: Option<IpAddr>) -> Result<(), Rejection> {
         if let Some(client) = client {
             self.count_address(client)?;
         }
@@ -330,12 +330,12 @@ impl SocketPlace {
         self.limits.arrival_rates.take(client)
     }
 
-    fn count_address(&mut self, client: IpAddr) -> Result<(), Refusal> {
+    fn count_address(&mut self, client: IpAddr) -> Result<(), Rejection> {
         let limits = &self.limits;
         if self.held == Held::Node && limits.most_per_address.is_some() {
             let address = AddressBlock::of(client);
             let most = limits.most_per_address.map(|most| most.saturating_add(headroom(most, ADDRESS_HEADROOM)));
-            add_client(&mut limits.counts.lock().sockets, address, most).ok_or(Refusal::AddressSocketsFull)?;
+            add_client(&mut limits.counts.lock().sockets, address, most).ok_or(Rejection::AddressConnectionLimit)?;
             (self.address, self.held) = (address, Held::NodeAndAddress);
         }
         Ok(())
@@ -415,7 +415,7 @@ mod tests {
 
     #[test]
     fn who_has_a_network_of_ipv6_has_no_more_places_for_each_of_its_parts() {
-        let limits = Limits::new(LimitOptions { connections_per_address: Some(2), ..LimitOptions::default() }, 4096, 0);
+        let limits = Limits::new(LimitOptions { streams_per_address: Some(2), ..LimitOptions::default() }, 4096, 0);
         let open = |address: &str| limits.open_stream(address.parse().unwrap(), &"p".parse().unwrap());
         let opened = |addresses: &mut dyn Iterator<Item = String>| -> Vec<_> {
             addresses.filter_map(|address| open(&address).ok()).collect()
@@ -432,8 +432,8 @@ mod tests {
 
     #[test]
     fn auto_leaves_files_for_everything_else() {
-        let streams = |connections: Option<usize>, open_files: u64| {
-            let limits = Limits::new(LimitOptions { connections, ..LimitOptions::default() }, open_files, 11);
+        let streams = |wanted: Option<usize>, open_files: u64| {
+            let limits = Limits::new(LimitOptions { streams: wanted, ..LimitOptions::default() }, open_files, 11);
             assert!(limits.most_sockets as u64 + 11 + RESERVED_FILES <= open_files.max(160), "{open_files}");
             limits.most_streams
         };

@@ -3,7 +3,7 @@
 //! Decides, and does nothing: the hub reads, and tells what became of it. No I/O, no locks.
 
 use crate::event::EventId;
-use crate::metrics::ReadCause;
+use crate::metrics::ReadReason;
 
 /// A read of the history that starts after it was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -33,7 +33,7 @@ pub enum Question {
     /// Whether its newest event is still this one: nothing more is needed if it is.
     Newest(EventId),
     /// The history.
-    History(ReadCause),
+    History(ReadReason),
 }
 
 /// What a read is wanted for.
@@ -44,7 +44,7 @@ struct Need {
     /// A client has an event that is newer than the log's, or says so: the store's newest id answers that.
     ahead: bool,
     /// Anything that only the history itself can answer.
-    history: Option<ReadCause>,
+    history: Option<ReadReason>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,7 +76,7 @@ pub struct Refresh {
 impl Default for Refresh {
     /// Of a log that nothing was read into; the first read waits for the subscription.
     fn default() -> Self {
-        let need = Need { history: Some(ReadCause::Open), ..Need::default() };
+        let need = Need { history: Some(ReadReason::Open), ..Need::default() };
         Self { started: 1, done: 0, phase: Phase::Unsubscribed, need, again: None, tries: 0 }
     }
 }
@@ -116,30 +116,30 @@ impl Refresh {
         match self.phase {
             Phase::Unsubscribed | Phase::Queued | Phase::Dropped => {
                 if self.has_first() {
-                    self.need.add(ReadCause::Reconnect);
+                    self.need.add(ReadReason::Reconnect);
                 }
                 self.phase = Phase::Queued;
                 ReadRequest::Start(Ticket(self.started))
             }
-            Phase::Done | Phase::UnderWay => self.request(ReadCause::Reconnect),
+            Phase::Done | Phase::UnderWay => self.request(ReadReason::Reconnect),
         }
     }
 
     /// Asks for a read that starts after this call.
-    pub fn request(&mut self, cause: ReadCause) -> ReadRequest {
+    pub fn request(&mut self, reason: ReadReason) -> ReadRequest {
         match self.phase {
             Phase::UnderWay => {
-                self.again.get_or_insert_default().add(cause);
+                self.again.get_or_insert_default().add(reason);
                 return ReadRequest::Joined(Ticket(self.started + 1));
             }
             Phase::Done => self.started += 1,
             Phase::Dropped => {}
             Phase::Queued | Phase::Unsubscribed => {
-                self.need.add(cause);
+                self.need.add(reason);
                 return ReadRequest::Joined(Ticket(self.started));
             }
         }
-        self.need.add(cause);
+        self.need.add(reason);
         self.phase = Phase::Queued;
         ReadRequest::Start(Ticket(self.started))
     }
@@ -184,7 +184,7 @@ impl Refresh {
         let again = self.again.take();
         self.finish();
         if !is_whole {
-            self.need.add(ReadCause::Hole);
+            self.need.add(ReadReason::MissedNotification);
         }
         self.need.add_all(again.unwrap_or_default());
         let is_wanted = self.need != Need::default();
@@ -207,9 +207,9 @@ impl Refresh {
     /// An announcement showed that something is missing, and the store is not being asked.
     pub fn missed(&mut self) -> Option<ReadRequest> {
         match self.phase {
-            Phase::Done => Some(self.request(ReadCause::Hole)),
+            Phase::Done => Some(self.request(ReadReason::MissedNotification)),
             _ => {
-                self.need.add(ReadCause::Hole);
+                self.need.add(ReadReason::MissedNotification);
                 None
             }
         }
@@ -230,11 +230,11 @@ impl Refresh {
 }
 
 impl Need {
-    fn add(&mut self, cause: ReadCause) {
-        match cause {
-            ReadCause::Reconnect => self.after_reconnect = true,
-            ReadCause::Ahead => self.ahead = true,
-            cause => self.history = self.history.or(Some(cause)),
+    fn add(&mut self, reason: ReadReason) {
+        match reason {
+            ReadReason::Reconnect => self.after_reconnect = true,
+            ReadReason::Ahead => self.ahead = true,
+            reason => self.history = self.history.or(Some(reason)),
         }
     }
 
@@ -246,8 +246,8 @@ impl Need {
 
     fn question(self, tail: EventId) -> Question {
         match (self.history, self.after_reconnect) {
-            (Some(cause), _) => Question::History(cause),
-            (None, true) => Question::History(ReadCause::Reconnect),
+            (Some(reason), _) => Question::History(reason),
+            (None, true) => Question::History(ReadReason::Reconnect),
             (None, false) => Question::Newest(tail),
         }
     }
@@ -264,7 +264,7 @@ mod tests {
         let mut refresh = Refresh::default();
         assert_eq!(refresh.begin(TAIL), None, "not before announcements come");
         assert_eq!(refresh.subscribed(), ReadRequest::Start(Refresh::FIRST));
-        assert_eq!(refresh.begin(TAIL), Some(Question::History(ReadCause::Open)));
+        assert_eq!(refresh.begin(TAIL), Some(Question::History(ReadReason::Open)));
         assert!(!refresh.has_first() && !refresh.succeeded(true) && refresh.has_first());
         refresh
     }
@@ -272,12 +272,12 @@ mod tests {
     #[test]
     fn requests_before_the_start_share_a_read_and_later_ones_the_next() {
         let mut refresh = refresh();
-        let first = refresh.request(ReadCause::Check);
+        let first = refresh.request(ReadReason::Check);
         assert!(matches!(first, ReadRequest::Start(_)));
-        assert_eq!(refresh.request(ReadCause::Hole), ReadRequest::Joined(first.ticket()));
-        assert_eq!(refresh.begin(TAIL), Some(Question::History(ReadCause::Check)));
+        assert_eq!(refresh.request(ReadReason::MissedNotification), ReadRequest::Joined(first.ticket()));
+        assert_eq!(refresh.begin(TAIL), Some(Question::History(ReadReason::Check)));
         assert_eq!(refresh.begin(TAIL), None, "it stood in the queue twice");
-        let second = refresh.request(ReadCause::Ahead);
+        let second = refresh.request(ReadReason::Ahead);
         assert!(matches!(second, ReadRequest::Joined(ticket) if ticket > first.ticket()));
         assert!(refresh.succeeded(true) && refresh.has_read(first.ticket()) && !refresh.has_read(second.ticket()));
         assert_eq!(refresh.begin(TAIL), Some(Question::Newest(TAIL)));
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(refresh.begin(TAIL), None);
         // A client that is ahead still gets its answer.
         refresh.subscribed();
-        let ticket = refresh.request(ReadCause::Ahead).ticket();
+        let ticket = refresh.request(ReadReason::Ahead).ticket();
         assert!(!refresh.continued() && !refresh.has_read(ticket));
         assert_eq!(refresh.begin(TAIL), Some(Question::Newest(TAIL)));
         assert!(!refresh.continued(), "it is under way");
@@ -301,17 +301,17 @@ mod tests {
         refresh.subscribed();
         assert_eq!(refresh.missed(), None);
         assert!(!refresh.continued());
-        assert_eq!(refresh.begin(TAIL), Some(Question::History(ReadCause::Hole)));
+        assert_eq!(refresh.begin(TAIL), Some(Question::History(ReadReason::MissedNotification)));
     }
 
     #[test]
     fn a_failed_read_answers_those_who_asked_meanwhile_at_its_next_try() {
         let mut refresh = refresh();
-        let first = refresh.request(ReadCause::Ahead).ticket();
+        let first = refresh.request(ReadReason::Ahead).ticket();
         assert_eq!(refresh.begin(TAIL), Some(Question::Newest(TAIL)));
-        let second = refresh.request(ReadCause::Check).ticket();
+        let second = refresh.request(ReadReason::Check).ticket();
         refresh.failed();
-        assert_eq!(refresh.begin(TAIL), Some(Question::History(ReadCause::Check)));
+        assert_eq!(refresh.begin(TAIL), Some(Question::History(ReadReason::Check)));
         assert!(!refresh.succeeded(true) && refresh.has_read(first) && refresh.has_read(second));
     }
 
@@ -325,7 +325,7 @@ mod tests {
         refresh.drop_queued();
         assert_eq!(refresh.begin(TAIL), None);
         assert!(refresh.joined());
-        assert_eq!(refresh.begin(TAIL), Some(Question::History(ReadCause::Open)));
+        assert_eq!(refresh.begin(TAIL), Some(Question::History(ReadReason::Open)));
         assert!(!refresh.succeeded(true) && refresh.has_first());
     }
 }

@@ -53,11 +53,11 @@ pub struct Rules {
     /// Most events kept per pipeline.
     pub history: usize,
     /// Most bytes of a request's body.
-    pub request_bytes: usize,
+    pub max_request_size: usize,
     /// Bytes of histories as JSON that are under way together.
     pub histories_bytes: usize,
     /// Streams and requests on one connection of HTTP/2.
-    pub streams_per_connection: u32,
+    pub http2_max_concurrent_streams: u32,
     /// Longest time for a request's body to arrive.
     pub request_timeout: Duration,
     /// How long a connection may be without a request.
@@ -112,9 +112,9 @@ impl Rules {
         Self {
             events: settings.events,
             history: settings.retention.limit,
-            request_bytes: settings.request_bytes,
+            max_request_size: settings.max_request_size,
             histories_bytes: settings.histories_bytes,
-            streams_per_connection: settings.streams_per_connection,
+            http2_max_concurrent_streams: settings.http2_max_concurrent_streams,
             request_timeout: settings.request_timeout,
             idle_timeout: settings.idle_timeout,
             stream: settings.stream,
@@ -138,13 +138,13 @@ impl Node {
     pub fn observe(&self) -> Observed {
         Observed {
             pipelines_open: self.hub.open_logs(),
-            log_bytes: self.hub.log_bytes(),
+            event_buffer_bytes: self.hub.event_buffer_bytes(),
             probe_age: self.store.probe_age(),
             is_store_up: self.is_store_up(),
-            sockets: self.limits.sockets(),
+            connections: self.limits.sockets(),
             bodies_bytes: self.bodies.used(),
             histories_bytes: self.histories.used(),
-            connections_limit: self.limits.most_streams(),
+            streams_limit: self.limits.most_streams(),
             log_lines_dropped: self.log.dropped(),
             auth: self.auth.health(),
             store_memory: match &*self.store {

@@ -46,14 +46,14 @@ pub struct Settings {
     pub fanout_threads: usize,
     /// Section `limits`, as far as it is about events.
     pub events: EventLimits,
-    /// Most bytes of a request's body, `limits.request`.
-    pub request_bytes: usize,
+    /// Most bytes of a request's body, `limits.max_request_size`.
+    pub max_request_size: usize,
     /// Bytes of requests' bodies under way, `limits.bodies`.
     pub bodies_bytes: usize,
     /// Bytes of histories as JSON under way, `limits.histories`.
     pub histories_bytes: usize,
-    /// Streams and requests on one connection of HTTP/2, `limits.streams_per_connection`.
-    pub streams_per_connection: u32,
+    /// Streams and requests on one connection of HTTP/2, `limits.http2_max_concurrent_streams`.
+    pub http2_max_concurrent_streams: u32,
     /// Longest time for a request's head, and again for its body, `limits.request_timeout`.
     pub request_timeout: Duration,
     /// How long a connection may be without a request, `limits.idle_timeout`.
@@ -278,14 +278,19 @@ impl Settings {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let fanout_threads = r.count_or("fanout.threads", "auto", cores, 0..=1024, "Threads that write streams to plain HTTP/1.1 connections; `auto` for one a core. With 0 the HTTP library writes them, as it does all others, at several times the cost.");
         let events = EventLimits {
-            event_bytes: r.size(
-                "limits.event",
+            max_event_size: r.size(
+                "limits.max_event_size",
                 "256KiB",
                 1..=64 << 20,
                 "Most bytes of one event: its channel and its compact payload.",
             ),
-            batch: r.count("limits.batch", "1000", 1..=5000, "Most events in one request."),
-            depth: r.count("limits.depth", "128", 1..=100_000, "Deepest nesting of arrays and objects in a payload."),
+            max_batch_events: r.count("limits.max_batch_events", "1000", 1..=5000, "Most events in one request."),
+            max_json_depth: r.count(
+                "limits.max_json_depth",
+                "128",
+                1..=100_000,
+                "Deepest nesting of arrays and objects in a payload.",
+            ),
         };
         Self {
             server,
@@ -297,11 +302,11 @@ impl Settings {
             hub,
             fanout_threads,
             events,
-            request_bytes: r.size("limits.request", "4MiB", 64..=1 << 30, "Most bytes of a request's body."),
+            max_request_size: r.size("limits.max_request_size", "4MiB", 64..=1 << 30, "Most bytes of a request's body."),
             bodies_bytes: r.memory("limits.bodies", 8, MOST_UNDER_WAY, "Memory for the bodies of all requests under way on this node, until their events are stored; a quarter of it for bodies of up to 64 KiB. A request for which there is no room within 2 s is answered with 503. `auto` for an eighth of the machine's or the container's memory, at most 256 MiB."),
             histories_bytes: r.memory("limits.histories", 16, MOST_UNDER_WAY, "Memory for all histories that are being sent as JSON on this node; an HTTP/2 connection has a quarter of it at most. A request for which there is no room within 2 s is answered with 503. `auto` for a sixteenth of the memory, at most 256 MiB."),
-            streams_per_connection: r.number(
-                "limits.streams_per_connection",
+            http2_max_concurrent_streams: r.number(
+                "limits.http2_max_concurrent_streams",
                 "256",
                 1..=100_000,
                 "Streams and requests that one connection of HTTP/2 may have open at the same time.",
@@ -363,10 +368,10 @@ impl Settings {
 }
 
 fn read_limits(r: &mut Reader) -> LimitOptions {
-    let connections = r.optional_count("limits.connections", "auto", 1..=10_000_000, "Streams that this node has open at the same time; connections may be an eighth more. `auto` for what the limit on open files allows.");
-    let connections_per_address = r.optional_count("limits.connections_per_address", "off", 1..=10_000_000, "Streams of one client address on this node; `off` for no limit. An IPv6 address counts by its /64; a /56 has four times as much, a /48 sixteen times.");
-    let connections_per_pipeline = r.optional_count(
-        "limits.connections_per_pipeline",
+    let streams = r.optional_count("limits.streams", "auto", 1..=10_000_000, "Streams that this node has open at the same time; connections may be an eighth more. `auto` for what the limit on open files allows.");
+    let streams_per_address = r.optional_count("limits.streams_per_address", "off", 1..=10_000_000, "Streams of one client address on this node; `off` for no limit. An IPv6 address counts by its /64; a /56 has four times as much, a /48 sixteen times.");
+    let streams_per_pipeline = r.optional_count(
+        "limits.streams_per_pipeline",
         "off",
         1..=10_000_000,
         "Streams of one pipeline on this node; `off` for no limit.",
@@ -377,12 +382,12 @@ fn read_limits(r: &mut Reader) -> LimitOptions {
     );
     let connection_rate_per_address = r.rate_within("limits.connection_rate_per_address", connection_rate, "New connections of one client address, so that none uses up `limits.connection_rate` alone; others are closed. `auto` for a tenth of that, `off` for no limit. An IPv6 address counts by its /64; a /56 has four times as much, a /48 sixteen times.");
     LimitOptions {
-        connections,
-        connections_per_address,
-        connections_per_pipeline,
+        streams,
+        streams_per_address,
+        streams_per_pipeline,
         connection_rate,
         connection_rate_per_address,
-        publish_rate: r.rate("limits.publish_rate", "Events that one publisher may send through this node, such as `100/s`, `600/m` or `1000/h`; `off` for no limit."),
+        publish_rate_per_publisher: r.rate("limits.publish_rate_per_publisher", "Events that one publisher may send through this node, such as `100/s`, `600/m` or `1000/h`; `off` for no limit."),
         publish_rate_per_pipeline: r.rate("limits.publish_rate_per_pipeline", "The same for all who publish to one pipeline."),
     }
 }

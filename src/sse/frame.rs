@@ -251,7 +251,7 @@ mod tests {
     use futures_util::StreamExt;
     use proptest::prelude::*;
 
-    const LIMITS: EventLimits = EventLimits { event_bytes: 1 << 20, batch: 1000, depth: 128 };
+    const LIMITS: EventLimits = EventLimits { max_event_size: 1 << 20, max_batch_events: 1000, max_json_depth: 128 };
 
     fn frame(ms: u64, seq: u64, channel: &str, payload: &str) -> Frame {
         Frame::new(EventId { ms, seq }, format!("event: {channel}\ndata: {payload}\n\n").as_bytes()).unwrap()

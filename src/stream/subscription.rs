@@ -13,7 +13,7 @@ use crate::hub::Reader;
 use crate::hub::open_log::View;
 use crate::log::refresh::{Refresh, Ticket};
 use crate::log::{Cursor, Portion, Read, is_from_the_future};
-use crate::metrics::{Metrics, ReadCause, ReplayOutcome};
+use crate::metrics::{Metrics, ReadReason, StreamStart};
 use crate::sse::control;
 use crate::sse::frame::Frame;
 
@@ -119,7 +119,7 @@ pub enum Item {
         /// What the client is told to have missed.
         gap: Option<Gap>,
         /// How the replay turned out.
-        outcome: ReplayOutcome,
+        start: StreamStart,
     },
     /// The client lagged, or the history was begun anew.
     Gap(Gap),
@@ -144,8 +144,8 @@ impl Item {
         let (told, gap) = match self {
             Self::Frames(_) => (None, None),
             Self::Gap(gap) => (None, Some(gap)),
-            Self::Placed { position, gap, outcome } => {
-                metrics.replayed(outcome);
+            Self::Placed { position, gap, start } => {
+                metrics.stream_started(start);
                 (position.map(control::position), gap)
             }
         };
@@ -279,7 +279,7 @@ impl Subscription {
             self.reader.keep_pace(self.place.cursor(), &mut self.passed_mark);
             match next {
                 Poll::Ready(Next::Item(item)) => return Poll::Ready(item),
-                Poll::Ready(Next::ReadAgain) => self.place.wait_for(self.reader.request_read(ReadCause::Ahead)),
+                Poll::Ready(Next::ReadAgain) => self.place.wait_for(self.reader.request_read(ReadReason::Ahead)),
                 Poll::Ready(Next::Nothing) | Poll::Pending => return Poll::Pending,
             }
         }
@@ -309,19 +309,19 @@ impl Drop for Subscription {
 
 fn place(log: &crate::log::Log, wanted: &Wanted) -> (Phase, Item) {
     let passes = |frame: &Frame| wanted.channels.pass(frame);
-    let (cursor, position, gap, outcome) = match &wanted.start {
-        Start::History => (log.place_newest(usize::MAX, passes), None, None, ReplayOutcome::History),
+    let (cursor, position, gap, start) = match &wanted.start {
+        Start::History => (log.place_newest(usize::MAX, passes), None, None, StreamStart::History),
         Start::Newest(count) => {
             let cursor = log.place_newest(*count, passes);
-            (cursor, Some(cursor.after()), None, ReplayOutcome::History)
+            (cursor, Some(cursor.after()), None, StreamStart::History)
         }
         Start::After(point) => {
             let (cursor, gap) = log.place_after(point, clock_ms());
-            let outcome = if gap.is_some() { ReplayOutcome::Gap } else { ReplayOutcome::Resumed };
-            (cursor, None, gap, outcome)
+            let start = if gap.is_some() { StreamStart::Gap } else { StreamStart::Resumed };
+            (cursor, None, gap, start)
         }
     };
     let gap = gap.map(|gap| wanted.told(gap));
     let phase = Phase::Following { cursor, live_after: log.tail(), is_ahead: false };
-    (phase, Item::Placed { position, gap, outcome })
+    (phase, Item::Placed { position, gap, start })
 }

@@ -203,7 +203,7 @@ fn all_faults_of_the_settings_are_told_at_once() {
     command
         .env("PIPECAST_HISTORY__LIMIT", "0")
         .env("PIPECAST_SERVER__CORS_ORIGINS", "*,https://a.example")
-        .env("PIPECAST_LIMITS__EVENT", "lots")
+        .env("PIPECAST_LIMITS__MAX_EVENT_SIZE", "lots")
         .env("PIPECAST_LOG__FORMAT", "xml")
         .env("PIPECAST_DRAIN__LEED", "5s");
     let output = run(&mut command, "");

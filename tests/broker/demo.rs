@@ -64,7 +64,7 @@ async fn it_publishes_on_several_channels_and_its_readers_come_back_and_resume()
     // So slow that a reader who was away for its `retry:` of up to 3 s finds all that it missed.
     let demo = Demo::start(&["--url", &node.url, "--rate", "20", "--readers", "5", "--stay", "200ms"]);
     eventually("readers have resumed", || async {
-        node.metric("pipecast_replays_total{outcome=\"resumed\"}").await > 3.0
+        node.metric("pipecast_streams_opened_total{start=\"resumed\"}").await > 3.0
             && node.metric("pipecast_events_delivered_total").await > 100.0
     })
     .await;

@@ -234,7 +234,7 @@ impl Doctor {
             Err(error) => {
                 findings.doubt(
                     format!("a request of {} KiB is refused, {error}", LARGE_EVENTS * LARGE_PAYLOAD / 1024),
-                    "Publishers of batches may need more (nginx: `client_max_body_size 4m`; the node: limits.request, limits.publish_rate).",
+                    "Publishers of batches may need more (nginx: `client_max_body_size 4m`; the node: limits.max_request_size, limits.publish_rate_per_publisher).",
                 );
                 // The rest needs one event.
                 self.publish(&Request::event(event("piece", &json!("last"))), findings).await?

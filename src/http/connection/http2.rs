@@ -154,7 +154,7 @@ pub(in crate::http) fn protocol(rules: &Rules) -> http2::Builder<StreamExecutor>
     let mut protocol = http2::Builder::new(StreamExecutor { write_timeout: rules.stream.write_timeout });
     protocol
         .timer(TokioTimer::new())
-        .max_concurrent_streams(rules.streams_per_connection)
+        .max_concurrent_streams(rules.http2_max_concurrent_streams)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)

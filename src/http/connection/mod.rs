@@ -43,7 +43,7 @@ use super::body::{Body, Bounded, Opening};
 use super::handlers::history_pages::Pages;
 use crate::limits::SocketPlace;
 use crate::limits::proxies::Peer;
-use crate::metrics::Refusal;
+use crate::metrics::Rejection;
 use crate::node::Node;
 use crate::stream::fanout::{Framing, Handover};
 use crate::stream::subscription::Subscription;
@@ -130,7 +130,7 @@ pub(in crate::http) async fn serve<S: Service>(
             Some(tls) => {
                 let socket = Deadline::new(socket, Bytes::new(), write_timeout, state.clone());
                 let accepted = Box::pin(tls.acceptor().accept(socket)).await;
-                let stream = accepted.inspect_err(|_| node.metrics.refused(Refusal::Handshake))?;
+                let stream = accepted.inspect_err(|_| node.metrics.rejected(Rejection::TlsHandshake))?;
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::H2);
                 (Opened::Tls(Box::new(stream)), is_http2)
             }
@@ -173,7 +173,7 @@ pub(in crate::http) async fn serve<S: Service>(
 
 /// Reads from the proxy in between who connects.
 async fn introduce(socket: &mut TcpStream, visitor: &mut Visitor, node: &Node) -> io::Result<()> {
-    let introduced = proxy_header::read(socket).await.inspect_err(|_| node.metrics.refused(Refusal::ProxyHeader))?;
+    let introduced = proxy_header::read(socket).await.inspect_err(|_| node.metrics.rejected(Rejection::ProxyHeader))?;
     let is_proxy = match introduced {
         Introduced::Proxy => return Ok(()),
         Introduced::Client(client) => {
@@ -185,9 +185,9 @@ async fn introduce(socket: &mut TcpStream, visitor: &mut Visitor, node: &Node) -
             false
         }
     };
-    visitor.place.arrive((!is_proxy).then_some(visitor.peer.address())).map_err(|refusal| {
-        node.metrics.refused(refusal);
-        io::Error::new(io::ErrorKind::QuotaExceeded, format!("a limit on connections is reached ({refusal:?})"))
+    visitor.place.arrive((!is_proxy).then_some(visitor.peer.address())).map_err(|rejection| {
+        node.metrics.rejected(rejection);
+        io::Error::new(io::ErrorKind::QuotaExceeded, format!("a limit on connections is reached ({rejection:?})"))
     })
 }
 
@@ -287,7 +287,7 @@ async fn serve_http2<T: Transport, S: Service>(
     drop(connection);
     let flooded = flooded.lock().take();
     if let Some(flooded) = flooded {
-        metrics.refused(Refusal::Http2Flood);
+        metrics.rejected(Rejection::Http2Flood);
         send_away(flooded, discards).await;
     }
 }
@@ -379,7 +379,7 @@ async fn serve_http1<T: Transport, S: Service>(
                 (parts.io.into_inner().into_inner(), misread(&error, &parts.read_buf, protocols.head_bytes))
             };
             if let Some(refused) = refused {
-                node.metrics.refused(refused.refusal());
+                node.metrics.rejected(refused.rejection());
                 linger(transport, &last_answer(&refused), discards.before).await;
             }
         }

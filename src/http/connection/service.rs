@@ -9,13 +9,13 @@ use super::arriving::{Arriving, Discards};
 use crate::http::body::Body;
 use crate::limits::SocketPlace;
 use crate::limits::proxies::Peer;
-use crate::metrics::Refusal;
+use crate::metrics::Rejection;
 use crate::node::Node;
 
 /// What answers the requests of a listener.
 pub(in crate::http) trait Service: Clone + Send + Sync + Unpin + 'static {
     /// Lets a connection in, or says why not.
-    fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Refusal>;
+    fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Rejection>;
 
     /// What is read of bodies that nobody wants.
     fn discards(&self, node: &Node) -> Discards;

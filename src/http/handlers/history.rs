@@ -12,7 +12,7 @@ use crate::event::EventId;
 use crate::http::body::Body;
 use crate::http::error::RequestError;
 use crate::http::router::{json, json_body};
-use crate::metrics::{ReadCause, StoreOp};
+use crate::metrics::{ReadReason, StoreOp};
 use crate::node::Node;
 use crate::store::StoreError;
 use crate::store::page::About;
@@ -41,7 +41,7 @@ pub(in crate::http) async fn read(
     // From here on the client may take its time: the right is looked at again with each page.
     let leave = Leave(node.auth.admit(grant)?);
     let room = Room::take(node).await?;
-    node.metrics.history_read(ReadCause::Request);
+    node.metrics.history_read(ReadReason::Request);
     let (text, rest) = Reading::begin(node, &pipeline, wanted, leave.clone()).await?;
     leave.check()?;
     Ok(json_body(StatusCode::OK, Body::Pages(Box::new(Pages::new(text, rest, room)))))

@@ -79,7 +79,7 @@ impl Room {
     /// # Errors
     /// [`RequestError::HistoriesFull`].
     pub(in crate::http) async fn take(node: &Node) -> Result<Self, RequestError> {
-        let bytes = PAGE_BYTES.max(node.rules.events.event_bytes.saturating_add(AROUND_EVENT));
+        let bytes = PAGE_BYTES.max(node.rules.events.max_event_size.saturating_add(AROUND_EVENT));
         // Over HTTP/1.1 a connection has one answer at a time.
         let connection = match StreamState::current().and_then(|stream| stream.connection()) {
             Some(connection) => {

@@ -62,7 +62,7 @@ pub(in crate::http) async fn publish(
     node.metrics.published(events, began.elapsed());
     let receipt = stored?;
     if node.hub.keep_pace(pipeline).await {
-        node.metrics.publish_held();
+        node.metrics.publish_delayed();
     }
     Ok(accepted(&receipt))
 }

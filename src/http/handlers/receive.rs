@@ -28,7 +28,7 @@ pub(in crate::http) async fn receive(
     node: &Node,
     request: &mut Request<Arriving>,
 ) -> Result<(Vec<u8>, BodyRoom), RequestError> {
-    let (limit, time) = (node.rules.request_bytes, node.rules.request_timeout);
+    let (limit, time) = (node.rules.max_request_size, node.rules.request_timeout);
     let body = request.body_mut();
     if body.announced().is_some_and(|bytes| bytes > limit as u64) {
         return Err(RequestError::BodyTooLarge(limit));

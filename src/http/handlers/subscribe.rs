@@ -15,7 +15,7 @@ use crate::http::accept_encoding;
 use crate::http::body::{Body, Opening};
 use crate::http::connection::arriving::Arriving;
 use crate::http::error::RequestError;
-use crate::metrics::Refusal;
+use crate::metrics::Rejection;
 use crate::node::Node;
 use crate::node::drain::Phase;
 use crate::sse::control::{draw_long_retry, retry_block};
@@ -140,7 +140,7 @@ pub(in crate::http) fn subscribe(
     // The header wins: a browser repeats the URL when it reconnects, and knows better by then.
     let resume = resume_header(request).as_deref().and_then(ResumePoint::parse).or(query.resume);
     if node.drain.phase() > Phase::Serving {
-        node.metrics.refused(Refusal::Draining);
+        node.metrics.rejected(Rejection::Draining);
         return Ok(polite_refusal(node));
     }
     let coding = match node.rules.stream.compresses {
@@ -152,13 +152,13 @@ pub(in crate::http) fn subscribe(
         return Ok(stream(Body::Short(Bytes::new()), coding, node));
     }
     if !node.hub.has_room(grant.pipeline()) {
-        node.metrics.refused(Refusal::LogMemory);
+        node.metrics.rejected(Rejection::EventBufferLimit);
         return Ok(polite_refusal(node));
     }
     let place = match node.limits.open_stream(client, grant.pipeline()) {
         Ok(place) => Some(place),
-        Err(refusal) => {
-            node.metrics.refused(refusal);
+        Err(rejection) => {
+            node.metrics.rejected(rejection);
             return Ok(polite_refusal(node));
         }
     };

@@ -105,7 +105,7 @@ mod tests {
     fn the_oldest_go_when_the_share_is_full_and_all_when_their_time_is_over() {
         const MOST: usize = 100 * ANSWER_BYTES;
         let key = |n: u64| ("p".parse().unwrap(), format!("key-{n}").parse().unwrap());
-        let limits = EventLimits { event_bytes: 1000, batch: 1, depth: 1 };
+        let limits = EventLimits { max_event_size: 1000, max_batch_events: 1, max_json_depth: 1 };
         let digest = Digest::of(&Batch::from_json(br#"{"channel":"a","payload":1}"#, &limits).unwrap());
         let receipt = |seq| {
             let first = EventId { ms: 1, seq };

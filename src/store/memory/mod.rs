@@ -390,7 +390,7 @@ mod tests {
 
     fn publish(store: &MemoryStore, pipeline: &str, bytes: usize) -> Result<Receipt, StoreError> {
         let event = serde_json::json!({"channel": "a", "payload": "x".repeat(bytes)}).to_string();
-        let limits = EventLimits { event_bytes: 1 << 20, batch: 1000, depth: 128 };
+        let limits = EventLimits { max_event_size: 1 << 20, max_batch_events: 1000, max_json_depth: 128 };
         store.append(&id(pipeline), Batch::from_json(event.as_bytes(), &limits).unwrap(), None)
     }
 

@@ -278,7 +278,7 @@ mod tests {
         events: usize,
         key: Option<&str>,
     ) -> (Request, oneshot::Receiver<Result<Receipt, StoreError>>) {
-        let limits = EventLimits { event_bytes: 1 << 20, batch: 1000, depth: 10 };
+        let limits = EventLimits { max_event_size: 1 << 20, max_batch_events: 1000, max_json_depth: 10 };
         let events = vec![r#"{"channel": "a", "payload": 1}"#; events].join(",");
         let batch = Batch::from_json(format!("[{events}]").as_bytes(), &limits).unwrap();
         let (reply, answer) = oneshot::channel();

@@ -8,7 +8,7 @@ use crate::event::{EventId, PipelineId};
 use crate::store::{Newest, Retention, StoreError};
 
 /// Pipelines in one call, which Redis does nothing else during: it copies the newest and the oldest entry of each, 32 MiB
-/// in all when every event is as large as `limits.event` allows by default.
+/// in all when every event is as large as `limits.max_event_size` allows by default.
 pub(super) const AT_ONCE: usize = 64;
 
 /// The script that is called.

@@ -10,7 +10,7 @@ use super::client::{Client, Sent};
 use super::group::LastRead;
 use super::thread::Thread;
 use super::timers::{ClientKey, Deadline};
-use crate::metrics::{Deliveries, Metrics, ReadCause, StreamEnd};
+use crate::metrics::{Deliveries, Metrics, ReadReason, StreamEnd};
 use crate::sse::frame::Frame;
 use crate::sse::gzip::Checksum;
 use crate::stream::content_encoding::{Coding, compress};
@@ -105,7 +105,7 @@ impl Thread {
         match next {
             Next::Nothing => None,
             Next::ReadAgain => {
-                let ticket = group.reader.request_read(ReadCause::Ahead);
+                let ticket = group.reader.request_read(ReadReason::Ahead);
                 client.place.wait_for(ticket);
                 None
             }

@@ -15,7 +15,7 @@ fn token(jti: &str) -> String {
 }
 
 async fn node_with(file: &Path) -> Node {
-    guarded(Options::default()).set("AUTH__REVOKED", &file.display().to_string()).start().await
+    guarded(Options::default()).set("AUTH__REVOCATION_FILE", &file.display().to_string()).start().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
