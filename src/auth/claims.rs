@@ -14,10 +14,10 @@ pub(super) const TOO_LATE: f64 = 253_402_300_800.0;
 pub struct Claims {
     /// From then on it is good for nothing.
     #[serde(default, deserialize_with = "present")]
-    pub exp: Option<Moment>,
+    pub exp: Option<NumericDate>,
     /// Before then it is good for nothing.
     #[serde(default, deserialize_with = "present")]
-    pub nbf: Option<Moment>,
+    pub nbf: Option<NumericDate>,
     /// Who made it.
     #[serde(default, deserialize_with = "present")]
     pub iss: Option<String>,
@@ -34,9 +34,9 @@ pub struct Claims {
 
 /// Seconds since 1970, possibly with a fraction (`NumericDate`), before the year 10000.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
-pub struct Moment(pub f64);
+pub struct NumericDate(pub f64);
 
-impl<'de> Deserialize<'de> for Moment {
+impl<'de> Deserialize<'de> for NumericDate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let seconds = f64::deserialize(deserializer)?;
         if (0.0..TOO_LATE).contains(&seconds) {
@@ -83,10 +83,10 @@ impl Claims {
         };
         match self.exp {
             None if right == Right::Subscribe => return Err(TokenFault::NoEnd),
-            Some(Moment(exp)) if exp + leeway_at_end <= now => return Err(TokenFault::Expired),
+            Some(NumericDate(exp)) if exp + leeway_at_end <= now => return Err(TokenFault::Expired),
             _ => {}
         }
-        if self.nbf.is_some_and(|Moment(nbf)| nbf - expected.leeway > now) {
+        if self.nbf.is_some_and(|NumericDate(nbf)| nbf - expected.leeway > now) {
             return Err(TokenFault::NotYet);
         }
         if expected.issuer.is_some() && expected.issuer != self.iss {

@@ -78,7 +78,7 @@ impl Auth {
 
     /// Ends the streams that are no longer allowed; how many.
     fn end_streams(&self) -> usize {
-        self.passes.revoke_unless(|pass| self.is_still_good(pass))
+        self.permits.revoke_unless(|permit| self.is_still_good(permit))
     }
 }
 

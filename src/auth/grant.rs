@@ -1,8 +1,8 @@
 //! Grants, which prove a right, and refusals, which say why there is none.
 
-use super::pass::Holder;
 use super::pattern::Pattern;
 use super::right::{Right, Rights};
+use super::stream_permit::Holder;
 use super::token::TokenFault;
 use crate::event::PipelineId;
 

@@ -11,17 +11,17 @@ mod health;
 mod jwks_url;
 mod key;
 mod key_set;
-mod mint;
 mod object;
 mod options;
-mod pass;
 mod pattern;
 mod provider;
 mod revocations;
 mod right;
 mod sources;
+mod stream_permit;
 mod token;
-mod verified;
+mod token_signer;
+mod verified_tokens;
 mod verifier;
 
 use std::path::{Path, PathBuf};
@@ -31,29 +31,29 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::{Mutex, RwLock};
 
 use crate::event::PipelineId;
-use claims::{Expected, Moment};
+use claims::{Expected, NumericDate};
 use files::Files;
 use grant::Proof;
 use health::Readings;
 use jwks_url::JwksUrl;
 use key::Keys;
-use pass::{Holder, Passes};
 use revocations::Revocations;
+use stream_permit::{Holder, PermitRegistry};
 use token::Signed;
-use verified::{KeySets, VerifiedTokens};
+use verified_tokens::{KeySets, VerifiedTokens};
 use verifier::Verifier;
 
 pub use claims::Claims;
 pub use grant::{Explained, Presented, PublishGrant, ReadGrant, Refused};
 pub use health::{AuthHealth, Source, SourceHealth};
 pub use key::{KeyTable, parse_setting};
-pub use mint::{Mint, MintError, MintKey};
 pub use options::{Access, AuthOptions, Secret};
-pub use pass::Pass;
 pub use pattern::{InvalidPattern, Pattern};
 pub use right::{Right, Rights};
 pub use sources::read_text;
+pub use stream_permit::StreamPermit;
 pub use token::{TokenFault, peek};
+pub use token_signer::{NewToken, SigningError, SigningKey};
 pub use verifier::SHORTEST_SECRET;
 
 /// Why access cannot be set up.
@@ -107,7 +107,7 @@ pub struct Auth {
     verifier_readings: Readings,
     revocation_readings: Readings,
     verified: VerifiedTokens,
-    passes: Passes,
+    permits: PermitRegistry,
     /// Taken by the loop that follows them.
     files: Mutex<Option<Files>>,
 }
@@ -139,7 +139,7 @@ impl Auth {
             verifier_readings: Readings::default(),
             revocation_readings: Readings::default(),
             verified: VerifiedTokens::default(),
-            passes: Passes::default(),
+            permits: PermitRegistry::default(),
             files: Mutex::new(Some(files)),
             options,
         })
@@ -188,19 +188,19 @@ impl Auth {
         Ok(ReadGrant::proved(pipeline, proof))
     }
 
-    /// Makes of the right to read the pass of a stream, or of an answer that takes its time; none where reading is open.
+    /// Makes of the right to read the permit of a stream, or of an answer that takes its time; none where reading is open.
     ///
     /// # Errors
     /// When the right was revoked since.
-    pub fn admit(&self, grant: ReadGrant) -> Result<Option<Arc<Pass>>, Refused> {
+    pub fn admit(&self, grant: ReadGrant) -> Result<Option<Arc<StreamPermit>>, Refused> {
         let (pipeline, Some(proof)) = grant.into_parts() else { return Ok(None) };
         let life = proof.ends_at.map(|end| Duration::try_from_secs_f64(end - now()).unwrap_or_default());
-        let pass = self.passes.enter(Pass::new(proof.holder, pipeline, life));
-        // Looked at only now: what was revoked before the pass was entered would have passed it by.
-        if !self.is_still_good(&pass) {
+        let permit = self.permits.enter(StreamPermit::new(proof.holder, pipeline, life));
+        // Looked at only now: what was revoked before the permit was entered would have missed it.
+        if !self.is_still_good(&permit) {
             return Err(Refused::Invalid);
         }
-        Ok(Some(pass))
+        Ok(Some(permit))
     }
 
     /// What a key or a token is, and what it is good for, whatever the settings ask for. Cancel safe.
@@ -258,7 +258,7 @@ impl Auth {
         claims.check(&self.expected, right, now())?;
         let holder =
             Holder::Token { jti: claims.jti.as_deref().map(Into::into), key_id: key_id.as_deref().map(Into::into) };
-        Ok(Proof { holder, rights: claims.pipecast.clone(), ends_at: claims.exp.map(|Moment(exp)| exp) })
+        Ok(Proof { holder, rights: claims.pipecast.clone(), ends_at: claims.exp.map(|NumericDate(exp)| exp) })
     }
 
     async fn verify_signature(&self, token: &str) -> Result<Arc<Signed>, TokenFault> {
@@ -304,16 +304,16 @@ impl Auth {
     /// Whether a stream may go on under the keys and revocations of this moment.
     ///
     /// A token's own key is not looked for: an issuer that changes its keys means no harm to the tokens that are out.
-    fn is_still_good(&self, pass: &Pass) -> bool {
-        let has_key = match &pass.holder {
+    fn is_still_good(&self, permit: &StreamPermit) -> bool {
+        let has_key = match &permit.holder {
             Holder::Token { .. } => true,
             Holder::Key(key) => self.keys.read().named(&key.name).is_some_and(|known| {
                 known.is_same_secret(key)
                     && known.rights.channels == key.rights.channels
-                    && known.rights.allow(Right::Subscribe, &pass.pipeline)
+                    && known.rights.allow(Right::Subscribe, &permit.pipeline)
             }),
         };
-        has_key && !self.is_revoked(&pass.holder)
+        has_key && !self.is_revoked(&permit.holder)
     }
 }
 

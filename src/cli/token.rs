@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::{Environment, Failure, Outcome, complain, say};
 use crate::auth::{
-    Access, Auth, AuthOptions, AuthSetupError, Mint, MintError, MintKey, Pattern, Right, Rights, Secret, peek,
-    read_text,
+    Access, Auth, AuthOptions, AuthSetupError, NewToken, Pattern, Right, Rights, Secret, SigningError, SigningKey,
+    peek, read_text,
 };
 use crate::files::text::read_bytes;
 use crate::settings::{Settings, Sources};
@@ -81,7 +81,7 @@ enum TokenError {
     #[error("it would give no right; add --subscribe or --publish")]
     NoRight,
     #[error("{0}")]
-    Mint(#[from] MintError),
+    Signing(#[from] SigningError),
 }
 
 pub(super) async fn token(args: TokenArgs, environment: Environment) -> Outcome {
@@ -102,7 +102,7 @@ pub(super) async fn token(args: TokenArgs, environment: Environment) -> Outcome 
             complain(&error);
             Err(match error {
                 TokenError::File { .. } | TokenError::Secret(_) => Failure::Failed,
-                TokenError::NoKey | TokenError::NoRight | TokenError::Mint(_) => Failure::Usage,
+                TokenError::NoKey | TokenError::NoRight | TokenError::Signing(_) => Failure::Usage,
             })
         }
     }
@@ -113,13 +113,13 @@ fn make(args: TokenArgs, settings: &AuthOptions) -> Result<String, TokenError> {
         return Err(TokenError::NoRight);
     }
     let key = match (&args.key_file, args.secret_file.as_ref().or(settings.jwt_secret_file.as_ref())) {
-        (Some(path), _) => MintKey::from_pem(&read(path)?)
+        (Some(path), _) => SigningKey::from_pem(&read(path)?)
             .map_err(|error| TokenError::File { path: path.clone(), problem: error.to_string() })?,
-        (None, Some(path)) => MintKey::from_secret(&Secret::new(read_text(path)?.trim()))?,
-        (None, None) => MintKey::from_secret(settings.jwt_secret.as_ref().ok_or(TokenError::NoKey)?)?,
+        (None, Some(path)) => SigningKey::from_secret(&Secret::new(read_text(path)?.trim()))?,
+        (None, None) => SigningKey::from_secret(settings.jwt_secret.as_ref().ok_or(TokenError::NoKey)?)?,
     };
     let patterns = |is_wanted: bool| if is_wanted { args.pipeline.clone() } else { Vec::new() };
-    let mint = Mint {
+    let mint = NewToken {
         publish: patterns(args.publish),
         subscribe: patterns(args.subscribe),
         channels: args.channel,

@@ -16,7 +16,7 @@ use http_body::SizeHint;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::auth::{Pass, Refused};
+use crate::auth::{Refused, StreamPermit};
 use crate::clock::clock_ms;
 use crate::event::{EventId, GapReason, PipelineId, ResumePoint};
 use crate::http::body::Interrupted;
@@ -54,7 +54,7 @@ pub(in crate::http) struct Wanted {
 
 /// A reader's leave to get the next page; none is needed where reading is open.
 #[derive(Clone, Debug)]
-pub(in crate::http) struct Leave(pub(in crate::http) Option<Arc<Pass>>);
+pub(in crate::http) struct Leave(pub(in crate::http) Option<Arc<StreamPermit>>);
 
 impl Leave {
     /// Judges again.
@@ -62,7 +62,7 @@ impl Leave {
     /// # Errors
     /// Why there is no more to be had.
     pub(in crate::http) fn check(&self) -> Result<(), Refused> {
-        self.0.as_ref().map_or(Ok(()), |pass| pass.check())
+        self.0.as_ref().map_or(Ok(()), |permit| permit.check())
     }
 }
 

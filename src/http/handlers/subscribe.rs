@@ -169,7 +169,7 @@ pub(in crate::http) fn subscribe(
     };
     let wanted = Wanted { start, channels };
     let pipeline = grant.pipeline().clone();
-    let admission = Admission { place, pass: node.auth.admit(grant)? };
+    let admission = Admission { place, permit: node.auth.admit(grant)? };
     let opening = Opening { pipeline, wanted, coding, keepalive: query.keepalive, admission };
     Ok(stream(Body::Opening(Box::new(opening)), coding, node))
 }

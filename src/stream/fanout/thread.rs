@@ -218,12 +218,12 @@ impl Thread {
 
     /// A stream that was let in by a token ends with it: when, as far as is known.
     fn watch_pass(&self, key: ClientKey, now: Instant) -> Option<(Instant, StreamEnd)> {
-        let pass = self.clients[key.entry].admission.pass.as_ref()?;
-        pass.wake_when_revoked(&TaskWaker::from(Arc::new(RevokedWaker { inbox: self.inbox.clone(), client: key })));
-        if pass.is_revoked() {
+        let permit = self.clients[key.entry].admission.permit.as_ref()?;
+        permit.wake_when_revoked(&TaskWaker::from(Arc::new(RevokedWaker { inbox: self.inbox.clone(), client: key })));
+        if permit.is_revoked() {
             return Some((now, StreamEnd::Revoked));
         }
-        pass.draw_life().and_then(|life| now.checked_add(life)).map(|end| (end, StreamEnd::Token))
+        permit.draw_life().and_then(|life| now.checked_add(life)).map(|end| (end, StreamEnd::Token))
     }
 
     fn group(&mut self, pipeline: &PipelineId) -> usize {

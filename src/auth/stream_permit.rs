@@ -1,4 +1,4 @@
-//! Passes: what streams, and other answers that take their time, were let in under, for as long as they last.
+//! PermitRegistry: what streams, and other answers that take their time, were let in under, for as long as they last.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ pub enum Holder {
 }
 
 /// One stream's leave to go on.
-pub struct Pass {
+pub struct StreamPermit {
     /// Who it was given to.
     pub holder: Holder,
     /// What for.
@@ -45,19 +45,22 @@ pub struct Pass {
     is_revoked: AtomicBool,
     /// What carries the stream.
     waker: AtomicWaker,
-    /// Its place in the list of passes, given back when it is dropped.
+    /// Its place in the list of permits, given back when it is dropped.
     _entry: Option<Entry>,
 }
 
 /// Without the names, which clients may have chosen.
-impl fmt::Debug for Pass {
+impl fmt::Debug for StreamPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("life", &self.life).field("is_revoked", &self.is_revoked).finish_non_exhaustive()
+        f.debug_struct("StreamPermit")
+            .field("life", &self.life)
+            .field("is_revoked", &self.is_revoked)
+            .finish_non_exhaustive()
     }
 }
 
-impl Pass {
-    /// A pass that is good.
+impl StreamPermit {
+    /// A permit that is good.
     pub fn new(holder: Holder, pipeline: PipelineId, life: Option<Duration>) -> Self {
         let given = Instant::now();
         Self {
@@ -107,13 +110,13 @@ impl Pass {
     }
 }
 
-/// All passes of open streams.
+/// All permits of open streams.
 #[derive(Debug, Default)]
-pub(super) struct Passes(Arc<Register>);
+pub(super) struct PermitRegistry(Arc<Register>);
 
-type Register = Mutex<Slab<Weak<Pass>>>;
+type Register = Mutex<Slab<Weak<StreamPermit>>>;
 
-/// A pass's place in the list.
+/// A permit's place in the list.
 struct Entry {
     register: Arc<Register>,
     key: usize,
@@ -125,23 +128,23 @@ impl Drop for Entry {
     }
 }
 
-impl Passes {
-    /// Enters a pass; it leaves by being dropped.
-    pub(super) fn enter(&self, pass: Pass) -> Arc<Pass> {
-        let mut passes = self.0.lock();
-        let place = passes.vacant_entry();
+impl PermitRegistry {
+    /// Enters a permit; it leaves by being dropped.
+    pub(super) fn enter(&self, permit: StreamPermit) -> Arc<StreamPermit> {
+        let mut permits = self.0.lock();
+        let place = permits.vacant_entry();
         let entry = Some(Entry { register: self.0.clone(), key: place.key() });
-        let pass = Arc::new(Pass { _entry: entry, ..pass });
-        place.insert(Arc::downgrade(&pass));
-        pass
+        let permit = Arc::new(StreamPermit { _entry: entry, ..permit });
+        place.insert(Arc::downgrade(&permit));
+        permit
     }
 
     /// Revokes those that are no longer `allowed`; how many.
-    pub(super) fn revoke_unless(&self, allowed: impl Fn(&Pass) -> bool) -> usize {
+    pub(super) fn revoke_unless(&self, allowed: impl Fn(&StreamPermit) -> bool) -> usize {
         // Woken, and dropped where they were the last ones, outside of the lock.
-        let open: Vec<_> = self.0.lock().iter().filter_map(|(_, pass)| pass.upgrade()).collect();
-        let revoked = open.iter().filter(|pass| !pass.is_revoked() && !allowed(pass));
-        revoked.map(|pass| pass.revoke()).count()
+        let open: Vec<_> = self.0.lock().iter().filter_map(|(_, permit)| permit.upgrade()).collect();
+        let revoked = open.iter().filter(|permit| !permit.is_revoked() && !allowed(permit));
+        revoked.map(|permit| permit.revoke()).count()
     }
 }
 
@@ -149,31 +152,31 @@ impl Passes {
 mod tests {
     use super::*;
 
-    fn pass(jti: &str, life: Option<Duration>) -> Pass {
+    fn permit(jti: &str, life: Option<Duration>) -> StreamPermit {
         let holder = Holder::Token { jti: Some(jti.into()), key_id: None };
-        Pass::new(holder, "p".parse().unwrap(), life)
+        StreamPermit::new(holder, "p".parse().unwrap(), life)
     }
 
     #[test]
     fn a_stream_ends_within_the_last_tenth_of_its_token() {
-        let pass = pass("a", Some(Duration::from_secs(100)));
-        let lives: Vec<_> = (0..1000).map(|_| pass.draw_life().unwrap().as_secs_f64()).collect();
+        let permit = permit("a", Some(Duration::from_secs(100)));
+        let lives: Vec<_> = (0..1000).map(|_| permit.draw_life().unwrap().as_secs_f64()).collect();
         assert!(lives.iter().all(|life| (90.0..=100.0).contains(life)));
         assert!(lives.iter().any(|life| *life < 92.0) && lives.iter().any(|life| *life > 98.0));
     }
 
     #[test]
     fn passes_that_are_gone_take_no_room() {
-        let passes = Passes::default();
-        let kept = passes.enter(pass("kept", None));
+        let permits = PermitRegistry::default();
+        let kept = permits.enter(permit("kept", None));
         for _ in 0..10 {
-            let open: Vec<_> = (0..1000).map(|_| passes.enter(pass("gone", None))).collect();
-            assert_eq!(passes.0.lock().len(), 1001);
+            let open: Vec<_> = (0..1000).map(|_| permits.enter(permit("gone", None))).collect();
+            assert_eq!(permits.0.lock().len(), 1001);
             drop(open);
-            assert_eq!(passes.0.lock().len(), 1);
+            assert_eq!(permits.0.lock().len(), 1);
         }
-        assert_eq!(passes.revoke_unless(|_| true), 0);
-        assert_eq!(passes.revoke_unless(|_| false), 1);
+        assert_eq!(permits.revoke_unless(|_| true), 0);
+        assert_eq!(permits.revoke_unless(|_| false), 1);
         assert!(kept.is_revoked());
     }
 }

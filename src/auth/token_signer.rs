@@ -12,14 +12,14 @@ use super::{Pattern, SHORTEST_SECRET, Secret, provider};
 use crate::files::pem::check_private_key;
 
 /// What signs a token.
-pub struct MintKey {
+pub struct SigningKey {
     key: EncodingKey,
     algorithms: &'static [Algorithm],
 }
 
 /// Why a token cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub enum MintError {
+pub enum SigningError {
     /// The secret is too short.
     #[error("the secret has fewer than {SHORTEST_SECRET} bytes; make one with `openssl rand -hex 32`")]
     ShortSecret,
@@ -54,7 +54,7 @@ pub enum MintError {
 
 /// A token to be made.
 #[derive(Debug, Default)]
-pub struct Mint {
+pub struct NewToken {
     /// Pipelines to publish to.
     pub publish: Vec<Pattern>,
     /// Pipelines to read.
@@ -73,15 +73,15 @@ pub struct Mint {
     pub audience: Option<String>,
 }
 
-impl MintKey {
+impl SigningKey {
     /// A secret that nodes have too.
     ///
     /// # Errors
     /// When it is too short.
-    pub fn from_secret(secret: &Secret) -> Result<Self, MintError> {
+    pub fn from_secret(secret: &Secret) -> Result<Self, SigningError> {
         let bytes = secret.expose().as_bytes();
         if bytes.len() < SHORTEST_SECRET {
-            return Err(MintError::ShortSecret);
+            return Err(SigningError::ShortSecret);
         }
         let algorithms = &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
         Ok(Self { key: EncodingKey::from_secret(bytes), algorithms })
@@ -91,35 +91,35 @@ impl MintKey {
     ///
     /// # Errors
     /// When it is none.
-    pub fn from_pem(pem: &[u8]) -> Result<Self, MintError> {
+    pub fn from_pem(pem: &[u8]) -> Result<Self, SigningError> {
         if !String::from_utf8_lossy(pem).contains("PRIVATE KEY-----") {
-            return Err(MintError::NoKey);
+            return Err(SigningError::NoKey);
         }
-        check_private_key(pem).map_err(MintError::SeveralKeys)?;
+        check_private_key(pem).map_err(SigningError::SeveralKeys)?;
         let ec = || EncodingKey::from_ec_pem(pem).ok().map(|key| (key, &[Algorithm::ES256][..]));
         let ed = || EncodingKey::from_ed_pem(pem).ok().map(|key| (key, &[Algorithm::EdDSA][..]));
         let rsa = || EncodingKey::from_rsa_pem(pem).ok().map(|key| (key, &[Algorithm::RS256, Algorithm::PS256][..]));
-        let (key, algorithms) = ec().or_else(ed).or_else(rsa).ok_or(MintError::NoKey)?;
+        let (key, algorithms) = ec().or_else(ed).or_else(rsa).ok_or(SigningError::NoKey)?;
         Ok(Self { key, algorithms })
     }
 }
 
-impl Mint {
+impl NewToken {
     /// Makes the token, signed with the algorithm of this name or the first that the key is for.
     ///
     /// # Errors
     /// When key and algorithm do not go together, when it could not be revoked by its names, and when it would last too long.
-    pub fn sign(&self, key: &MintKey, algorithm: Option<&str>) -> Result<String, MintError> {
+    pub fn sign(&self, key: &SigningKey, algorithm: Option<&str>) -> Result<String, SigningError> {
         provider::install();
         for (option, name) in [("--jti", &self.jti), ("--kid", &self.key_id)] {
             if name.as_deref().is_some_and(|name| !Revocations::hold_plainly(name)) {
-                return Err(MintError::Name(option));
+                return Err(SigningError::Name(option));
             }
         }
         let named = |name: &str| key.algorithms.iter().find(|possible| format!("{possible:?}") == name);
         let algorithm = match algorithm {
             None => key.algorithms[0],
-            Some(name) => *named(name).ok_or_else(|| MintError::Algorithm {
+            Some(name) => *named(name).ok_or_else(|| SigningError::Algorithm {
                 asked: name.to_owned(),
                 possible: key.algorithms.iter().map(|possible| format!("{possible:?}")).collect::<Vec<_>>().join(", "),
             })?,
@@ -129,7 +129,7 @@ impl Mint {
         Ok(encode(&header, &self.claims()?, &key.key)?)
     }
 
-    fn claims(&self) -> Result<Value, MintError> {
+    fn claims(&self) -> Result<Value, SigningError> {
         let patterns = |patterns: &[Pattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
         let mut rights = Map::new();
         for (name, list) in [
@@ -145,7 +145,7 @@ impl Mint {
         let issued = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let end = issued.saturating_add(self.ttl.as_secs().max(1));
         if end as f64 >= TOO_LATE {
-            return Err(MintError::Ttl);
+            return Err(SigningError::Ttl);
         }
         let mut claims = json!({"iat": issued, "exp": end, "pipecast": rights});
         for (name, value) in [("jti", &self.jti), ("iss", &self.issuer), ("aud", &self.audience)] {
