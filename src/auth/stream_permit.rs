@@ -1,4 +1,4 @@
-//! PermitRegistry: what streams, and other answers that take their time, were let in under, for as long as they last.
+//! Permits: what lets a stream, or another long answer, continue until its token expires or is revoked.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,46 +10,32 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use slab::Slab;
 
-use super::grant::Refused;
-use super::key::StaticKey;
+use super::holder::Holder;
+use super::refusal::Refused;
 use crate::event::PipelineId;
 
-/// The earliest end of a stream, as a part of what is left of its token: clients with tokens of one moment
-/// must not all come back at one moment.
+/// The earliest end of a stream, as a part of its token's remaining time: clients whose tokens were issued together must
+/// not all reconnect together.
 const EARLIEST_END: f64 = 0.9;
 
-/// Who presented a key or a token.
-#[derive(Clone, Debug)]
-pub enum Holder {
-    /// Of a static key.
-    Key(Arc<StaticKey>),
-    /// Of a signed token.
-    Token {
-        /// The token's name.
-        jti: Option<Box<str>>,
-        /// The name of the key that signed it.
-        key_id: Option<Box<str>>,
-    },
-}
-
-/// One stream's leave to go on.
+/// Lets one stream continue.
 pub struct StreamPermit {
-    /// Who it was given to.
+    /// What the client was let in with.
     pub holder: Holder,
-    /// What for.
+    /// What the stream reads.
     pub pipeline: PipelineId,
-    /// When it was given, and what was left of the token then; none for a key without end.
+    /// When it was given, and the token's remaining time then; none for a static key, which does not expire.
     given: Instant,
     life: Option<Duration>,
-    /// Written by whoever revokes it, read by what carries the stream.
+    /// Written by [`StreamPermit::revoke`], read by what carries the stream.
     is_revoked: AtomicBool,
-    /// What carries the stream.
+    /// Wakes what carries the stream.
     waker: AtomicWaker,
-    /// Its place in the list of permits, given back when it is dropped.
+    /// Its place in the registry, given back when it is dropped.
     _entry: Option<Entry>,
 }
 
-/// Without the names, which clients may have chosen.
+/// Without names, which clients may have chosen.
 impl fmt::Debug for StreamPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamPermit")
@@ -60,7 +46,7 @@ impl fmt::Debug for StreamPermit {
 }
 
 impl StreamPermit {
-    /// A permit that is good.
+    /// A permit that is valid for `life`, or without end.
     pub fn new(holder: Holder, pipeline: PipelineId, life: Option<Duration>) -> Self {
         let given = Instant::now();
         Self {
@@ -74,20 +60,20 @@ impl StreamPermit {
         }
     }
 
-    /// After how long its stream is to end, drawn from the last tenth of the token's time.
+    /// After how long its stream ends: a random moment in the last tenth of the token's remaining time.
     pub fn draw_life(&self) -> Option<Duration> {
         self.life.map(|life| life.mul_f64(rand::random_range(EARLIEST_END..=1.0)))
     }
 
-    /// Whether its stream is to end at once.
+    /// Whether its stream must end at once.
     pub fn is_revoked(&self) -> bool {
         self.is_revoked.load(Ordering::SeqCst)
     }
 
-    /// Whether what it was given for may go on: to the end of the token, or to its revocation.
+    /// Whether its stream may continue.
     ///
     /// # Errors
-    /// Why not.
+    /// When the token has expired or was revoked.
     pub fn check(&self) -> Result<(), Refused> {
         if self.is_revoked() {
             Err(Refused::Invalid)
@@ -98,25 +84,25 @@ impl StreamPermit {
         }
     }
 
-    /// Asks to be woken when it is revoked. Before looking whether it is; the last waker counts.
+    /// Wakes this waker when it is revoked; the last one registered counts. Call it before [`StreamPermit::is_revoked`].
     pub fn wake_when_revoked(&self, waker: &Waker) {
         self.waker.register(waker);
     }
 
-    /// Ends its stream.
+    /// Ends its stream at once.
     pub fn revoke(&self) {
         self.is_revoked.store(true, Ordering::SeqCst);
         self.waker.wake();
     }
 }
 
-/// All permits of open streams.
+/// The permits of all open streams.
 #[derive(Debug, Default)]
 pub(super) struct PermitRegistry(Arc<Register>);
 
 type Register = Mutex<Slab<Weak<StreamPermit>>>;
 
-/// A permit's place in the list.
+/// A permit's place in the registry.
 struct Entry {
     register: Arc<Register>,
     key: usize,
@@ -129,7 +115,7 @@ impl Drop for Entry {
 }
 
 impl PermitRegistry {
-    /// Enters a permit; it leaves by being dropped.
+    /// Enters a permit, which stays until it is dropped.
     pub(super) fn enter(&self, permit: StreamPermit) -> Arc<StreamPermit> {
         let mut permits = self.0.lock();
         let place = permits.vacant_entry();
@@ -139,9 +125,9 @@ impl PermitRegistry {
         permit
     }
 
-    /// Revokes those that are no longer `allowed`; how many.
+    /// Revokes the permits that are no longer `allowed`, and returns how many there were.
     pub(super) fn revoke_unless(&self, allowed: impl Fn(&StreamPermit) -> bool) -> usize {
-        // Woken, and dropped where they were the last ones, outside of the lock.
+        // Permits are woken, and dropped if this was their last reference, outside the lock.
         let open: Vec<_> = self.0.lock().iter().filter_map(|(_, permit)| permit.upgrade()).collect();
         let revoked = open.iter().filter(|permit| !permit.is_revoked() && !allowed(permit));
         revoked.map(|permit| permit.revoke()).count()
@@ -158,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_ends_within_the_last_tenth_of_its_token() {
+    fn streams_end_within_the_last_tenth_of_their_token() {
         let permit = permit("a", Some(Duration::from_secs(100)));
         let lives: Vec<_> = (0..1000).map(|_| permit.draw_life().unwrap().as_secs_f64()).collect();
         assert!(lives.iter().all(|life| (90.0..=100.0).contains(life)));
@@ -166,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn passes_that_are_gone_take_no_room() {
+    fn dropped_permits_leave_the_registry() {
         let permits = PermitRegistry::default();
         let kept = permits.enter(permit("kept", None));
         for _ in 0..10 {

@@ -1,4 +1,4 @@
-//! Making tokens: for people and scripts that have the issuer's key at hand.
+//! Signs tokens, for people and scripts with the issuer's key.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,74 +7,77 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Map, Value, json};
 
 use super::claims::TOO_LATE;
+use super::pattern::Pattern;
+use super::provider;
 use super::revocations::Revocations;
-use super::{Pattern, SHORTEST_SECRET, Secret, provider};
-use crate::files::pem::check_private_key;
+use super::secret::Secret;
+use super::verifier::SHORTEST_SECRET;
+use crate::files::pem::{SeveralPrivateKeys, check_private_key};
 
-/// What signs a token.
+/// A key that signs tokens.
 pub struct SigningKey {
     key: EncodingKey,
     algorithms: &'static [Algorithm],
 }
 
-/// Why a token cannot be made.
+/// Why a token cannot be signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningError {
-    /// The secret is too short.
-    #[error("the secret has fewer than {SHORTEST_SECRET} bytes; make one with `openssl rand -hex 32`")]
+    /// The secret could be guessed.
+    #[error("the secret has fewer than {SHORTEST_SECRET} bytes; create one with `openssl rand -hex 32`")]
     ShortSecret,
-    /// The file is no private key of a kind that is known.
+    /// Not a private key of a supported kind.
     #[error(
-        "it is no private key of RSA, P-256 or Ed25519 in PEM; write EC keys as PKCS#8 (`openssl pkcs8 -topk8 -nocrypt`)"
+        "not an RSA, P-256 or Ed25519 private key in PEM; convert EC keys to PKCS#8 (`openssl pkcs8 -topk8 -nocrypt`)"
     )]
     NoKey,
-    /// The file holds several.
-    #[error("{0}")]
-    SeveralKeys(String),
-    /// Key and algorithm do not go together.
-    #[error("this key is not for {asked}; possible are {possible}")]
+    /// More than one private key.
+    #[error(transparent)]
+    SeveralKeys(#[from] SeveralPrivateKeys),
+    /// The key does not support the algorithm.
+    #[error("this key cannot sign with {asked}; use {possible}")]
     Algorithm {
-        /// What was asked for.
+        /// The requested algorithm.
         asked: String,
-        /// What the key is for.
+        /// The key's algorithms, separated by commas.
         possible: String,
     },
-    /// A name that a line of `auth.revocation_file` would not hold as it is.
+    /// A name that cannot be a plain line of the revocation list.
     #[error(
-        "{0} is no name that a line of auth.revocation_file can hold, so nothing could be revoked by it: give text without line breaks, ` #`, and blanks, `#` or quotes at its beginning or end"
+        "{0} cannot be written as a line of the revocation list, so the token could not be revoked by it: use a name without line breaks and ` #`, and without spaces, `#` or quotes at its start or end"
     )]
     Name(&'static str),
-    /// It would end when no moment is.
-    #[error("--ttl reaches beyond the year 9999; give less")]
+    /// It would expire after the last time that a claim can hold.
+    #[error("--ttl reaches beyond the year 9999; use a shorter time")]
     Ttl,
-    /// It could not be signed.
-    #[error("it cannot be signed: {0}")]
+    /// The library cannot sign it.
+    #[error("the token cannot be signed: {0}")]
     Signing(#[from] Error),
 }
 
-/// A token to be made.
+/// What a new token contains.
 #[derive(Debug, Default)]
 pub struct NewToken {
-    /// Pipelines to publish to.
+    /// Pipelines that it may publish to.
     pub publish: Vec<Pattern>,
-    /// Pipelines to read.
+    /// Pipelines that it may read.
     pub subscribe: Vec<Pattern>,
-    /// Of those, only these channels; all if there are none.
+    /// Only these channels of them may be read; empty means all.
     pub channels: Vec<String>,
-    /// For how long it is good.
+    /// Time until it expires, in whole seconds, at least one.
     pub ttl: Duration,
-    /// Its own name.
+    /// Its own name, by which it can be revoked.
     pub jti: Option<String>,
-    /// The key's name.
+    /// The `kid` in its header.
     pub key_id: Option<String>,
-    /// Who makes it.
+    /// `iss`.
     pub issuer: Option<String>,
-    /// For whom.
+    /// `aud`.
     pub audience: Option<String>,
 }
 
 impl SigningKey {
-    /// A secret that nodes have too.
+    /// A secret that the nodes have too.
     ///
     /// # Errors
     /// When it is too short.
@@ -87,15 +90,15 @@ impl SigningKey {
         Ok(Self { key: EncodingKey::from_secret(bytes), algorithms })
     }
 
-    /// A private key as PEM.
+    /// A private key in PEM.
     ///
     /// # Errors
-    /// When it is none.
+    /// When there is no supported key, or more than one.
     pub fn from_pem(pem: &[u8]) -> Result<Self, SigningError> {
         if !String::from_utf8_lossy(pem).contains("PRIVATE KEY-----") {
             return Err(SigningError::NoKey);
         }
-        check_private_key(pem).map_err(SigningError::SeveralKeys)?;
+        check_private_key(pem)?;
         let ec = || EncodingKey::from_ec_pem(pem).ok().map(|key| (key, &[Algorithm::ES256][..]));
         let ed = || EncodingKey::from_ed_pem(pem).ok().map(|key| (key, &[Algorithm::EdDSA][..]));
         let rsa = || EncodingKey::from_rsa_pem(pem).ok().map(|key| (key, &[Algorithm::RS256, Algorithm::PS256][..]));
@@ -105,10 +108,11 @@ impl SigningKey {
 }
 
 impl NewToken {
-    /// Makes the token, signed with the algorithm of this name or the first that the key is for.
+    /// Signs the token with the algorithm of this name, or with the first one that the key supports.
     ///
     /// # Errors
-    /// When key and algorithm do not go together, when it could not be revoked by its names, and when it would last too long.
+    /// When the key does not support the algorithm, when the token could not be revoked by its names, and when it would
+    /// expire too late.
     pub fn sign(&self, key: &SigningKey, algorithm: Option<&str>) -> Result<String, SigningError> {
         provider::install();
         for (option, name) in [("--jti", &self.jti), ("--kid", &self.key_id)] {
@@ -141,7 +145,7 @@ impl NewToken {
                 rights.insert(name.to_owned(), json!(list));
             }
         }
-        // Whole seconds: that is what most other programs expect.
+        // Whole seconds, which most other programs expect.
         let issued = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let end = issued.saturating_add(self.ttl.as_secs().max(1));
         if end as f64 >= TOO_LATE {

@@ -119,7 +119,7 @@ fn read(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
         return Err(wrong(&files.cert, "there is no certificate in it; write it as PEM".to_owned()));
     }
     let key = open(&files.key)?;
-    check_private_key(&key).map_err(|problem| wrong(&files.key, problem))?;
+    check_private_key(&key).map_err(|problem| wrong(&files.key, problem.to_string()))?;
     let key = PrivateKeyDer::from_pem_slice(&key)
         .map_err(|error| wrong(&files.key, format!("there is no private key in it as PEM ({error:?})")))?;
     Ok(CertifiedKey::from_der(certs, key, &ring::default_provider())?)
