@@ -11,7 +11,7 @@ use http_body::{Frame, SizeHint};
 use super::connection::http2::StreamState;
 use super::connection::socket::ConnectionState;
 use super::connection::stream_body::StreamBody;
-use super::handlers::history_pages::Pages;
+use super::pages::{Interrupted, Pages};
 use crate::event::PipelineId;
 use crate::stream::admission::Admission;
 use crate::stream::content_encoding::Coding;
@@ -40,11 +40,6 @@ pub(super) struct Bounded {
     body: Body,
     connection: Arc<ConnectionState>,
 }
-
-/// An answer cannot be finished. Its client must not take it for whole, so its body has no regular end.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the rest of the answer cannot be had")]
-pub(super) struct Interrupted;
 
 /// A stream that is asked for.
 #[derive(Debug)]

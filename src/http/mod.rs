@@ -18,8 +18,13 @@ mod foreign_page;
 pub mod fuzzing;
 mod handlers;
 mod inspector;
+mod json;
 mod listen;
+mod pages;
+mod permission;
+mod query;
 mod router;
+mod taking;
 mod target;
 mod weight;
 

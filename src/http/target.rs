@@ -8,7 +8,7 @@ use hyper::{Method, Request, Uri, Version};
 use percent_encoding::percent_decode_str;
 
 use super::error::RequestError;
-use super::handlers::subscribe::LAST_EVENT_ID_QUERY;
+use super::query::LAST_EVENT_ID_QUERY;
 
 /// Fields that we read and that have one value (RFC 9110, 5.3): of two, somebody before us may go by the other.
 ///
