@@ -131,7 +131,7 @@ async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> 
             // Soon over: a status other than 200 would end an `EventSource` for good.
             Err(RequestError::Access(Refused::NoKeys)) => {
                 node.metrics.rejected(Rejection::JwksUnavailable);
-                Ok(subscribe::polite_refusal(node))
+                Ok(subscribe::soft_rejection(node))
             }
             Err(error) => Err(error),
         },

@@ -21,13 +21,14 @@ use crate::stream::admission::Admission;
 use crate::stream::content_encoding::Coding;
 use crate::stream::subscription::{Start, Wanted};
 
-/// A stream's media type. With the charset, although there is only one (WHATWG HTML 9.2.5): clients that read it as any text
-/// would take Latin-1 (RFC 2616 3.7.1).
+/// A stream's media type. With a charset, although only UTF-8 is allowed (WHATWG HTML 9.2.5): clients that treat the stream as
+/// plain text would assume Latin-1 (RFC 2616, 3.7.1).
 const MEDIA_TYPE: &str = "text/event-stream; charset=utf-8";
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// The resume point in the header. Several make one that is none (RFC 9110, 5.3): nobody knows which is the client's.
+/// The resume point in the header. Several are joined (RFC 9110, 5.3) into one that is unknown: any of them could be the
+/// client's.
 fn resume_header(request: &Request<Arriving>) -> Option<String> {
     let mut lines =
         request.headers().get_all(LAST_EVENT_ID).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
@@ -44,29 +45,29 @@ pub(in crate::http) fn subscribe(
 ) -> Result<Response<Body>, RequestError> {
     let query = Query::parse(request.uri().query(), node.rules.history, node.rules.stream.keepalive_min)?;
     let channels = readable(&grant, query.channels)?;
-    // The header wins: a browser repeats the URL when it reconnects, and knows better by then.
+    // The header wins: a reconnecting browser repeats the URL, but sends its newest id in the header.
     let resume = resume_header(request).as_deref().and_then(ResumePoint::parse).or(query.resume);
     if node.drain.phase() > Phase::Serving {
         node.metrics.rejected(Rejection::Draining);
-        return Ok(polite_refusal(node));
+        return Ok(soft_rejection(node));
     }
     let coding = match node.rules.stream.compresses {
         true => accept_encoding::choose(request.headers()),
         false => Coding::Identity,
     };
     if request.method() == Method::HEAD {
-        // Of unknown length, as the stream would be.
+        // Of unknown length, like the stream.
         return Ok(stream(Body::Short(Bytes::new()), coding, node));
     }
     if !node.hub.has_room(grant.pipeline()) {
         node.metrics.rejected(Rejection::EventBufferLimit);
-        return Ok(polite_refusal(node));
+        return Ok(soft_rejection(node));
     }
     let place = match node.limits.open_stream(client, grant.pipeline()) {
         Ok(place) => Some(place),
         Err(rejection) => {
             node.metrics.rejected(rejection);
-            return Ok(polite_refusal(node));
+            return Ok(soft_rejection(node));
         }
     };
     let start = match (resume, query.replay) {
@@ -81,8 +82,8 @@ pub(in crate::http) fn subscribe(
     Ok(stream(Body::Opening(Box::new(opening)), coding, node))
 }
 
-/// Sends a client elsewhere. A status other than 200 would end its `EventSource` for good.
-pub(in crate::http) fn polite_refusal(node: &Node) -> Response<Body> {
+/// Asks a client to reconnect later. A status other than 200 would end its `EventSource` for good.
+pub(in crate::http) fn soft_rejection(node: &Node) -> Response<Body> {
     let mut response = stream(Body::Short(retry_block(draw_long_retry())), Coding::Identity, node);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
@@ -98,9 +99,9 @@ fn stream(body: Body, coding: Coding, node: &Node) -> Response<Body> {
     if let Coding::Gzip(_) = coding {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    // no-transform keeps proxies from compressing, which would hold events back; it does not bind us.
+    // no-transform keeps proxies from compressing, which would delay events. It does not restrict the node itself.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    // nginx holds answers back unless it is told not to.
+    // nginx buffers responses by default.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
