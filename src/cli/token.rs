@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::Args;
+use clap::{Args, CommandFactory};
 use serde_json::Value;
 
 use super::{Environment, Failure, Outcome, complain, say};
@@ -85,7 +85,8 @@ enum TokenError {
 }
 
 pub(super) async fn token(args: TokenArgs, environment: Environment) -> Outcome {
-    let sources = Sources { file: args.config.clone(), environment, flags: Vec::new() };
+    let command_variables = super::command_variables(&super::Cli::command());
+    let sources = Sources { file: args.config.clone(), environment, command_variables, flags: Vec::new() };
     let (settings, _) = Settings::load(&sources).map_err(|faults| {
         complain(format!("the settings are not right:\n{faults}"));
         Failure::Usage

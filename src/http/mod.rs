@@ -26,7 +26,9 @@ mod query;
 mod router;
 mod taking;
 mod target;
+mod tls_files;
 mod weight;
 
-pub use connection::tls::{Tls, TlsError, TlsFiles};
+pub use connection::tls::{Tls, TlsError};
 pub use listen::Server;
+pub use tls_files::TlsFiles;

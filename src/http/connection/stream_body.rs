@@ -12,9 +12,9 @@ use super::http2::StreamState;
 use super::socket::ConnectionState;
 use crate::clock::clock_ms;
 use crate::metrics::{Metrics, StreamEnd};
-use crate::settings::StreamSettings;
 use crate::sse::control::{self, draw_retry, retry_block, retry_line};
 use crate::sse::frame::Frame;
+use crate::stream::StreamOptions;
 use crate::stream::admission::Admission;
 use crate::stream::content_encoding::Coding;
 use crate::stream::subscription::{Item, Subscription};
@@ -53,7 +53,7 @@ impl StreamBody {
     pub(in crate::http) fn new(
         subscription: Subscription,
         mut coding: Coding,
-        options: &StreamSettings,
+        options: &StreamOptions,
         metrics: Arc<Metrics>,
         connection: Arc<ConnectionState>,
         admission: Admission,

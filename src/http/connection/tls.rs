@@ -16,18 +16,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::files::pem::check_private_key;
 use crate::files::text::read_bytes;
 use crate::files::watched::WatchedFiles;
+use crate::http::tls_files::TlsFiles;
 
 /// What HTTP/2 is called in the handshake.
 pub(in crate::http) const H2: &[u8] = b"h2";
-
-/// Where the certificate and its key are. Settings `server.tls_cert` and `server.tls_key`.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// PEM: the certificate, then those that lead from it to the authority.
-    pub cert: PathBuf,
-    /// PEM: its private key, PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
-}
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]

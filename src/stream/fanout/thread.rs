@@ -401,7 +401,7 @@ mod tests {
     use crate::hub::{Hub, HubOptions};
     use crate::log::LogLimits;
     use crate::metrics::Metrics;
-    use crate::settings::StreamSettings;
+    use crate::stream::StreamOptions;
     use crate::stream::admission::Admission;
     use crate::stream::content_encoding::Coding;
     use crate::stream::fanout::{Framing, Shared};
@@ -421,7 +421,7 @@ mod tests {
         let options =
             HubOptions { log, log_memory: usize::MAX, hold: Duration::ZERO, linger: day, check_interval: day };
         let (hub, _) = Hub::new(options, metrics.clone());
-        let stream = StreamSettings {
+        let stream = StreamOptions {
             keepalive: day,
             keepalive_min: day,
             write_timeout: day,
