@@ -18,7 +18,7 @@ fn examine(node: &Node, token: &str) -> (Option<i32>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_by_itself_is_well() {
+async fn node_by_itself_is_well() {
     let node = keys(r#"publish = ["*"], subscribe = ["*"]"#).start().await;
     let (code, report) = examine(&node, "correct-horse-battery");
     assert_eq!(code, Some(0), "{report}");
@@ -27,7 +27,7 @@ async fn a_node_by_itself_is_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_right_that_is_missing_is_said() {
+async fn right_that_is_missing_is_said() {
     let node = keys(r#"subscribe = ["*"]"#).start().await;
     let (code, report) = examine(&node, "no-such-key-at-all");
     assert_eq!(code, Some(1), "{report}");
@@ -38,7 +38,7 @@ async fn a_right_that_is_missing_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_away_is_said() {
+async fn store_that_is_away_is_said() {
     let mut redis = Redis::start().await;
     let node = Options::default().redis(&redis.url()).start().await;
     redis.kill();
@@ -52,7 +52,7 @@ async fn a_store_that_is_away_is_said() {
 }
 
 #[test]
-fn a_stream_that_is_none_is_said() {
+fn stream_that_is_none_is_said() {
     // Something that answers, and is no node.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

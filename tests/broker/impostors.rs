@@ -98,7 +98,7 @@ async fn what_is_no_stream_of_events_is_not_read_as_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bench_counts_only_what_a_node_took() {
+async fn bench_counts_only_what_a_node_took() {
     let publish = ["publish", "--duration", "300ms", "--warm-up", "0s", "--publishers", "1", "--timeout", "2s"];
     for head in ["200 OK\r\nContent-Type: text/html", "301 Moved Permanently\r\nLocation: http://127.0.0.1:1/"] {
         let impostor = Impostor::saying(head, PAGE);

@@ -84,7 +84,7 @@ async fn what_an_answer_says_is_shown_on_one_line_without_controls() {
 }
 
 #[test]
-fn a_token_that_is_explained_does_nothing_else() {
+fn token_that_is_explained_does_nothing_else() {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = json!({"pipecast": {"subscribe": ["p"], "channels": [HOSTILE]}, "jti": HOSTILE, HOSTILE: HOSTILE});
     let token = format!("{}.{}.c2lnbmF0dXJl", part(json!({"alg": "HS256", "kid": HOSTILE})), part(claims));
