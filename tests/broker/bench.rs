@@ -226,11 +226,10 @@ async fn unmeasurable_targets_say_why_and_set_the_exit_code() {
     let refused = [&["publish", "--publish-url", "{url}/nowhere"][..], &SHORT].concat();
     check(&node.url, &refused, 1, "nothing could be published: 404").await;
     check(&node.url, &["storm", "--publish-url", "{url}/nowhere"], 1, "could not be filled: 404").await;
-    check(&node.url, &["idle", "--streams", "100000000"], 1, "100,000,000 connections are more than this process")
-        .await;
+    check(&node.url, &["idle", "--streams", "100000000"], 1, "100000000 connections are more than this process").await;
     check(&node.url, &["idle", "--pid", "4194305"], 1, "/proc/4194305/limits: No such file").await;
     check("https://127.0.0.1:1", &["idle"], 2, "plain http:// only").await;
-    check(&node.url, &["fanout", "--preset", "nchan", "--batch", "2"], 2, "one event a request").await;
+    check(&node.url, &["fanout", "--preset", "nchan", "--batch", "2"], 2, "one event per request").await;
     check(&node.url, &["fanout", "--size", "3"], 2, "from 38 up").await;
     check(&node.url, &["nonsense"], 2, "unrecognized subcommand").await;
 }
@@ -257,7 +256,9 @@ async fn people_get_a_table_and_examples() {
     let arguments = [&["fanout", "--readers", "50", "--rate", "400", "--spin"][..], &SHORT].concat();
     let output = run(&node.url, &arguments).await;
     let table = String::from_utf8(output.stdout).unwrap();
-    for text in ["Fan-out: 8 publishers to 50 readers", "5,000, ", "0 lost, 0 doubled, 0 reordered", "to last reader"] {
+    for text in
+        ["Fan-out: 8 publishers to 50 readers", "5,000, ", "0 lost, 0 duplicated, 0 reordered", "to last reader"]
+    {
         assert!(table.contains(text), "{text} in\n{table}");
     }
     for mode in ["idle", "fanout", "saturate", "publish", "storm"] {

@@ -110,7 +110,7 @@ async fn bench_counts_only_what_a_node_took() {
     let impostor = Impostor::saying("200 OK\r\nContent-Type: text/html", PAGE);
     let output = run(&mut pipecast(&["bench", "idle", "--streams", "2", "--url", &impostor.url()]), "");
     assert_eq!(output.status.code(), Some(1), "{}", out(&output));
-    assert!(err(&output).contains("no stream of events"), "{}", err(&output));
+    assert!(err(&output).contains("not text/event-stream"), "{}", err(&output));
 }
 
 #[test]
