@@ -6,7 +6,7 @@ use serde::Serialize;
 use url::form_urlencoded;
 
 use super::body::Body;
-use super::error::RequestError;
+use super::error::{RequestError, StoreRequest};
 use super::history_pages::{Leave, Pages, Reading, Room, Wanted};
 use super::router::{json, json_body};
 use super::subscribe::{channel, check_count, count, readable};
@@ -42,7 +42,9 @@ pub(super) async fn read(
     let leave = Leave(node.auth.admit(grant)?);
     let room = Room::take(node).await?;
     node.metrics.history_read(ReadCause::Request);
-    let (text, rest) = Reading::begin(node, &pipeline, wanted, leave.clone()).await?;
+    let (text, rest) = Reading::begin(node, &pipeline, wanted, leave.clone())
+        .await
+        .map_err(|error| StoreRequest::Read.failed(error))?;
     leave.check()?;
     Ok(json_body(StatusCode::OK, Body::Pages(Box::new(Pages::new(text, rest, room)))))
 }
@@ -68,7 +70,7 @@ fn parse(node: &Node, grant: &ReadGrant, query: Option<&str>) -> Result<Wanted, 
 pub(super) async fn describe(node: &Node, grant: &ReadGrant) -> Result<Response<Body>, RequestError> {
     let pipeline = grant.pipeline();
     let about = node.store.about(pipeline).await;
-    let About { newest, events } = about.inspect_err(|error| failed(node, StoreOp::History, error))?;
+    let About { newest, events } = about.map_err(|error| failed(node, StoreOp::History, StoreRequest::Read, error))?;
     let may_count = grant.channels().is_none();
     let description = Description {
         pipeline: pipeline.as_str(),
@@ -84,13 +86,15 @@ pub(super) async fn describe(node: &Node, grant: &ReadGrant) -> Result<Response<
 
 /// `DELETE /pipelines/{pipeline}/events`.
 pub(super) async fn forget(node: &Node, grant: &PublishGrant) -> Result<Response<Body>, RequestError> {
-    node.store.forget(grant.pipeline()).await.inspect_err(|error| failed(node, StoreOp::Forget, error))?;
+    let forgotten = node.store.forget(grant.pipeline()).await;
+    forgotten.map_err(|error| failed(node, StoreOp::Forget, StoreRequest::Delete, error))?;
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
 }
 
-fn failed(node: &Node, op: StoreOp, error: &StoreError) {
+fn failed(node: &Node, op: StoreOp, request: StoreRequest, error: StoreError) -> RequestError {
     node.metrics.store_error(op);
     tracing::debug!(%error, ?op, "the store failed");
+    request.failed(error)
 }

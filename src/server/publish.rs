@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::arriving::Arriving;
 use super::body::Body;
-use super::error::RequestError;
+use super::error::{RequestError, StoreRequest};
 use super::receive::receive;
 use super::router::{json, may_publish};
 use crate::auth::PublishGrant;
@@ -60,7 +60,7 @@ pub(super) async fn publish(
         }
     };
     node.metrics.published(events, began.elapsed());
-    let receipt = stored?;
+    let receipt = stored.map_err(|error| StoreRequest::Publish.failed(error))?;
     if node.hub.keep_pace(pipeline).await {
         node.metrics.publish_held();
     }

@@ -33,6 +33,7 @@ mod rust_client;
 mod secret_urls;
 mod slow_readers;
 mod stopping;
+mod store_errors;
 mod store_memory;
 mod store_refusals;
 mod supervisor;
