@@ -44,7 +44,7 @@ use storm::StormPlan;
 use target::{Target, TargetError};
 
 use super::figures::count;
-use super::{Failure, Outcome, complain, say};
+use super::{Failure, Outcome, print_error, print_out};
 
 /// Files that are open beside connections: standard streams, epoll, timers, the runtime's own.
 const OTHER_FILES: u64 = 32;
@@ -95,14 +95,14 @@ pub(super) async fn bench(args: BenchArgs) -> Outcome {
     let (plan, common) = plan(args.mode);
     let is_json = common.json;
     let report = measure(plan, common).await.map_err(|error| {
-        complain(&error);
+        print_error(&error);
         match error {
             BenchError::Target(TargetError::Unresolved { .. }) => Failure::Failed,
             BenchError::Target(_) => Failure::Usage,
             _ => Failure::Failed,
         }
     })?;
-    say(if is_json { report.json() } else { report.table() });
+    print_out(if is_json { report.json() } else { report.table() });
     Ok(())
 }
 

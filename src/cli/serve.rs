@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Failure, Outcome, complain, say};
+use super::{Failure, Outcome, load_settings, print_error, print_out};
 use crate::app::{App, End, Stops};
 use crate::settings::{Settings, Sources};
 use crate::supervisor::Supervisor;
@@ -14,12 +14,9 @@ use crate::visible::visible_lines;
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 pub(super) async fn serve(sources: Sources) -> Outcome {
-    let (settings, _) = Settings::load(&sources).map_err(|faults| {
-        complain(format!("the settings are not right:\n{faults}"));
-        Failure::Usage
-    })?;
+    let (settings, _) = load_settings(&sources)?;
     let log = telemetry::start(&settings.log).map_err(|error| {
-        complain(error);
+        print_error(error);
         Failure::Failed
     })?;
     let outcome = run(&settings, &sources, &log).await;
@@ -28,7 +25,7 @@ pub(super) async fn serve(sources: Sources) -> Outcome {
 }
 
 async fn run(settings: &Settings, sources: &Sources, log: &LogLines) -> Outcome {
-    // As `complain` does, but behind the lines that are on their way, and without waiting for a reader.
+    // As `print_error` does, but behind the lines that are on their way, and without waiting for a reader.
     let fail = |error: &dyn std::fmt::Display| {
         log.add(format!("pipecast: {}\n", visible_lines(&error.to_string())).as_bytes());
         Failure::Failed
@@ -65,5 +62,5 @@ fn announce(settings: &Settings, public: SocketAddr, admin: SocketAddr) -> std::
          Publish an event   curl -X POST {pipeline}/events -H 'Content-Type: application/json' \
          -d '{{\"channel\":\"names\",\"payload\":{{\"name\":\"Luke\"}}}}'\n\n"
     );
-    std::thread::Builder::new().name("announcement".into()).spawn(move || say(announcement)).map(drop)
+    std::thread::Builder::new().name("announcement".into()).spawn(move || print_out(announcement)).map(drop)
 }

@@ -29,6 +29,7 @@ mod misread;
 mod outage;
 mod redis_setup;
 mod refusals;
+mod retries;
 mod rust_client;
 mod secret_urls;
 mod slow_readers;
