@@ -17,6 +17,7 @@ mod node_url;
 mod output;
 mod plan;
 mod publish;
+mod quick_start;
 mod sender;
 mod serve;
 mod tail;

@@ -1,8 +1,8 @@
-//! `pipecast serve`: settings, bind, say so, run.
+//! `pipecast serve`: loads the settings, binds, announces the addresses, and runs the node.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::quick_start::quick_start;
 use super::{Failure, Outcome, load_settings, print_error, print_out};
 use crate::app::{App, End, Stops};
 use crate::settings::{Settings, Sources};
@@ -10,7 +10,7 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::{self, LogLines};
 use crate::visible::visible_lines;
 
-/// Longest time that the end waits for the log's last lines, which somebody may not read.
+/// How long to wait at exit for the last log lines to be written: the pipe may be full.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 pub(super) async fn serve(sources: Sources) -> Outcome {
@@ -25,42 +25,26 @@ pub(super) async fn serve(sources: Sources) -> Outcome {
 }
 
 async fn run(settings: &Settings, sources: &Sources, log: &LogLines) -> Outcome {
-    // As `print_error` does, but behind the lines that are on their way, and without waiting for a reader.
+    // Through the log writer rather than `print_error`: after the lines that are queued, and without blocking.
     let fail = |error: &dyn std::fmt::Display| {
         log.add(format!("pipecast: {}\n", visible_lines(&error.to_string())).as_bytes());
         Failure::Failed
     };
-    // Before anything is announced: who reads the announcement may stop us at once.
+    // Before the announcement: a program that reads it may send a signal at once.
     let stops = Stops::from_signals().map_err(|error| fail(&error))?;
     let supervisor = Supervisor::find(&sources.environment).map_err(|error| fail(&error))?;
     let app = App::bind(settings, log).await.map_err(|error| fail(&error))?;
     let public = app.public_address().map_err(|error| fail(&error))?;
     let admin = app.admin_address().map_err(|error| fail(&error))?;
-    announce(settings, public, admin).map_err(|error| fail(&error))?;
+    announce(quick_start(settings, sources, public, admin)).map_err(|error| fail(&error))?;
     match app.run(stops, supervisor).await {
         End::Drained => Ok(()),
         End::Cut | End::Broken => Err(Failure::Failed),
     }
 }
 
-/// Says where the node is. That nobody hears it is no reason not to serve: it may be said into a full pipe, so a thread
-/// of its own does, which nobody waits for.
-fn announce(settings: &Settings, public: SocketAddr, admin: SocketAddr) -> std::io::Result<()> {
-    let version = env!("CARGO_PKG_VERSION");
-    let what = match &settings.redis {
-        None => "one node on the embedded store. Events are kept in memory only and are gone when it stops.",
-        Some(_) => "a node on Redis. Any number of nodes on the same Redis are one broker.",
-    };
-    let scheme = if settings.server.tls.is_some() { "https" } else { "http" };
-    let pipeline = format!("{scheme}://{public}/pipelines/p_aBcDeF");
-    let announcement = format!(
-        "Pipecast {version}: {what}\n\n  \
-         public   {scheme}://{public}\n  \
-         admin    http://{admin}\n\n  \
-         Look at a stream   {scheme}://{public}/\n  \
-         Watch it           curl -N {pipeline}/sse\n  \
-         Publish an event   curl -X POST {pipeline}/events -H 'Content-Type: application/json' \
-         -d '{{\"channel\":\"names\",\"payload\":{{\"name\":\"Luke\"}}}}'\n\n"
-    );
-    std::thread::Builder::new().name("announcement".into()).spawn(move || print_out(announcement)).map(drop)
+/// Prints the quick start from a thread of its own, which nothing waits for: standard output may be a full pipe, and that must
+/// not keep the node from serving.
+fn announce(text: String) -> std::io::Result<()> {
+    std::thread::Builder::new().name("announcement".into()).spawn(move || print_out(text)).map(drop)
 }

@@ -27,6 +27,7 @@ mod log_memory;
 mod logging;
 mod misread;
 mod outage;
+mod quick_start;
 mod redis_setup;
 mod refusals;
 mod retries;
