@@ -6,18 +6,18 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use pipecast::announcement::Announcement;
+use pipecast::event::PipelineId;
 use pipecast::event::{Batch, EventLimits, Shape, check_channel};
-use pipecast::event_id::{EventId, ResumePoint};
-use pipecast::frame::{Frame, History};
-use pipecast::gap::{Gap, GapReason};
-use pipecast::pipeline::PipelineId;
+use pipecast::event::{EventId, ResumePoint};
+use pipecast::event::{Gap, GapReason};
+use pipecast::log::announcement::Announcement;
 use pipecast::settings::{Settings, Sources};
+use pipecast::sse::frame::{Frame, History};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::value::RawValue;
 
-const LIMITS: EventLimits = EventLimits { event_bytes: 1 << 10, batch: 5, depth: 6 };
+const LIMITS: EventLimits = EventLimits { max_event_size: 1 << 10, max_batch_events: 5, max_json_depth: 6 };
 
 /// At least so many cases.
 fn cases(least: u32) -> ProptestConfig {
@@ -124,14 +124,14 @@ fn json() -> impl Strategy<Value = Vec<u8>> {
 
 /// Fails unless everything about an accepted batch is as promised, and it says the same when it is sent again.
 fn check_batch(batch: &Batch) -> Result<(), TestCaseError> {
-    prop_assert!((1..=LIMITS.batch).contains(&batch.events.len()));
+    prop_assert!((1..=LIMITS.max_batch_events).contains(&batch.events.len()));
     for event in &batch.events {
         let frame = Frame::new(EventId { ms: 7, seq: 3 }, event.body()).unwrap();
         prop_assert_eq!(frame.text().split(|byte| *byte == b'\n').count(), 5);
         prop_assert!(!frame.text().iter().any(|byte| matches!(byte, b'\r' | 0)));
         prop_assert_eq!(check_channel(frame.channel()), Ok(()));
         prop_assert!(!frame.channel().contains(char::is_control));
-        prop_assert!(frame.channel().len() + frame.payload().len() <= LIMITS.event_bytes);
+        prop_assert!(frame.channel().len() + frame.payload().len() <= LIMITS.max_event_size);
         prop_assert!(serde_json::from_str::<&RawValue>(frame.payload()).is_ok(), "{:?}", frame.payload());
         let channel = serde_json::to_string(frame.channel()).unwrap();
         let again = format!("{{\"channel\":{channel},\"payload\":{}}}", frame.payload());

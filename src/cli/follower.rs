@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::client::{is_stream, is_temporary, rejection, root_cause};
-use crate::block::POSITION;
+use crate::sse::control::POSITION;
 
 /// Delay before a reconnect until the stream sends a `retry:`, as in browsers.
 const DEFAULT_RETRY: Duration = Duration::from_secs(3);

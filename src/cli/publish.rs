@@ -12,9 +12,7 @@ use super::client::{Broker, ClientError};
 use super::sender::{Request, SendError, Sender};
 use super::{Failure, NodeArgs, Outcome, print_error, print_out};
 use crate::backoff::Backoff;
-use crate::event::BYTE_ORDER_MARK;
-use crate::event_id::EventId;
-use crate::pipeline::PipelineId;
+use crate::event::{BYTE_ORDER_MARK, EventId, PipelineId};
 
 /// Maximum events and bytes per request, below the node's default limits.
 const BATCH_EVENTS: usize = 500;

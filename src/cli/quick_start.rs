@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::auth::{Access, AuthOptions, KeyTable, Right, SecretSource};
-use crate::pipeline::PipelineId;
+use crate::event::PipelineId;
 use crate::settings::{Settings, Sources};
 
 const PIPELINE: &str = "p_aBcDeF";

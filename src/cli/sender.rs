@@ -7,8 +7,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::client::{Broker, is_error, is_temporary, rejection, root_cause};
-use crate::event_id::EventId;
-use crate::pipeline::PipelineId;
+use crate::event::{EventId, PipelineId};
 
 /// Maximum size of an acknowledgement: this much per id, and this much around them.
 const ID_BYTES: usize = 64;

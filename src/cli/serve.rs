@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::quick_start::quick_start;
 use super::{Failure, Outcome, load_settings, print_error, print_out};
+use crate::app::supervisor::Supervisor;
 use crate::app::{App, End, Stops};
+use crate::logging::{self, LogLines};
 use crate::settings::{Settings, Sources};
-use crate::supervisor::Supervisor;
-use crate::telemetry::{self, LogLines};
 use crate::visible::visible_lines;
 
 /// How long to wait at exit for the last log lines to be written: the pipe may be full.
@@ -15,7 +15,7 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 
 pub(super) async fn serve(sources: Sources) -> Outcome {
     let (settings, _) = load_settings(&sources)?;
-    let log = telemetry::start(&settings.log).map_err(|error| {
+    let log = logging::start(&settings.log).map_err(|error| {
         print_error(error);
         Failure::Failed
     })?;

@@ -10,8 +10,7 @@ use sse_stream::Sse;
 use super::client::Broker;
 use super::follower::{DisconnectReason, Follower, is_resume_point};
 use super::{Failure, NodeArgs, Outcome, print_error};
-use crate::event::RESERVED_PREFIX;
-use crate::pipeline::PipelineId;
+use crate::event::{PipelineId, RESERVED_PREFIX};
 use crate::visible::{visible, visible_lines};
 
 /// Follow a pipeline

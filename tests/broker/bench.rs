@@ -96,7 +96,7 @@ async fn idle_streams_are_held_and_weighed() {
     assert_eq!(numbers(&report, ["/streams/opened", "/streams/failed", "/streams/ended"]), [40, 0, 0]);
     let [pss, sockets] = numbers(&report, ["/memory/server/pss_bytes", "/memory/kernel/tcp_sockets"]);
     assert!(pss > 100_000 && sockets >= 80, "{report:#}");
-    assert_eq!(node.metric("pipecast_history_reads_total{cause=\"open\"}").await, 7.0);
+    assert_eq!(node.metric("pipecast_history_reads_total{reason=\"open\"}").await, 7.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -231,7 +231,7 @@ fn invalid_settings_are_reported_together() {
     command
         .env("PIPECAST_HISTORY__LIMIT", "0")
         .env("PIPECAST_SERVER__CORS_ORIGINS", "*,https://a.example")
-        .env("PIPECAST_LIMITS__EVENT", "lots")
+        .env("PIPECAST_LIMITS__MAX_EVENT_SIZE", "lots")
         .env("PIPECAST_LOG__FORMAT", "xml")
         .env("PIPECAST_DRAIN__LEED", "5s");
     let output = run(&mut command, "");

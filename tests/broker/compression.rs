@@ -301,7 +301,7 @@ async fn compressed_readers_that_take_nothing_are_closed_with_little_unsent() {
         let grown = node.metric("process_resident_memory_bytes").await - memory_before;
         assert!(grown < 64e6, "{grown} bytes more for 50 stuck readers of 15 MB");
         eventually("stuck readers are closed", || async {
-            node.metric("pipecast_connections_total{end=\"write_timeout\"}").await == 50.0
+            node.metric("pipecast_streams_closed_total{reason=\"write_timeout\"}").await == 50.0
         })
         .await;
         for reader in &mut stuck {

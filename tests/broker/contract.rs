@@ -148,8 +148,10 @@ async fn replay_chooses_how_much_of_the_past(node: &Node) {
     // A resume point says better what is wanted than replay=, which a browser repeats.
     let mut resumed = node.open_with("p", "?replay=0", Some(&ids[17])).await;
     assert_eq!(resumed.numbers(2).await, [19, 20]);
-    eventually("all are placed", || async { node.metric("pipecast_replays_total{outcome=\"history\"}").await == 3.0 })
-        .await;
+    eventually("all are placed", || async {
+        node.metric("pipecast_streams_opened_total{start=\"history\"}").await == 3.0
+    })
+    .await;
     node.publish_numbers("p", 21..=21).await;
     assert_eq!(live.numbers(1).await, [21]);
     for bad in ["101", "-1", "x", "", "1.0", "99999999999999999999"] {
@@ -415,7 +417,7 @@ async fn head_of_a_history_reads_nothing(node: &Node) {
         answer.status()
     };
     assert_eq!((head("").await, head("?limit=x").await), (StatusCode::OK, StatusCode::BAD_REQUEST));
-    assert_eq!(node.metric("pipecast_history_reads_total{cause=\"request\"}").await, 0.0);
+    assert_eq!(node.metric("pipecast_history_reads_total{reason=\"request\"}").await, 0.0);
 }
 
 async fn what_is_known_of_a_pipeline(node: &Node) {
@@ -576,7 +578,7 @@ async fn streams_end_at_their_age_and_resume(node: &Node) {
     assert!((1000..=3000).contains(&retry), "{body:?}");
     node.publish("p", "a", json!(2)).await;
     assert_eq!(node.open_with("p", "", Some(&id)).await.numbers(1).await, [2]);
-    assert!(node.metric("pipecast_connections_total{end=\"max_age\"}").await >= 1.0);
+    assert!(node.metric("pipecast_streams_closed_total{reason=\"max_age\"}").await >= 1.0);
 }
 
 async fn a_history_expires_and_ids_still_grow(node: &Node) {

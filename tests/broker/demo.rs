@@ -64,7 +64,7 @@ async fn demo_publishes_on_several_channels_and_subscribers_resume() {
     // Slow enough that a subscriber finds all it missed in the history after its `retry:` of up to 3 s.
     let demo = Demo::start(&["--url", &node.url, "--rate", "20", "--readers", "5", "--session", "200ms"]);
     eventually("subscribers have resumed", || async {
-        node.metric("pipecast_replays_total{outcome=\"resumed\"}").await > 3.0
+        node.metric("pipecast_streams_opened_total{start=\"resumed\"}").await > 3.0
             && node.metric("pipecast_events_delivered_total").await > 100.0
     })
     .await;

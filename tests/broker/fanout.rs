@@ -108,7 +108,7 @@ async fn one_thread_and_many_serve_many_pipelines() {
             assert_eq!(stream.numbers(20).await, expected, "{threads} threads");
         }
         drop(streams);
-        eventually("all have left", || async { node.metric("pipecast_connections").await == 0.0 }).await;
+        eventually("all have left", || async { node.metric("pipecast_streams").await == 0.0 }).await;
     }
 }
 
@@ -126,7 +126,7 @@ async fn what_a_client_sends_after_its_request_is_thrown_away() {
     }
     assert_eq!(other.numbers(20).await, (1..=20).collect::<Vec<_>>());
     assert_eq!(chatty.text().matches("HTTP/1.1 200").count(), 1);
-    assert_eq!(node.metric("pipecast_connections").await, 2.0);
+    assert_eq!(node.metric("pipecast_streams").await, 2.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,8 +137,10 @@ async fn clients_that_come_and_go_during_passes_cost_nobody_an_event() {
     for _ in 0..50 {
         staying.push(node.open("p", "?replay=0").await);
     }
-    eventually("all are placed", || async { node.metric("pipecast_replays_total{outcome=\"history\"}").await == 50.0 })
-        .await;
+    eventually("all are placed", || async {
+        node.metric("pipecast_streams_opened_total{start=\"history\"}").await == 50.0
+    })
+    .await;
     let coming_and_going = async {
         for round in 0..60 {
             let mut leaving = Vec::new();

@@ -96,7 +96,7 @@ async fn a_lost_connection_with_many_pipelines_costs_no_event_and_holds_up_no_ne
     let near = Options::default().redis(&redis.url()).start().await;
     let opening = (0..PIPELINES).map(async |n| far.open(&format!("p{n}"), "?replay=0").await);
     let mut streams = futures_util::future::join_all(opening).await;
-    let reads = || async { far.metric("pipecast_history_reads_total{cause=\"open\"}").await };
+    let reads = || async { far.metric("pipecast_history_reads_total{reason=\"open\"}").await };
     eventually("all are read", || async { reads().await == PIPELINES as f64 }).await;
     for round in 1..=ROUNDS {
         redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);

@@ -97,7 +97,7 @@ async fn a_foreign_page_changes_nothing() {
             }
         }
     }
-    assert!(node.metric("pipecast_refused_total{reason=\"forbidden\"}").await > 0.0);
+    assert!(node.metric("pipecast_rejected_total{reason=\"forbidden\"}").await > 0.0);
     assert_nothing_changed(&node, &ids).await;
 }
 

@@ -285,7 +285,7 @@ async fn a_reader_that_ends_its_side_with_its_request_is_gone() {
         raw.get("/pipelines/p/sse").await;
         raw.finish().await;
         raw.read_to_end().await;
-        eventually("it is gone", || async { node.metric("pipecast_connections").await == 0.0 }).await;
+        eventually("it is gone", || async { node.metric("pipecast_streams").await == 0.0 }).await;
     }
 }
 

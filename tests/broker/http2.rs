@@ -52,7 +52,7 @@ async fn a_hundred_streams_share_one_connection_and_each_gets_its_own_events() {
         assert!(!answer.headers().contains_key("connection"), "{:?}", answer.headers());
         bodies.push(answer.into_body());
     }
-    assert_eq!(node.metric("pipecast_connections").await, 100.0);
+    assert_eq!(node.metric("pipecast_streams").await, 100.0);
     for n in 0..100 {
         node.publish(&format!("p{n}"), "numbers", json!(n)).await;
     }
@@ -61,12 +61,12 @@ async fn a_hundred_streams_share_one_connection_and_each_gets_its_own_events() {
         assert_eq!(text.matches("data: ").count(), 1, "{text}");
     }
     drop(bodies);
-    eventually("all streams have ended", || async { node.metric("pipecast_connections").await == 0.0 }).await;
+    eventually("all streams have ended", || async { node.metric("pipecast_streams").await == 0.0 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_beyond_the_limit_of_its_connection_waits_for_a_place() {
-    let node = Options::default().set("LIMITS__STREAMS_PER_CONNECTION", "3").start().await;
+    let node = Options::default().set("LIMITS__HTTP2_MAX_CONCURRENT_STREAMS", "3").start().await;
     let mut connection = Connection::open(&node).await;
     let mut bodies = Vec::new();
     for _ in 0..3 {

@@ -69,7 +69,7 @@ async fn each_revocation_is_taken_after_the_log_pipe_broke() {
     let options = Options::default()
         .set("AUTH__PUBLISH", "token")
         .set("AUTH__KEYS", r#"[{ name = "one", key = "0123456789abcdef-one", publish = ["*"] }, { name = "two", key = "0123456789abcdef-two", publish = ["*"] }]"#)
-        .set("AUTH__REVOKED", revoked.to_str().unwrap());
+        .set("AUTH__REVOCATION_FILE", revoked.to_str().unwrap());
     let (node, pipe) = logging_into_a_pipe(options).await;
     drop(pipe);
     let publish = async |secret: &str| {

@@ -87,7 +87,7 @@ async fn what_is_no_request_gets_a_problem_that_its_sender_reads() {
         }
         for (reason, status) in [("bad_request", 400), ("too_large", 431)] {
             let expected = 2 * misread().iter().filter(|(_, each)| *each == status).count();
-            let counted = node.metric(&format!("pipecast_refused_total{{reason=\"{reason}\"}}")).await;
+            let counted = node.metric(&format!("pipecast_rejected_total{{reason=\"{reason}\"}}")).await;
             assert_eq!(counted, f64::from(u32::try_from(expected).unwrap()));
         }
     }

@@ -144,7 +144,7 @@ async fn a_user_with_the_rights_of_the_readme_and_no_others() {
     let _stream = node.open("p", "").await;
     crate::support::eventually("a comparison was made", || async {
         redis.command(&["--user", "pipecast", "--pass", "secret", "--no-auth-warning", "DEL", "pipecast:{p}:events"]);
-        node.metric("pipecast_history_reads_total{cause=\"check\"}").await >= 1.0
+        node.metric("pipecast_history_reads_total{reason=\"check\"}").await >= 1.0
     })
     .await;
     for op in ["append", "history", "check", "forget"] {

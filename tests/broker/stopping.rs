@@ -61,7 +61,7 @@ async fn a_node_leaves_in_order(node: &mut Node) {
     for raw in &mut open {
         raw.read_until("data: 2\n\n").await;
     }
-    assert_eq!(node.metric("pipecast_refused_total{reason=\"draining\"}").await, 1.0);
+    assert_eq!(node.metric("pipecast_rejected_total{reason=\"draining\"}").await, 1.0);
 
     let mut ends = Vec::new();
     let reading = open.iter_mut().map(|raw| async {
@@ -88,7 +88,7 @@ async fn new_connections_are_refused_after_the_lead() {
         tokio::net::TcpStream::connect(("127.0.0.1", node.port())).await.is_err()
     })
     .await;
-    assert_eq!(node.metric("pipecast_connections").await, 1.0, "metrics can be read until the end");
+    assert_eq!(node.metric("pipecast_streams").await, 1.0, "metrics can be read until the end");
     drop(open);
 }
 

@@ -169,7 +169,7 @@ async fn databases_of_one_redis_hear_nothing_of_each_other() {
         assert!(stream.arrived().is_empty());
     }
     for node in &nodes {
-        assert_eq!(node.metric("pipecast_history_reads_total{cause=\"hole\"}").await, 0.0);
+        assert_eq!(node.metric("pipecast_history_reads_total{reason=\"missed_notification\"}").await, 0.0);
     }
 }
 

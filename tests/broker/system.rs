@@ -148,7 +148,7 @@ async fn one_pubsub_connection_a_node_however_many_pipelines() {
     eventually("what nobody reads is let go", || async { channels() == 0 }).await;
     for node in nodes {
         eventually("its log is closed", || async { node.metric("pipecast_pipelines_open").await == 0.0 }).await;
-        assert_eq!(node.metric("pipecast_log_bytes").await, 0.0);
+        assert_eq!(node.metric("pipecast_event_buffer_bytes").await, 0.0);
     }
 }
 
@@ -159,13 +159,13 @@ async fn a_reader_that_comes_back_within_the_linger_costs_no_read() {
     node.publish_numbers("p", 1..=3).await;
     for _ in 0..5 {
         assert_eq!(node.open("p", "").await.numbers(3).await, [1, 2, 3]);
-        eventually("it has left", || async { node.metric("pipecast_connections").await == 0.0 }).await;
+        eventually("it has left", || async { node.metric("pipecast_streams").await == 0.0 }).await;
     }
-    assert_eq!(node.metric("pipecast_history_reads_total{cause=\"open\"}").await, 1.0);
+    assert_eq!(node.metric("pipecast_history_reads_total{reason=\"open\"}").await, 1.0);
     // The log followed while nobody read.
     node.publish_numbers("p", 4..=4).await;
     assert_eq!(node.open("p", "").await.numbers(4).await, [1, 2, 3, 4]);
-    assert_eq!(node.metric("pipecast_history_reads_total{cause=\"open\"}").await, 1.0);
+    assert_eq!(node.metric("pipecast_history_reads_total{reason=\"open\"}").await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,7 +235,7 @@ async fn resume_on_a_node_that_lags_shows_no_gap() {
     let mut resumed = node.open_with("p", "", Some(&format!("{}-3", ms + 1))).await;
     assert_eq!(resumed.numbers(1).await, [4]);
     assert_eq!(connected.numbers(2).await, [3, 4], "the re-read serves all readers");
-    assert_eq!(node.metric("pipecast_history_reads_total{cause=\"ahead\"}").await, 1.0);
+    assert_eq!(node.metric("pipecast_history_reads_total{reason=\"ahead\"}").await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,7 +261,7 @@ async fn a_lost_announcement_is_found_by_the_next_one() {
     write_unannounced(&redis, "p", &format!("{}-2", parts(&id).0), 2);
     node.publish("p", "numbers", json!(3)).await;
     assert_eq!(stream.numbers(2).await, [2, 3]);
-    assert_eq!(node.metric("pipecast_history_reads_total{cause=\"hole\"}").await, 1.0);
+    assert_eq!(node.metric("pipecast_history_reads_total{reason=\"missed_notification\"}").await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -181,7 +181,7 @@ async fn a_client_that_ends_its_side_of_tls_gets_its_whole_answer_however_slow_i
         let answer = String::from_utf8(answer).unwrap();
         assert_eq!((answer.matches("\"channel\"").count(), answer.matches("HTTP/1.1 ").count()), (100, 1), "{n}");
     }
-    assert_eq!(node.metric("pipecast_refused_total{reason=\"bad_request\"}").await, 0.0);
+    assert_eq!(node.metric("pipecast_rejected_total{reason=\"bad_request\"}").await, 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

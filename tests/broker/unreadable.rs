@@ -23,8 +23,8 @@ async fn reconnect(redis: &Redis, node: &Node, pipeline: &str) {
     .await;
 }
 
-async fn reads(node: &Node, cause: &str) -> f64 {
-    node.metric(&format!("pipecast_history_reads_total{{cause=\"{cause}\"}}")).await
+async fn reads(node: &Node, reason: &str) -> f64 {
+    node.metric(&format!("pipecast_history_reads_total{{reason=\"{reason}\"}}")).await
 }
 
 /// How often Redis was told to do this, by scripts too.
@@ -113,7 +113,7 @@ async fn a_read_that_fails_ends_with_its_readers_and_begins_with_the_next() {
     eventually("it was tried", || async { node.metric("pipecast_store_errors_total{op=\"history\"}").await > 0.0 })
         .await;
     drop(stream);
-    eventually("the reader has left", || async { node.metric("pipecast_connections").await == 0.0 }).await;
+    eventually("the reader has left", || async { node.metric("pipecast_streams").await == 0.0 }).await;
     redis.command(&["DEL", "pipecast:{p}:events"]);
     node.publish("p", "numbers", json!(1)).await;
     assert_eq!(node.open("p", "").await.numbers(1).await, [1]);

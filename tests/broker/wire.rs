@@ -165,8 +165,8 @@ async fn what_is_refused_says_why_and_changes_nothing() {
     let fine = [("Content-Type", "Application/JSON; charset=\"UTF-8\"")];
     assert_eq!(node.post_with("%70", &event, &fine).await.status(), StatusCode::ACCEPTED);
     assert_eq!(node.history("p", "").await["events"].as_array().unwrap().len(), 1);
-    assert!(node.metric("pipecast_refused_total{reason=\"bad_request\"}").await >= 10.0);
-    assert_eq!(node.metric("pipecast_refused_total{reason=\"too_large\"}").await, 1.0);
+    assert!(node.metric("pipecast_rejected_total{reason=\"bad_request\"}").await >= 10.0);
+    assert_eq!(node.metric("pipecast_rejected_total{reason=\"too_large\"}").await, 1.0);
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn head_and_options_say_what_get_would() {
         (StatusCode::OK, &"text/event-stream; charset=utf-8".parse().unwrap())
     );
     assert!(!head.headers().contains_key("content-length"));
-    assert_eq!(node.metric("pipecast_connections").await, 0.0);
+    assert_eq!(node.metric("pipecast_streams").await, 0.0);
     let page = node.http.head(format!("{}/", node.url)).send().await.unwrap();
     assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
     assert!(page.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
@@ -329,11 +329,11 @@ async fn a_client_that_leaves_is_noticed_on(node: &Node) {
     let mut raw = Raw::connect(node).await;
     raw.get("/pipelines/p/sse").await;
     raw.read_until("retry: ").await;
-    assert_eq!(node.metric("pipecast_connections").await, 1.0);
+    assert_eq!(node.metric("pipecast_streams").await, 1.0);
     // Half closed is gone: nobody would read what is sent.
     raw.finish().await;
-    eventually("the stream is over", || async { node.metric("pipecast_connections").await == 0.0 }).await;
-    assert_eq!(node.metric("pipecast_connections_total{end=\"client\"}").await, 1.0);
+    eventually("the stream is over", || async { node.metric("pipecast_streams").await == 0.0 }).await;
+    assert_eq!(node.metric("pipecast_streams_closed_total{reason=\"client\"}").await, 1.0);
 }
 
 #[tokio::test]

@@ -174,7 +174,7 @@ describe('docker compose', { concurrency: 1 }, () => {
     await until('it has streams again', async () => {
       readers.push(new Reader(broker.streamUrl()));
       await new Promise((resolve) => setTimeout(resolve, 200));
-      return /^pipecast_connections [1-9]/m.test(await metrics());
+      return /^pipecast_streams [1-9]/m.test(await metrics());
     });
   });
 

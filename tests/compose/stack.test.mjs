@@ -17,7 +17,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const prometheus = new PrometheusApi('http://prometheus:9090');
 const streamsOf = async (node) => {
   const text = await (await fetch(`http://${node}:8081/metrics`)).text();
-  return Number(/^pipecast_connections (\d+)/m.exec(text)[1]);
+  return Number(/^pipecast_streams (\d+)/m.exec(text)[1]);
 };
 // In seconds, what takes a quarter of a minute: nobody wants to wait for that.
 const hasty = { PIPECAST_REDIS__PROBE_INTERVAL: '1s', PIPECAST_STREAM__KEEPALIVE: '2s' };
@@ -117,7 +117,7 @@ describe('the services of docker-compose.yml', { concurrency: 1, timeout: 170_00
     await until('every panel has data', async () => (empty = await prometheus.emptyPanels()).length === 0, () => empty.join('\n'));
     const moving = await until('events are published, delivered and replayed', async () => {
       const rates = await Promise.all(
-        ['pipecast_events_published_total', 'pipecast_events_delivered_total', 'pipecast_replays_total{outcome="resumed"}']
+        ['pipecast_events_published_total', 'pipecast_events_delivered_total', 'pipecast_streams_opened_total{start="resumed"}']
           .map((series) => prometheus.ask(`sum(rate(${series}[30s])) > 0`)),
       );
       return rates.every(({ length }) => length > 0);

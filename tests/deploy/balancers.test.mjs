@@ -19,7 +19,7 @@ import { Reader } from './reader.mjs';
 const settings = {
   'server.trusted_proxies': '127.0.0.1',
   'stream.keepalive': '1s',
-  'limits.publish_rate': '200/h',
+  'limits.publish_rate_per_publisher': '200/h',
   'drain.lead': '15s',
   'drain.deadline': '60s',
 };
@@ -32,7 +32,7 @@ async function metric(node, series) {
   return Number(line.slice(series.length));
 }
 
-const streamsOf = (node) => metric(node, 'pipecast_connections');
+const streamsOf = (node) => metric(node, 'pipecast_streams');
 
 /** Publishes `{"n": n}` as publishers should: again, with the same key, until it is acknowledged. Gives its id. */
 function publish(pipeline, n) {

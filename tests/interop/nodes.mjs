@@ -20,7 +20,7 @@ const settings = {
     'auth.publish': 'token',
     'auth.keys': JSON.stringify([{ name: 'reader', key: token, publish: ['*'], subscribe: ['*'] }]).replaceAll('":', '"='),
     // A publisher of which too much is refused would get a 429.
-    'limits.request': '1MiB',
+    'limits.max_request_size': '1MiB',
   },
 };
 

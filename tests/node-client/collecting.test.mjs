@@ -131,7 +131,7 @@ describe('what is collected', { timeout: 60_000 }, () => {
   });
 
   test('is handed back when the node refuses it, and what stands behind it stays', async (t) => {
-    const strict = await PipecastNode.start({ settings: { 'limits.event': '100B' } });
+    const strict = await PipecastNode.start({ settings: { 'limits.max_event_size': '100B' } });
     t.after(() => strict.kill());
     const own = new Pipeline(strict);
     const sender = createSend({ url: strict.publicUrl, pipeline: own.id });

@@ -41,7 +41,7 @@ describe('the end of the process', { timeout: 60_000 }, () => {
   });
 
   test('complains about what the node refuses, and sends the rest', async (t) => {
-    const strict = await PipecastNode.start({ settings: { 'limits.event': '100B' } });
+    const strict = await PipecastNode.start({ settings: { 'limits.max_event_size': '100B' } });
     t.after(() => strict.kill());
     const pipeline = new Pipeline(strict);
     const { code, stderr } = await script(`

@@ -192,7 +192,7 @@ describe('one node', { timeout: 60_000 }, () => {
   });
 
   test('that limits rates is asked again when it says', async (t) => {
-    const node = await PipecastNode.start({ settings: { 'limits.publish_rate': '1/s' } });
+    const node = await PipecastNode.start({ settings: { 'limits.publish_rate_per_publisher': '1/s' } });
     t.after(() => node.kill());
     const proxy = await Proxy.start(node);
     t.after(() => proxy.stop());

@@ -17,7 +17,7 @@ use super::sender::{Request, SendError, Sender};
 use super::{Failure, NodeArgs, Outcome, print_error, print_out};
 use crate::app::Stops;
 use crate::backoff::Backoff;
-use crate::pipeline::PipelineId;
+use crate::event::PipelineId;
 use event_generator::EventGenerator;
 
 /// Events per second that one publisher can send while it waits for each response.

@@ -9,7 +9,7 @@ use super::report::Report;
 use super::requests::{BUFFERED, Checked, Doctor, Hopeless, SOON, header};
 use super::stream_reader::{StreamOutput, StreamReader, field};
 use crate::cli::sender::Request;
-use crate::event_id::EventId;
+use crate::event::EventId;
 
 /// Events that are published one by one.
 const SINGLE_EVENTS: usize = 5;
@@ -115,7 +115,7 @@ impl Doctor {
             Err(error) => {
                 report.warn(
                     format!("a request of {} KiB is rejected, {error}", BATCH_EVENTS * BATCH_PAYLOAD / 1024),
-                    "Publishers of batches may need more (nginx: `client_max_body_size 4m`; nodes: limits.request, limits.publish_rate).",
+                    "Publishers of batches may need more (nginx: `client_max_body_size 4m`; nodes: limits.max_request_size, limits.publish_rate_per_publisher).",
                 );
                 // The next check resumes after an event.
                 self.publish(&Request::event(self.event("single", &json!("last"))), report).await?

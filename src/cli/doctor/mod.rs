@@ -16,7 +16,7 @@ use clap::Args;
 use super::client::Broker;
 use super::node_url::NodeUrl;
 use super::{Failure, NodeArgs, Outcome, Token, print_error, print_out};
-use crate::pipeline::PipelineId;
+use crate::event::PipelineId;
 use report::Report;
 use requests::Doctor;
 

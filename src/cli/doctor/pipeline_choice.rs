@@ -3,7 +3,7 @@
 //! An existing pipeline is never chosen, because the checks delete the history at the end.
 
 use crate::auth::{Pattern, Right, Rights, peek};
-use crate::pipeline::PipelineId;
+use crate::event::PipelineId;
 
 /// Where the checks publish and subscribe.
 #[derive(Debug)]

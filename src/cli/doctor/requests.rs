@@ -13,8 +13,7 @@ use super::report::Report;
 use super::stream_reader::StreamReader;
 use crate::cli::client::{Broker, is_stream, media_type, rejection, root_cause};
 use crate::cli::sender::{Request, SendError, Sender};
-use crate::event_id::EventId;
-use crate::pipeline::PipelineId;
+use crate::event::{EventId, PipelineId};
 
 /// How long anything may take that should happen at once.
 pub(super) const SOON: Duration = Duration::from_secs(5);

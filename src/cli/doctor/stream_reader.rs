@@ -7,8 +7,8 @@ use flate2::write::GzDecoder;
 use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
-use super::super::follower::LONGEST_BLOCK;
-use crate::block::POSITION;
+use crate::cli::follower::LONGEST_BLOCK;
+use crate::sse::control::POSITION;
 
 /// Compressed bytes to unpack before the next look at how much came out, which is at most a thousand times as much.
 const PACKED_BYTES: usize = 1 << 10;

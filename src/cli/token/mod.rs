@@ -9,8 +9,8 @@ use clap::{Args, Subcommand};
 
 use super::{Environment, Failure, Outcome, load_settings, print_error, print_out};
 use crate::auth::{AuthOptions, AuthSetupError, Mint, MintError, MintKey, Pattern, Secret, read_text};
+use crate::files::text::read_bytes;
 use crate::settings::Sources;
-use crate::text_file::read_bytes;
 use inspect::InspectArgs;
 
 /// Make a token, or inspect one

@@ -89,7 +89,7 @@ async fn two_hundred_bodies_that_stall_leave_room_for_ordinary_publishers() {
     .await;
     assert!(peak < MOST_BYTES, "{peak} bytes more");
     eventually("those without room are told so", || async {
-        target.node.metric("pipecast_refused_total{reason=\"bodies_full\"}").await > 0.0
+        target.node.metric("pipecast_rejected_total{reason=\"body_memory_limit\"}").await > 0.0
     })
     .await;
     // Whoever stands still while others wait gives its room up, so a whole body gets through.
@@ -165,7 +165,7 @@ async fn bodies_that_are_only_announced_take_no_room() {
     let large = json!({"channel": "a", "payload": "x".repeat(200 << 10)});
     let large = json!(vec![large; 15]);
     assert_eq!(target.node.post("q", &large).await.status(), 202);
-    assert_eq!(target.node.metric("pipecast_refused_total{reason=\"bodies_full\"}").await, 0.0);
+    assert_eq!(target.node.metric("pipecast_rejected_total{reason=\"body_memory_limit\"}").await, 0.0);
     drop(attackers);
     target.node.forget("q").await;
     target.assert_unharmed().await;

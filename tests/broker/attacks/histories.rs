@@ -45,7 +45,7 @@ async fn target(options: Options) -> Target {
 
 /// Publishes live events beside the attack and hands each to a reader; the most memory that was used meanwhile.
 async fn peak_beside_live_events(target: &Target, mut each_turn: impl AsyncFnMut()) -> u64 {
-    let placed = async || target.node.metric("pipecast_replays_total{outcome=\"history\"}").await;
+    let placed = async || target.node.metric("pipecast_streams_opened_total{start=\"history\"}").await;
     let placed_before = placed().await;
     let mut reader = target.node.open("live", "?replay=0").await;
     eventually("the reader is placed", || async { placed().await > placed_before }).await;
@@ -103,7 +103,7 @@ async fn hundreds_of_readers_that_take_a_little_are_bounded_and_delay_no_live_ev
         assert!(peak < MOST_BYTES, "{peak} bytes more");
         assert!(target.node.metric("pipecast_histories_bytes").await <= SHARE as f64);
         eventually("those without room are told so", || async {
-            target.node.metric("pipecast_refused_total{reason=\"histories_full\"}").await > 0.0
+            target.node.metric("pipecast_rejected_total{reason=\"history_memory_limit\"}").await > 0.0
         })
         .await;
         drop(readers);
@@ -123,7 +123,7 @@ async fn one_connection_cannot_take_the_room_of_all() {
     let mut attacker = Http2::connect(&target.node, &[(INITIAL_WINDOW, 0)]).await;
     attacker.send((0..250u32).flat_map(|n| get(2 * n + 1, EVENTS)).collect::<Vec<_>>()).await;
     eventually("it has what it can get", || async {
-        target.node.metric("pipecast_refused_total{reason=\"histories_full\"}").await > 0.0
+        target.node.metric("pipecast_rejected_total{reason=\"history_memory_limit\"}").await > 0.0
     })
     .await;
     assert_eq!(target.node.history("large", "?limit=1").await["events"][0]["payload"]["n"], 99);

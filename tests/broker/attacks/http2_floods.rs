@@ -56,7 +56,7 @@ fn is_told(frames: &[Received]) -> bool {
 }
 
 async fn ended_for_it(target: &Target) -> f64 {
-    target.node.metric("pipecast_refused_total{reason=\"http2_flood\"}").await
+    target.node.metric("pipecast_rejected_total{reason=\"http2_flood\"}").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

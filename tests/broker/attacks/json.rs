@@ -44,7 +44,9 @@ async fn a_hundred_thousand_nested_arrays_and_objects_are_refused() {
 /// No parser on the way may have a stack that the deepest payload allowed could exhaust.
 #[tokio::test]
 async fn the_deepest_payload_that_can_be_allowed_goes_the_whole_way() {
-    let target = Target::start(Options::default().set("LIMITS__DEPTH", "100000").set("LIMITS__EVENT", "4MiB")).await;
+    let target =
+        Target::start(Options::default().set("LIMITS__MAX_JSON_DEPTH", "100000").set("LIMITS__MAX_EVENT_SIZE", "4MiB"))
+            .await;
     for payload in [nested("[", "]", 100_000), nested("{\"a\":", "}", 100_000)] {
         let mut stream = target.node.open("p", "?replay=0").await;
         assert_eq!(target.node.post("p", event(&payload)).await.status(), 202);
@@ -65,7 +67,9 @@ async fn five_megabytes_of_one_number_are_refused_or_kept_to_the_last_digit() {
     assert_refused(&target, &event(&number[..3 << 20]), 413).await;
     target.assert_unharmed().await;
 
-    let target = Target::start(Options::default().set("LIMITS__REQUEST", "8MiB").set("LIMITS__EVENT", "8MiB")).await;
+    let target =
+        Target::start(Options::default().set("LIMITS__MAX_REQUEST_SIZE", "8MiB").set("LIMITS__MAX_EVENT_SIZE", "8MiB"))
+            .await;
     let mut stream = target.node.open("p", "").await;
     assert_eq!(target.node.post("p", event(&number)).await.status(), 202);
     assert!(stream.next().await.data == number, "some digit is another");

@@ -12,7 +12,7 @@ use crate::support::raw::Raw;
 
 const POST: &str = "POST /pipelines/p/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
 
-/// What one client may make the node hold at most: a body of `limits.request` in the making and as it grows.
+/// What one client may make the node hold at most: a body of `limits.max_request_size` in the making and as it grows.
 const A_BODY: u64 = 3 * (4 << 20);
 
 /// Fails unless the node refuses with one of these statuses, or closes before its answer was read: it need not
@@ -128,7 +128,7 @@ async fn a_body_that_drips_is_refused_in_time() {
         let text = raw.text();
         assert!(text.is_empty() || text.starts_with("HTTP/1.1 408 "), "{text}");
     }
-    assert_eq!(target.node.metric("pipecast_refused_total{reason=\"timeout\"}").await, 100.0);
+    assert_eq!(target.node.metric("pipecast_rejected_total{reason=\"request_timeout\"}").await, 100.0);
     target.assert_unharmed().await;
 }
 

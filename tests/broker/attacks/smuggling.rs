@@ -239,7 +239,7 @@ async fn what_follows_a_subscription_is_dropped_and_never_executed() {
         raw.read_until("retry: ").await;
         raw.try_send(hidden()).await;
         eventually("the stream has ended", || async {
-            target.node.metric("pipecast_connections_total{end=\"max_age\"}").await >= 1.0
+            target.node.metric("pipecast_streams_closed_total{reason=\"max_age\"}").await >= 1.0
         })
         .await;
         raw.try_send(hidden()).await;

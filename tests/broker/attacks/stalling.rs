@@ -73,7 +73,7 @@ async fn connections_that_come_and_go_leave_nothing_behind() {
             });
             futures_util::future::join_all(opening).await;
         }
-        eventually("all have left", || async { target.node.metric("pipecast_connections").await == 0.0 }).await;
+        eventually("all have left", || async { target.node.metric("pipecast_streams").await == 0.0 }).await;
         eventually("their sockets are closed", || async { target.node.open_files() < 100 }).await;
         target.assert_unharmed().await;
     }
@@ -108,9 +108,9 @@ async fn readers_that_take_nothing_while_40_mib_pass_cost_no_memory_and_no_other
         assert_contiguous(&events);
         assert!(grown < MOST_BYTES, "{grown} bytes more, {MOST_BYTES} are allowed");
         // Still there, and none of them got what passed.
-        assert_eq!(target.node.metric("pipecast_connections").await, (STUCK + 1) as f64);
+        assert_eq!(target.node.metric("pipecast_streams").await, (STUCK + 1) as f64);
         drop((stuck, fast));
-        eventually("all have left", || async { target.node.metric("pipecast_connections").await == 0.0 }).await;
+        eventually("all have left", || async { target.node.metric("pipecast_streams").await == 0.0 }).await;
         target.node.forget("p").await;
         target.assert_unharmed().await;
     }
@@ -145,9 +145,9 @@ async fn readers_that_take_a_little_at_a_time_cost_no_memory_and_no_other_reader
         // The log, what each reader has not been sent, and nothing for each time that one was blocked.
         let most = 2 * (4 << 20) + DRIPPING as u64 * (256 << 10) + super::KEPT_BYTES;
         assert!(target.grown_bytes() < most, "{} bytes more, {most} are allowed", target.grown_bytes());
-        assert_eq!(target.node.metric("pipecast_connections").await, (DRIPPING + 1) as f64, "one was closed");
+        assert_eq!(target.node.metric("pipecast_streams").await, (DRIPPING + 1) as f64, "one was closed");
         drop((dripping, fast));
-        eventually("all have left", || async { target.node.metric("pipecast_connections").await == 0.0 }).await;
+        eventually("all have left", || async { target.node.metric("pipecast_streams").await == 0.0 }).await;
         target.node.forget("p").await;
         target.assert_unharmed().await;
     }

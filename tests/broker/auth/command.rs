@@ -113,7 +113,7 @@ fn a_name_that_no_line_of_auth_revoked_could_hold_is_not_given() {
             let output = mint(&[option, argument.to_str().unwrap()]);
             let errors = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(2), "{option} {name:?}: {errors}");
-            assert!(errors.contains(option) && errors.contains("auth.revoked"), "{errors}");
+            assert!(errors.contains(option) && errors.contains("auth.revocation_file"), "{errors}");
         }
     }
     for name in ["u42-7", "d#e", "two words", "\u{e4}"] {

@@ -111,6 +111,6 @@ async fn names_of_keys_may_be_logged_and_their_secrets_never() {
     let keys = format!(r#"[{{name="reader", key="{KEY}", subscribe=["*"]}}]"#);
     let node = guarded(Options::default()).set("AUTH__KEYS", &keys).set("LOG__FILTER", "trace").start().await;
     drop(node.open("p", &format!("?token={KEY}")).await);
-    eventually("it has left", || async { node.metric("pipecast_connections").await == 0.0 }).await;
+    eventually("it has left", || async { node.metric("pipecast_streams").await == 0.0 }).await;
     assert!(!node.log().contains(KEY));
 }

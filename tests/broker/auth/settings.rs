@@ -105,13 +105,13 @@ fn secrets_are_not_shown_and_bad_ones_are_refused_without_a_word_of_them() {
     odd["x"] = serde_json::json!("hunter2");
     let set = serde_json::json!({"keys": [good, odd]}).to_string();
     check(&[("JWKS_FILE", &write("odd", &set))], "key 1 (kid `odd-one`)");
-    check(&[("REVOKED", &write("revoked", "first\n\"second\n"))], "line 2");
+    check(&[("REVOCATION_FILE", &write("revoked", "first\n\"second\n"))], "line 2");
     check(&[("JWKS_MAX_AGE", "1s")], "auth.jwks_max_age");
     check(&[("JWKS_URL", "http://keys.example/jwks")], "https://");
     check(&[("JWKS_URL", "https://me:hunter2@keys.example/jwks")], "must not hold a password");
     check(&[("PUBLISH", "token")], "nothing to check tokens with");
     check(&[("PUBLISH", "closed")], "write open or token");
-    check(&[("REVOKED", "/nonexistent")], "there is no file");
+    check(&[("REVOCATION_FILE", "/nonexistent")], "there is no file");
 }
 
 #[test]

@@ -80,7 +80,7 @@ async fn each_key_has_a_rate_of_its_own_however_many_share_an_address() {
     let keys = format!(
         r#"[{{name="writer", key="{WRITER}", publish=["*"]}}, {{name="another", key="{other}", publish=["*"]}}]"#
     );
-    let node = options().set("AUTH__KEYS", &keys).set("LIMITS__PUBLISH_RATE", "2/h").start().await;
+    let node = options().set("AUTH__KEYS", &keys).set("LIMITS__PUBLISH_RATE_PER_PUBLISHER", "2/h").start().await;
     let status = async |pipeline: &str, key: &str| {
         let headers = [("Authorization", &*format!("Bearer {key}"))];
         node.post_with(pipeline, json!({"channel": "a", "payload": 1}), &headers).await.status().as_u16()

@@ -87,7 +87,7 @@ async fn without_a_token_nothing_is_open_but_the_page_and_preflights() {
         assert_eq!(page.status(), 200);
     }
     assert_eq!(ask(&node, &Method::OPTIONS, "p", "/events", None).await.status(), 204);
-    assert_eq!(node.metric("pipecast_refused_total{reason=\"unauthorized\"}").await, 6.0);
+    assert_eq!(node.metric("pipecast_rejected_total{reason=\"unauthorized\"}").await, 6.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,7 +262,7 @@ async fn a_token_for_another_pipeline_opens_nothing() {
             assert_eq!(status == 403, is_read(method) != may_read, "{method} {path}: {status}");
         }
     }
-    assert!(node.metric("pipecast_refused_total{reason=\"forbidden\"}").await >= 24.0);
+    assert!(node.metric("pipecast_rejected_total{reason=\"forbidden\"}").await >= 24.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

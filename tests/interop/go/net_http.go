@@ -55,7 +55,7 @@ func (s *stream) read() (refused bool, err error) {
 
 	lines := bufio.NewScanner(answer.Body)
 	if !asItComes {
-		// A line may be as long as limits.event of the node.
+		// A line may be as long as limits.max_event_size of the node.
 		lines.Buffer(nil, 1<<20)
 	}
 	fields := map[string]string{}

@@ -12,7 +12,7 @@ final class WebClientStream {
 
     WebClientStream(String url) {
         var builder = WebClient.builder().baseUrl(url);
-        // An event above 256 KiB, lines and all, is an error to it unless told otherwise: more than limits.event of the node.
+        // An event above 256 KiB, lines and all, is an error to it unless told otherwise: more than limits.max_event_size of the node.
         if (!Program.AS_IT_COMES) builder.codecs(codecs -> codecs.defaultCodecs().maxInMemorySize(1 << 20));
         client = builder.build();
     }
