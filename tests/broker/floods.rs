@@ -88,7 +88,7 @@ fn line_without_an_end_is_not_collected() {
             let before = flood.sent();
             let output = run(pipecast(command).args(["--url", &flood.url]), "");
             assert_eq!(output.status.code(), Some(1), "{command:?} {beginning:?}: {}", err(&output));
-            assert!(err(&output).contains("no stream of Pipecast"), "{command:?} {beginning:?}: {}", err(&output));
+            assert!(err(&output).contains("not a Pipecast stream"), "{command:?} {beginning:?}: {}", err(&output));
             assert!(flood.sent() - before < ENOUGH, "{command:?} {beginning:?}: {}", flood.sent() - before);
         }
     }
@@ -109,7 +109,7 @@ fn doctor_has_an_end_whatever_a_stream_brings() {
         ("a bomb", &zipped, packed, &again),
     ] {
         let flood = Flood::start(head, &beginning, piece);
-        let output = run(&mut pipecast(&["doctor", &flood.url, "--hold", "1s"]), "");
+        let output = run(&mut pipecast(&["doctor", &flood.url, "--idle-for", "1s"]), "");
         assert_eq!(output.status.code(), Some(1), "{case}: {} {}", out(&output), err(&output));
         assert!(out(&output).contains("FAIL"), "{case}: {}", out(&output));
         assert!(flood.sent() < MOST, "{case}: {}", flood.sent());

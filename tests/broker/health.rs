@@ -49,7 +49,7 @@ async fn environment_proxies_and_certificates_are_not_needed() {
 async fn node_without_its_store_is_alive_and_not_ready() {
     let node = Options::default().redis("redis://127.0.0.1:1").start_unready().await;
     let address = node.admin_address().to_string();
-    assert_ends(&health(&["--admin-listen", &address], &[]), 1, "503 Service Unavailable: the store is away");
+    assert_ends(&health(&["--admin-listen", &address], &[]), 1, "503 Service Unavailable");
     assert_ends(&health(&["--admin-listen", &address, "--live"], &[]), 0, "");
 }
 
@@ -71,10 +71,10 @@ fn node_that_is_not_there_or_does_not_answer_is_not_well() {
     assert_ends(&health(&["--admin-listen", &address, "--live", "--timeout", "100ms"], &[]), 1, "timed out");
     assert!(began.elapsed() < PATIENCE);
     drop(listener);
-    let problem = format!("http://{address}/livez cannot be reached: Connection refused");
+    let problem = format!("http://{address}/livez: Connection refused");
     assert_ends(&health(&["--admin-listen", &address, "--live"], &[]), 1, &problem);
     // An address of IPv6 that means all is asked on its own loopback.
-    assert_ends(&health(&["--admin-listen", "[::]:1"], &[]), 1, "http://[::1]:1/readyz cannot be reached");
+    assert_ends(&health(&["--admin-listen", "[::]:1"], &[]), 1, "http://[::1]:1/readyz");
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn byte_order_mark_hides_nothing_in_any_file() {
         (("KEYS_FILE", marked("keys", static_key.as_bytes())), "0123456789abcdef"),
         (("KEYS", in_a_file.replace("FILE", &marked("key", b"0123456789abcdef\n"))), "0123456789abcdef"),
     ] {
-        let output = pipecast(&["token", "--check", token], &[(environment.0, &environment.1)]);
+        let output = pipecast(&["token", "inspect", token], &[(environment.0, &environment.1)]);
         assert_eq!(output.status.code(), Some(0), "{}: {}", environment.0, faults(&output));
     }
 }

@@ -1,4 +1,4 @@
-//! A stream taken apart as little as possible: what came, and how soon.
+//! Reads a stream block by block, with as little parsing as possible, and measures when each block arrives.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -10,35 +10,35 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use crate::cli::follower::LONGEST_BLOCK;
 use crate::sse::control::POSITION;
 
-/// So much of a compressed stream is unpacked before anybody looks how much that is: a thousand times as much, at most.
+/// Compressed bytes to unpack before the next look at how much came out, which is at most a thousand times as much.
 const PACKED_BYTES: usize = 1 << 10;
 
 /// An open stream.
-pub(super) struct Listening {
+pub(super) struct StreamReader {
     answer: Response,
-    /// There when the stream comes compressed, as browsers allow it.
+    /// Set when the stream is compressed, which browsers accept.
     decoder: Option<GzDecoder<Vec<u8>>>,
     text: String,
-    /// So much of it holds no end of a block.
+    /// How much of `text` has been searched for the end of a block.
     searched: usize,
-    /// When it was asked for.
+    /// When the stream was requested.
     began: Instant,
 }
 
-/// What was heard of a stream.
+/// What a stream brought.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) enum Heard {
+pub(super) enum StreamOutput {
     /// A block without the blank line that ends it.
     Block(String),
-    /// Nothing more in the time that was given.
+    /// Nothing within the time limit.
     Silence,
-    /// The stream is over, with what stood at its end.
+    /// The stream ended. Holds the text after the last block.
     End(String),
-    /// A block that is longer than any of a node.
+    /// A block longer than any block of a node.
     Endless,
 }
 
-impl Listening {
+impl StreamReader {
     pub(super) fn new(answer: Response, began: Instant) -> Self {
         let is_gzip = answer.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
         Self { answer, decoder: is_gzip.then(|| GzDecoder::new(Vec::new())), text: String::new(), searched: 0, began }
@@ -48,7 +48,7 @@ impl Listening {
         self.answer.headers()
     }
 
-    /// Whether a part of a block has come.
+    /// Whether part of a block has arrived.
     pub(super) fn has_begun(&self) -> bool {
         !self.text.is_empty()
     }
@@ -57,31 +57,31 @@ impl Listening {
         self.began.elapsed()
     }
 
-    /// The next block, if it comes in time.
-    pub(super) async fn next(&mut self, within: Duration) -> Heard {
+    /// The next block, or why there is none within the time limit.
+    pub(super) async fn next(&mut self, within: Duration) -> StreamOutput {
         let deadline = tokio::time::Instant::now() + within;
         loop {
-            // Blocks that are there already take no time of their own, and there may be no end of them.
+            // Checked even when blocks are buffered: a server may send them faster than they are read.
             if tokio::time::Instant::now() >= deadline {
-                return Heard::Silence;
+                return StreamOutput::Silence;
             }
             if let Some(block) = self.take_block() {
-                return Heard::Block(block);
+                return StreamOutput::Block(block);
             }
             if self.text.len() > LONGEST_BLOCK {
-                return Heard::Endless;
+                return StreamOutput::Endless;
             }
             match tokio::time::timeout_at(deadline, self.answer.chunk()).await {
                 Ok(Ok(Some(bytes))) => self.take(&bytes),
-                // However it ended: a browser would come back.
-                Ok(Ok(None) | Err(_)) => return Heard::End(std::mem::take(&mut self.text)),
-                Err(_) => return Heard::Silence,
+                // A clean end or a broken connection: a browser would reconnect after either.
+                Ok(Ok(None) | Err(_)) => return StreamOutput::End(std::mem::take(&mut self.text)),
+                Err(_) => return StreamOutput::Silence,
             }
         }
     }
 
     fn take_block(&mut self) -> Option<String> {
-        // The first half of the end may have been there.
+        // The first line feed may have been the last byte searched.
         let from = self.searched.saturating_sub(1);
         let end = self.text.as_bytes()[from..].windows(2).position(|pair| pair == b"\n\n");
         self.searched = if end.is_some() { 0 } else { self.text.len() };
@@ -96,7 +96,7 @@ impl Listening {
             return;
         };
         for part in bytes.chunks(PACKED_BYTES) {
-            // What is no gzip brings no text, and is found out by that. The flush gives what a block boundary has made ready.
+            // Invalid gzip gives no text, which the checks report. The flush returns what ends at a block boundary.
             let _ = decoder.write_all(part).and_then(|()| decoder.flush());
             self.text.push_str(&String::from_utf8_lossy(decoder.get_ref()));
             decoder.get_mut().clear();
@@ -106,12 +106,12 @@ impl Listening {
         }
     }
 
-    /// The next event, past keepalives and positions: its id and its data.
-    pub(super) async fn next_event(&mut self, within: Duration) -> Result<(String, String), Heard> {
+    /// The id and data of the next event. Skips keepalives and positions.
+    pub(super) async fn next_event(&mut self, within: Duration) -> Result<(String, String), StreamOutput> {
         let deadline = Instant::now() + within;
         loop {
             match self.next(deadline.saturating_duration_since(Instant::now())).await {
-                Heard::Block(block) => {
+                StreamOutput::Block(block) => {
                     if let (Some(id), Some(data)) = (field(&block, "id"), field(&block, "data"))
                         && field(&block, "event") != Some(POSITION)
                     {
@@ -124,7 +124,7 @@ impl Listening {
     }
 }
 
-/// A field of a block, as Pipecast writes them: one line, one blank after the colon.
+/// A field of a block as Pipecast writes it: on one line, with a space after the colon.
 pub(super) fn field<'a>(block: &'a str, name: &str) -> Option<&'a str> {
     block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }

@@ -1,4 +1,4 @@
-//! Events that nobody meant: prices that wander, people who chat, deploys that go on.
+//! Sample events for the demo: drifting prices, chat messages and deploys. No I/O.
 
 use serde_json::{Value, json};
 
@@ -21,8 +21,8 @@ const SERVICES: [&str; 4] = ["checkout", "search", "accounts", "mailer"];
 
 const STEPS: [&str; 4] = ["queued", "building", "rolling out", "done"];
 
-/// Invents one event after the other.
-pub(super) struct Inventor {
+/// Generates sample events.
+pub(super) struct EventGenerator {
     count: usize,
     prices: [f64; SYMBOLS.len()],
     deploys: [Deploy; SERVICES.len()],
@@ -34,13 +34,13 @@ struct Deploy {
     step: usize,
 }
 
-impl Inventor {
+impl EventGenerator {
     pub(super) fn new() -> Self {
         let deploys = std::array::from_fn(|_| Deploy { build: rand::random_range(100..900), step: 0 });
         Self { count: 0, prices: SYMBOLS.map(|(_, price)| price), deploys }
     }
 
-    /// The next event, as a node takes it. Of ten, six are prices and one is of a deploy.
+    /// The next event, in the form that nodes accept. Of every ten, six are prices, three chat messages and one a deploy.
     pub(super) fn next(&mut self) -> Value {
         self.count += 1;
         let (channel, payload) = match self.count % 10 {
