@@ -4,9 +4,9 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
 import { launchChromium } from './chromium.mjs';
 import { Listener } from './listener.mjs';
 import { Origin } from './origin.mjs';

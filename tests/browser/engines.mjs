@@ -5,8 +5,8 @@ import { spawn } from 'node:child_process';
 
 import puppeteer from 'puppeteer-core';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { freePort } from '../interop/harness/ports.mjs';
+import { until } from '../support/deadline.mjs';
+import { freePort } from '../support/ports.mjs';
 import { installed, launchChromium } from './chromium.mjs';
 
 export class Chromium {

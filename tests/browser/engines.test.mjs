@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
-import { Proxy } from '../interop/harness/proxy.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
+import { Proxy } from '../support/proxy.mjs';
 import { Chromium, Firefox, WebKit } from './engines.mjs';
 import { hostileEvents } from './hostile.mjs';
 

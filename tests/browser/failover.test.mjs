@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline, numbersIn, range } from '../interop/harness/pipeline.mjs';
-import { RedisServer } from '../interop/harness/redis.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline, numbersIn, range } from '../support/pipeline.mjs';
+import { RedisServer } from '../support/redis.mjs';
 import { launchChromium } from './chromium.mjs';
 import { Listener } from './listener.mjs';
 import { Origin } from './origin.mjs';

@@ -9,11 +9,11 @@ import { createRequire } from 'node:module';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline, range } from '../interop/harness/pipeline.mjs';
-import { kill, recordOutput, start } from '../interop/harness/processes.mjs';
-import { Proxy } from '../interop/harness/proxy.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline, range } from '../support/pipeline.mjs';
+import { kill, recordOutput, start } from '../support/processes.mjs';
+import { Proxy } from '../support/proxy.mjs';
 import { launchChromium } from './chromium.mjs';
 import { collectComplaints } from './engines.mjs';
 import { hostileEvents } from './hostile.mjs';

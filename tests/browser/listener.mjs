@@ -1,6 +1,6 @@
 // An EventSource in a page.
 
-import { until } from '../interop/harness/deadline.mjs';
+import { until } from '../support/deadline.mjs';
 
 export class Listener {
   #page;

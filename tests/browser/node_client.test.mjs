@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
 import { pipecast, step } from '../node-client/package_under_test.mjs';
 import { launchChromium } from './chromium.mjs';
 import { Listener } from './listener.mjs';

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
 
-import { hostile, numbers, texts } from '../interop/harness/payloads.mjs';
+import { hostile, numbers, texts } from '../support/payloads.mjs';
 
 const source = ['json', 'stream', 'events', 'code'].map((name) => readFileSync(new URL(`../../src/server/page/${name}.js`, import.meta.url), 'utf8'));
 const names = 'pretty, visible, Blocks, isAfter, Stream, Events, curlStream, curlPublish, pieces';

@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
 import { launchChromium } from './chromium.mjs';
 import { Listener } from './listener.mjs';
 import { Origin } from './origin.mjs';

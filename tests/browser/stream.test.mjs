@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { hostile, large, numbers, texts } from '../interop/harness/payloads.mjs';
-import { Pipeline, numbersIn, range } from '../interop/harness/pipeline.mjs';
-import { Proxy } from '../interop/harness/proxy.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { hostile, large, numbers, texts } from '../support/payloads.mjs';
+import { Pipeline, numbersIn, range } from '../support/pipeline.mjs';
+import { Proxy } from '../support/proxy.mjs';
 import { launchChromium } from './chromium.mjs';
 import { Listener } from './listener.mjs';
 import { Origin } from './origin.mjs';

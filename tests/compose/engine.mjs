@@ -4,10 +4,10 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { Reader } from '../deploy/reader.mjs';
-import { run } from '../deploy/run_program.mjs';
-import { until } from '../interop/harness/deadline.mjs';
-import { numbersIn, Pipeline, range } from '../interop/harness/pipeline.mjs';
+import { Reader } from '../support/reader.mjs';
+import { run } from '../support/run.mjs';
+import { until } from '../support/deadline.mjs';
+import { numbersIn, Pipeline, range } from '../support/pipeline.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const image = 'pipecast:0.1.0';

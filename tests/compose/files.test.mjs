@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { dashboard } from '../deploy/expressions.mjs';
-import { run } from '../deploy/run_program.mjs';
+import { dashboard } from '../support/expressions.mjs';
+import { run } from '../support/run.mjs';
 import { composed, nodes } from './stack.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { run } from '../deploy/run_program.mjs';
-import { until } from '../interop/harness/deadline.mjs';
-import { recordOutput, start } from '../interop/harness/processes.mjs';
+import { run } from '../support/run.mjs';
+import { until } from '../support/deadline.mjs';
+import { recordOutput, start } from '../support/processes.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const network = '10.77.0';

@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { PrometheusApi } from '../deploy/prometheus_api.mjs';
-import { Reader } from '../deploy/reader.mjs';
-import { until } from '../interop/harness/deadline.mjs';
-import { numbersIn, Pipeline, range } from '../interop/harness/pipeline.mjs';
+import { PrometheusApi } from '../support/prometheus_api.mjs';
+import { Reader } from '../support/reader.mjs';
+import { until } from '../support/deadline.mjs';
+import { numbersIn, Pipeline, range } from '../support/pipeline.mjs';
 import { composed, nodes, Stack } from './stack.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

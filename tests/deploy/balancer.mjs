@@ -5,10 +5,10 @@ import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promis
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { recordOutput, start } from '../interop/harness/processes.mjs';
-import { freePort } from '../interop/harness/ports.mjs';
-import { run } from './run_program.mjs';
+import { until } from '../support/deadline.mjs';
+import { recordOutput, start } from '../support/processes.mjs';
+import { freePort } from '../support/ports.mjs';
+import { run } from '../support/run.mjs';
 
 const folderOfFiles = new URL('../../deploy/', import.meta.url);
 

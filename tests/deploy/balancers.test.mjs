@@ -7,14 +7,14 @@ import { connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
-import { RedisServer } from '../interop/harness/redis.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
+import { RedisServer } from '../support/redis.mjs';
 import { Balancer, balancers } from './balancer.mjs';
-import { freePort } from '../interop/harness/ports.mjs';
+import { freePort } from '../support/ports.mjs';
 import { DyingNode } from './dying_node.mjs';
-import { Reader } from './reader.mjs';
+import { Reader } from '../support/reader.mjs';
 
 const settings = {
   'server.trusted_proxies': '127.0.0.1',

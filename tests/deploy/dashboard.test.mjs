@@ -6,7 +6,7 @@ import { before, describe, test } from 'node:test';
 
 import Ajv from 'ajv';
 import { createGenerator } from 'ts-json-schema-generator';
-import { dashboard } from './expressions.mjs';
+import { dashboard } from '../support/expressions.mjs';
 
 const here = (file) => fileURLToPath(new URL(file, import.meta.url));
 

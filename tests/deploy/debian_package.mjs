@@ -4,7 +4,7 @@ import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { run } from './run_program.mjs';
+import { run } from '../support/run.mjs';
 
 const sources = fileURLToPath(new URL('../..', import.meta.url));
 

@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { RedisServer } from '../interop/harness/redis.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { RedisServer } from '../support/redis.mjs';
 import { Balancer, balancers } from './balancer.mjs';
-import { freePort } from '../interop/harness/ports.mjs';
-import { run } from './run_program.mjs';
+import { freePort } from '../support/ports.mjs';
+import { run } from '../support/run.mjs';
 
 describe('the doctor', { timeout: 120_000, concurrency: 1 }, () => {
   let redis;

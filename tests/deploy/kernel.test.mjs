@@ -5,7 +5,7 @@ import { access, readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { run } from './run_program.mjs';
+import { run } from '../support/run.mjs';
 
 const file = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const settingsFile = file('deploy/sysctl.d/60-pipecast.conf');

@@ -2,9 +2,9 @@
 
 import { fileURLToPath } from 'node:url';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { recordOutput, start } from '../interop/harness/processes.mjs';
-import { run } from './run_program.mjs';
+import { until } from '../support/deadline.mjs';
+import { recordOutput, start } from '../support/processes.mjs';
+import { run } from '../support/run.mjs';
 
 const program = fileURLToPath(new URL('machine', import.meta.url));
 

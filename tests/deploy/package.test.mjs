@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { kill, recordOutput } from '../interop/harness/processes.mjs';
+import { until } from '../support/deadline.mjs';
+import { kill, recordOutput } from '../support/processes.mjs';
 import { buildNextPackage, buildPackage } from './debian_package.mjs';
 import { Machine } from './machine.mjs';
-import { run } from './run_program.mjs';
+import { run } from '../support/run.mjs';
 
 const url = 'http://127.0.0.1:8080';
 const admin = 'http://127.0.0.1:8081';

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { run } from './run_program.mjs';
+import { run } from '../support/run.mjs';
 
 let folder;
 let file;

@@ -7,16 +7,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, describe, test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
-import { kill, recordOutput, start } from '../interop/harness/processes.mjs';
-import { RedisServer } from '../interop/harness/redis.mjs';
-import { alerts, dashboard, folder, named, panels, queries, rules, ruleTests, rulesText, runbook } from './expressions.mjs';
-import { freePort } from '../interop/harness/ports.mjs';
-import { PrometheusApi } from './prometheus_api.mjs';
-import { Reader } from './reader.mjs';
-import { run } from './run_program.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
+import { kill, recordOutput, start } from '../support/processes.mjs';
+import { RedisServer } from '../support/redis.mjs';
+import { alerts, dashboard, folder, named, panels, queries, rules, ruleTests, rulesText, runbook } from '../support/expressions.mjs';
+import { freePort } from '../support/ports.mjs';
+import { PrometheusApi } from '../support/prometheus_api.mjs';
+import { Reader } from '../support/reader.mjs';
+import { run } from '../support/run.mjs';
 
 const shipped = (file) => fileURLToPath(new URL(`prometheus/${file}`, folder));
 

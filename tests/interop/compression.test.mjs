@@ -3,12 +3,12 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { until } from './harness/deadline.mjs';
-import { HttpProxy } from './harness/http_proxy.mjs';
-import { PipecastNode } from './harness/node.mjs';
-import { large } from './harness/payloads.mjs';
-import { Pipeline, numbersIn, range } from './harness/pipeline.mjs';
-import { start } from './harness/processes.mjs';
+import { until } from '../support/deadline.mjs';
+import { HttpProxy } from '../support/http_proxy.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { large } from '../support/payloads.mjs';
+import { Pipeline, numbersIn, range } from '../support/pipeline.mjs';
+import { start } from '../support/processes.mjs';
 import { open } from './program.mjs';
 
 const eventsource = { command: [process.execPath, 'javascript/eventsource.mjs'] };

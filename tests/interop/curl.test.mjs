@@ -4,9 +4,9 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import { contract } from './contract.mjs';
-import { PipecastNode } from './harness/node.mjs';
-import { Pipeline } from './harness/pipeline.mjs';
-import { start } from './harness/processes.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
+import { start } from '../support/processes.mjs';
 
 contract('Shell', [
   { name: 'curl', command: [process.execPath, 'javascript/curl.mjs'] },

@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 
 import { claims, contract } from './contract.mjs';
-import { until } from './harness/deadline.mjs';
-import { large } from './harness/payloads.mjs';
+import { until } from '../support/deadline.mjs';
+import { large } from '../support/payloads.mjs';
 import { publishers } from './publishers.mjs';
 import { arrive, each, numbers, open, publish } from './scenarios.mjs';
 

@@ -1,6 +1,6 @@
 // What a client under test handed to its application.
 
-import { until } from './harness/deadline.mjs';
+import { until } from '../support/deadline.mjs';
 
 export class Inbox {
   /** All messages in the order of their arrival: `{id, channel, data}`. */

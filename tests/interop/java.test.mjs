@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 
 import { claims, contract } from './contract.mjs';
-import { until } from './harness/deadline.mjs';
+import { until } from '../support/deadline.mjs';
 import { publishers, refusedOnce } from './publishers.mjs';
 import { arrive, numbers, open, publish } from './scenarios.mjs';
 

@@ -1,7 +1,7 @@
 // The nodes that scenarios ask for, by name. Each is started when the first one asks.
 
-import { PipecastNode } from './harness/node.mjs';
-import { RedisServer } from './harness/redis.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { RedisServer } from '../support/redis.mjs';
 
 /** What readers present to a node that asks for it. */
 export const token = 'of-a-reader-0123456789';

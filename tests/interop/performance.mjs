@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict';
 
-import { until } from './harness/deadline.mjs';
-import { Pipeline } from './harness/pipeline.mjs';
-import { Proxy } from './harness/proxy.mjs';
+import { until } from '../support/deadline.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
+import { Proxy } from '../support/proxy.mjs';
 import { token } from './nodes.mjs';
 import { open } from './program.mjs';
 

@@ -7,7 +7,7 @@
 
 import { createInterface } from 'node:readline';
 
-import { kill, start } from './harness/processes.mjs';
+import { kill, start } from '../support/processes.mjs';
 import { Inbox } from './inbox.mjs';
 
 /** Starts the client's program on the stream and gives what it hands over. */

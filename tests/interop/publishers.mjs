@@ -10,9 +10,9 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { after, describe, test } from 'node:test';
 
-import { start } from './harness/processes.mjs';
-import { Pipeline, numbersIn, range } from './harness/pipeline.mjs';
-import { Proxy } from './harness/proxy.mjs';
+import { start } from '../support/processes.mjs';
+import { Pipeline, numbersIn, range } from '../support/pipeline.mjs';
+import { Proxy } from '../support/proxy.mjs';
 import { Nodes, token } from './nodes.mjs';
 
 const TIMES = 30;

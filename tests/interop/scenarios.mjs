@@ -3,8 +3,8 @@
 // At the end a client must have handed over each event that was published and is not `unseen`, once, in order, with its
 // id, channel and data as they were; and each gap that a step expects.
 
-import { large, numbers as digits, texts } from './harness/payloads.mjs';
-import { range } from './harness/pipeline.mjs';
+import { large, numbers as digits, texts } from '../support/payloads.mjs';
+import { range } from '../support/pipeline.mjs';
 import { token } from './nodes.mjs';
 
 /** The events `{"n": first}` up to, not including, `{"n": end}`. */

@@ -4,10 +4,10 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import { createSend, PublishError, Publisher } from '../../clients/node/index.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { hostile, large, texts } from '../interop/harness/payloads.mjs';
-import { Pipeline, range } from '../interop/harness/pipeline.mjs';
-import { Proxy } from '../interop/harness/proxy.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { hostile, large, texts } from '../support/payloads.mjs';
+import { Pipeline, range } from '../support/pipeline.mjs';
+import { Proxy } from '../support/proxy.mjs';
 import { history, requests } from './package_under_test.mjs';
 
 describe('what is collected', { timeout: 60_000 }, () => {

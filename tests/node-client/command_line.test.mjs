@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
-import { Proxy } from '../interop/harness/proxy.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
+import { Proxy } from '../support/proxy.mjs';
 import { folder as packageFolder, history, pipecast, program, requests, run, step } from './package_under_test.mjs';
 
 const NAMES = ['Luke', 'Han', 'Leia', 'Obi Wan'].map((name) => ({ channel: 'names', payload: { name } }));

@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
 import { history, script } from './package_under_test.mjs';
 
 describe('the end of the process', { timeout: 60_000 }, () => {

@@ -9,8 +9,8 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import * as imported from '../../clients/node/index.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
 import { folder, history, program, run, step } from './package_under_test.mjs';
 
 const tools = fileURLToPath(new URL('node_modules/', import.meta.url));

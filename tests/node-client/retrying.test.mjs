@@ -5,11 +5,11 @@ import { createServer } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 
 import { createSend, Publisher } from '../../clients/node/index.mjs';
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline, range } from '../interop/harness/pipeline.mjs';
-import { Proxy } from '../interop/harness/proxy.mjs';
-import { RedisServer } from '../interop/harness/redis.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline, range } from '../support/pipeline.mjs';
+import { Proxy } from '../support/proxy.mjs';
+import { RedisServer } from '../support/redis.mjs';
 import { history, pipecast, requests, script, step } from './package_under_test.mjs';
 
 // Nobody listens there; fetch itself refuses the lowest ports.
