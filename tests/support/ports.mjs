@@ -1,10 +1,10 @@
-// Ports for programs that have to be told theirs.
+// Ports for programs that cannot choose one themselves.
 
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 
 const taken = new Set();
 
-/** A port that is free on all addresses, and not among those that the system gives to connections, which might be faster. */
+/** A port that is free on all addresses, below the range from which the system serves outgoing connections. */
 export async function freePort() {
   for (;;) {
     const port = 15_000 + Math.floor(Math.random() * 15_000);
@@ -13,6 +13,18 @@ export async function freePort() {
       return port;
     }
   }
+}
+
+/** Whether a program accepts connections at this URL's host and port. */
+export function acceptsConnections(url) {
+  const { hostname, port } = new URL(url);
+  return new Promise((resolve) => {
+    const connection = connect(port, hostname, () => {
+      connection.destroy();
+      resolve(true);
+    });
+    connection.once('error', () => resolve(false));
+  });
 }
 
 function isFree(port) {

@@ -1,6 +1,8 @@
-// Child processes. Each one is ended by its id, at the latest when this process ends.
+// Child processes. Each is ended by its id, at the latest when this process ends.
 
 import { spawn } from 'node:child_process';
+
+import { until } from './deadline.mjs';
 
 const running = new Set();
 
@@ -10,8 +12,8 @@ process.on('exit', () => {
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
 /**
- * Starts `command`. The child's `ending` says why it is gone, once it is: `exit 1`, `SIGKILL`, `spawn ... ENOENT`. Who wants all that it
- * wrote waits until it is `closed`.
+ * Starts `command`. Once the child has ended, its `ending` says how: `exit 1`, `SIGKILL`, `spawn ... ENOENT`. Await `exited` for its end,
+ * and `closed` for everything that it wrote.
  */
 export function start(command, args, options = {}) {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
@@ -23,8 +25,29 @@ export function start(command, args, options = {}) {
     child.ending = ending;
     running.delete(child);
   });
-  // Later than its end: what it wrote last is still on the way then.
+  // Later than `exited`: the last output may still be in the pipe.
   child.closed = new Promise((resolve) => child.once('close', resolve));
+  return child;
+}
+
+/**
+ * Starts a server and resolves with its child once `isReady(text)` is true, where `text` is its output so far.
+ *
+ * The child's `output.text` holds everything that it wrote. A server that ends first, or is not ready in time, is an error with that output.
+ */
+export async function startServer(command, args, { isReady, ...options }) {
+  const child = start(command, args, options);
+  const output = (child.output = recordOutput(child));
+  try {
+    await until(`${command} is ready`, () => {
+      if (child.ending) throw new Error(`${command} ended (${child.ending}); is it installed?\n${output.text}`);
+      return isReady(output.text);
+    }, () => `its output:\n${output.text.slice(-4000)}`);
+  } catch (failure) {
+    // The caller never gets the child, which would keep this process alive.
+    await kill(child);
+    throw failure;
+  }
   return child;
 }
 
@@ -34,7 +57,15 @@ export async function kill(child) {
   await child.exited;
 }
 
-/** What the child has written so far on both outputs, for error messages; call it right after `start`. */
+/** Asks the process to stop, which lets it end its own workers, and kills it if it has not after `patienceMs`. */
+export async function stop(child, { signal = 'SIGTERM', patienceMs = 10_000 } = {}) {
+  child.kill(signal);
+  const impatience = setTimeout(() => child.kill('SIGKILL'), patienceMs);
+  await child.closed;
+  clearTimeout(impatience);
+}
+
+/** Everything that the child writes to both outputs, in `text`; call it right after `start`. */
 export function recordOutput(child) {
   const output = { text: '' };
   for (const stream of [child.stdout, child.stderr]) {
