@@ -12,12 +12,13 @@ process.on('exit', () => {
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
 /**
- * Starts `command`. Once the child has ended, its `ending` says how: `exit 1`, `SIGKILL`, `spawn ... ENOENT`. Await `exited` for its end,
+ * Starts `command`; if `detached`, `kill` reaches the processes that it starts in turn. Once the child has ended, its `ending` says how: `exit 1`, `SIGKILL`, `spawn ... ENOENT`. Await `exited` for its end,
  * and `closed` for everything that it wrote.
  */
 export function start(command, args, options = {}) {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
   running.add(child);
+  if (options.detached) child.kill = (signal) => killGroup(child, signal);
   child.exited = new Promise((resolve) => {
     child.once('exit', (code, signal) => resolve(signal ?? `exit ${code}`));
     child.once('error', (error) => resolve(error.message));
@@ -49,6 +50,15 @@ export async function startServer(command, args, { isReady, ...options }) {
     throw failure;
   }
   return child;
+}
+
+function killGroup(child, signal) {
+  try {
+    process.kill(-child.pid, signal);
+  } catch (error) {
+    // All of it may have ended already.
+    if (error.code !== 'ESRCH') throw error;
+  }
 }
 
 /** Ends the process at once and waits until it is gone. */
