@@ -11,7 +11,7 @@ import { launchChromium } from './chromium.mjs';
 import { Listener } from './listener.mjs';
 import { Origin } from './origin.mjs';
 
-test('browser loses and duplicates nothing when its node is killed', { timeout: 60_000 }, async (t) => {
+test('browser loses and duplicates nothing when its node dies', { timeout: 60_000 }, async (t) => {
   const redis = await RedisServer.start();
   t.after(() => redis.stop());
   const [chromium, origin, browsersNode, publishersNode] = await Promise.all([

@@ -71,7 +71,7 @@ describe('stream in Chromium', { concurrency: true, timeout: 60_000 }, () => {
     for (const message of logged) assert.match(message.text(), /^New event from cron test event stream: /);
   });
 
-  test('compressed stream delivers at once and continues after its end', async (t) => {
+  test('compressed stream delivers at once and survives its end', async (t) => {
     const settings = { 'stream.compression': 'true', 'stream.max_age': '3s' };
     const compressing = await PipecastNode.start({ settings });
     t.after(() => compressing.kill());
