@@ -56,7 +56,7 @@ use verifier::Verifier;
 pub use claims::{Audience, Claims};
 pub use grant::{Explained, Presented, PublishGrant, ReadGrant};
 pub use health::{AuthHealth, Source, SourceHealth};
-pub use key_table::{KeyTable, parse_setting};
+pub use key_table::{KeyTable, SecretSource, parse_setting};
 pub use options::{Access, AuthOptions};
 pub use pattern::{InvalidPattern, Pattern};
 pub use refusal::Refused;
