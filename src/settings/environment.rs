@@ -7,7 +7,7 @@ use super::report::Row;
 /// Settings in the environment begin with this: `PIPECAST_STREAM__KEEPALIVE` is `stream.keepalive`.
 const PREFIX: &str = "PIPECAST_";
 
-/// A misspelt name is at most this many edits from the one that is suggested.
+/// A misspelt name is at most this many edits from the one that is suggested, and fewer if it is short.
 const MAX_EDITS: usize = 3;
 
 /// What a variable of the environment is.
@@ -74,13 +74,17 @@ pub(super) fn nearest_variable(name: &str, rows: &[Row], command_variables: &[St
     let edits = |known: &str| strsim::damerau_levenshtein(&given, &simplified(known));
     let known = settings.chain(command_variables.iter().cloned());
     let (edits, nearest) = known.map(|known| (edits(&known), known)).min()?;
-    (edits <= MAX_EDITS).then_some(nearest)
+    is_near(edits, name.trim_start_matches(PREFIX)).then_some(nearest)
 }
 
 /// The key that was probably meant, if one is similar.
 pub(super) fn nearest_key(key: &str, rows: &[Row]) -> Option<&'static str> {
     let (edits, nearest) = rows.iter().map(|row| (strsim::damerau_levenshtein(key, row.key), row.key)).min()?;
-    (edits <= MAX_EDITS).then_some(nearest)
+    is_near(edits, key).then_some(nearest)
+}
+
+fn is_near(edits: usize, name: &str) -> bool {
+    edits <= MAX_EDITS.min(name.len() / 3)
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ async fn password_in_a_file_may_be_any() {
             &String::new(),
             password.to_owned(),
             2,
-            "redis.password_file (environment variable PIPECAST_REDIS__PASSWORD_FILE): is of no use without redis.url",
+            "redis.password_file (environment variable PIPECAST_REDIS__PASSWORD_FILE): has no effect without redis.url",
         ),
     ] {
         let (output, errors) = refused(&with(url, &content));
