@@ -44,7 +44,7 @@ pub enum SigningError {
     },
     /// A name that cannot be a plain line of the revocation list.
     #[error(
-        "{0} cannot be written as a line of the revocation list, so the token could not be revoked by it: use a name without line breaks and ` #`, and without spaces, `#` or quotes at its start or end"
+        "{0} cannot be written as a line of auth.revocation_file, so the token could not be revoked by it: use a name without line breaks and ` #`, and without spaces, `#` or quotes at its start or end"
     )]
     Name(&'static str),
     /// It would expire after the last time that a claim can hold.

@@ -51,7 +51,7 @@ pub(super) enum RequestError {
     #[error("the header {0} was sent more than once; send it once")]
     Repeated(HeaderName),
     /// The HTTP library cannot parse it; with its own words.
-    #[error("not a valid HTTP/1.1 request: {0}. The connection is closed; check what the client sends")]
+    #[error("not valid HTTP/1.1: {0}. The connection is closed; check what the client sends")]
     Unreadable(String),
     #[error(
         "this is a TLS handshake, but the listener accepts plain HTTP. Use http://, or set server.tls_cert and server.tls_key"

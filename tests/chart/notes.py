@@ -20,7 +20,7 @@ from upgrades import Cluster as Api
 TERMINAL = """
 kubectl() { case " $* " in *" port-forward "*) ;; *) command "$KUBECTL" "$@" ;; esac; }
 curl() { command curl --silent --show-error --max-time 3 "$@"; }
-pipecast() { "$PIPECAST_BIN" "$@"; }
+pipecast() { "$BINARY" "$@"; }
 """
 KEY = 'auth.publishKey="s3cr3t-publish-key"'
 
@@ -54,7 +54,7 @@ class Notes(unittest.TestCase):
             kubeconfig.write_text(yaml.safe_dump(api.kubeconfig()))
             commands = [*self.commands(self.notes(values, *sets)), "wait"]
             script = TERMINAL + "\n".join(commands)
-            environment = {"PATH": os.environ["PATH"], "HOME": folder, "KUBECONFIG": str(kubeconfig), "KUBECTL": os.environ["KUBECTL"], "PIPECAST_BIN": BINARY}
+            environment = {"PATH": os.environ["PATH"], "HOME": folder, "KUBECONFIG": str(kubeconfig), "KUBECTL": os.environ["KUBECTL"], "BINARY": BINARY}
             answer = subprocess.run(["bash", "-euc", script], env=environment, capture_output=True, text=True, timeout=60)
         node.kill()
         return answer.stdout, answer.stderr

@@ -79,7 +79,7 @@ class Schema(unittest.TestCase):
                     self.assertIn(way_out, self.refusal(version, conflict))
 
     def test_the_schema_knows_every_setting_but_those_of_the_chart(self):
-        table = subprocess.run([os.environ["PIPECAST_BIN"], "config", "--markdown"], capture_output=True, text=True, check=True).stdout
+        table = subprocess.run([os.environ["PIPECAST_BIN"], "config", "--markdown"], env={}, capture_output=True, text=True, check=True).stdout
         settings = set(re.findall(r"^\| `(\w+\.\w+)`", table, re.MULTILINE))
         sections = json.loads((CHART / "values.schema.json").read_text())["properties"]["settings"]["properties"]
         known = {f"{section}.{key}" for section, about in sections.items() for key in about["properties"]}

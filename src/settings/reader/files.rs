@@ -34,8 +34,8 @@ impl Reader {
             (None, None) => {}
             // One of them is set, but cannot be used.
             _ if self.has_fault(cert_name) || self.has_fault(key_name) => {}
-            (Some(_), None) => self.fault(key_name, &format!("missing; {cert_name} needs its private key")),
-            (None, Some(_)) => self.fault(cert_name, &format!("missing; {key_name} has no effect without it")),
+            (Some(_), None) => self.fault(key_name, &format!("is missing; {cert_name} needs its private key")),
+            (None, Some(_)) => self.fault(cert_name, &format!("is missing; {key_name} has no effect without it")),
         }
         None
     }

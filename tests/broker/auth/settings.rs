@@ -84,21 +84,21 @@ fn bad_secrets_are_rejected_without_being_shown() {
         "fewer than 16",
     );
     check(&[("JWT_KEYS", &key_path("rsa.pem"))], "it holds a private key");
-    check(&[("JWT_KEYS", &key_path("rsa1024.pub.pem"))], "too small");
-    check(&[("JWT_KEYS", &key_path("p384.pub.pem"))], "of another curve");
+    check(&[("JWT_KEYS", &key_path("rsa1024.pub.pem"))], "key size");
+    check(&[("JWT_KEYS", &key_path("p384.pub.pem"))], "curve is not supported");
     let pem = |name: &str| String::from_utf8(key_text(name)).unwrap();
     let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     check(&[("JWT_KEYS", &write("two.pem", &(pem("ec.pub.pem") + &pem("rsa1024.pub.pem"))))], "key 2 of 2: ");
-    check(&[("JWT_KEYS", &write("more.pem", &(pem("ec.pub.pem") + certificate)))], "a CERTIFICATE in it");
+    check(&[("JWT_KEYS", &write("more.pem", &(pem("ec.pub.pem") + certificate)))], "a CERTIFICATE");
     check(
         &[("JWT_KEYS", &write("cut.pem", &(pem("ec.pub.pem") + "-----BEGIN PUBLIC KEY-----\nAA")))],
         "cut off or damaged",
     );
-    check(&[("JWT_KEYS", &write("nine.pem", &pem("ec.pub.pem").repeat(9)))], "9 keys without a name for ES256");
-    check(&[("JWT_KEYS", &write("no.pem", "hunter2"))], "no public key in it");
-    check(&[("JWKS_FILE", &write("jwks", "{\"keys\": hunter2}"))], "no JSON Web Key Set");
-    check(&[("JWKS_FILE", &write("oct", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]}"))], "too small");
-    check(&[("JWKS_FILE", &write("array", "[[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]]"))], "no JSON Web Key Set");
+    check(&[("JWT_KEYS", &write("nine.pem", &pem("ec.pub.pem").repeat(9)))], "9 keys without a `kid` for ES256");
+    check(&[("JWT_KEYS", &write("no.pem", "hunter2"))], "no public key");
+    check(&[("JWKS_FILE", &write("jwks", "{\"keys\": hunter2}"))], "not a JSON Web Key Set");
+    check(&[("JWKS_FILE", &write("oct", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]}"))], "key size");
+    check(&[("JWKS_FILE", &write("array", "[[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]]"))], "not a JSON Web Key Set");
     // An operator's own file, with one odd key among others.
     let good = super::issuer::NamedKey::new("good").entry();
     let mut odd = super::issuer::NamedKey::new("odd-one").entry();
@@ -110,7 +110,7 @@ fn bad_secrets_are_rejected_without_being_shown() {
     check(&[("JWKS_URL", "http://keys.example/jwks")], "https://");
     check(&[("JWKS_URL", "https://me:hunter2@keys.example/jwks")], "must not contain a password");
     check(&[("PUBLISH", "token")], "nothing to verify tokens with");
-    check(&[("PUBLISH", "closed")], "write open or token");
+    check(&[("PUBLISH", "closed")], "`open` or `token`");
     check(&[("REVOCATION_FILE", "/nonexistent")], "does not exist");
 }
 

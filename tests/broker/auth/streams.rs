@@ -195,8 +195,10 @@ async fn key_reload_ends_only_streams_that_lost_access() {
         // Broken, empty, gone: what is in use stays.
         for (count, broken) in [(1, "[[keys]"), (2, "")] {
             write(broken.to_owned());
-            eventually("it is logged", || async { node.log().matches("the static keys cannot be read again").count() == count })
-                .await;
+            eventually("it is logged", || async {
+                node.log().matches("the static keys cannot be read again").count() == count
+            })
+            .await;
         }
         assert_eq!(status(&node, "/events", &token("kept")).await, 200);
         assert!(!node.log().contains("0123456789"), "{}", node.log());
