@@ -318,7 +318,7 @@ class Manifests(unittest.TestCase):
     def test_numbers_stay_whole_and_lists_stay_lists(self):
         for objects in self.each(["everything-on"]):
             config = one(objects, "ConfigMap", "events")["data"]["pipecast.toml"]
-            for line in ("connections = 5000", 'cors_origins = ["https://a.example.com", "https://b.example.com"]', "compression = true", 'keepalive = "10s"'):
+            for line in ("streams = 5000", 'cors_origins = ["https://a.example.com", "https://b.example.com"]', "compression = true", 'keepalive = "10s"'):
                 self.assertIn(line, config.splitlines())
 
     def test_the_notes_say_what_comes_next_and_what_is_open(self):
