@@ -13,9 +13,9 @@ use prometheus::{
 };
 
 use crate::auth::{AuthHealth, Source};
-use crate::gap::GapReason;
+use crate::event::GapReason;
+use crate::logging::Dropped;
 use crate::store::memory::MemoryUse;
-use crate::telemetry::Dropped;
 
 type Counter = GenericCounter<AtomicU64>;
 

@@ -4,11 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use pipecast::announcement::Announcement;
-use pipecast::event_id::{EventId, ResumePoint};
-use pipecast::frame::{Frame, History};
-use pipecast::gap::{Gap, GapReason};
+use pipecast::event::{EventId, ResumePoint};
+use pipecast::event::{Gap, GapReason};
+use pipecast::log::announcement::Announcement;
 use pipecast::log::{Announced, Cursor, Log, LogLimits, Portion, Read};
+use pipecast::sse::frame::{Frame, History};
 use proptest::prelude::*;
 
 const LIMITS: LogLimits = LogLimits {

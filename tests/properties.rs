@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use pipecast::announcement::Announcement;
+use pipecast::event::PipelineId;
 use pipecast::event::{Batch, EventLimits, Shape, check_channel};
-use pipecast::event_id::{EventId, ResumePoint};
-use pipecast::frame::{Frame, History};
-use pipecast::gap::{Gap, GapReason};
-use pipecast::pipeline::PipelineId;
+use pipecast::event::{EventId, ResumePoint};
+use pipecast::event::{Gap, GapReason};
+use pipecast::log::announcement::Announcement;
 use pipecast::settings::{Settings, Sources};
+use pipecast::sse::frame::{Frame, History};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::value::RawValue;

@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipecast::announcement::Announcement;
-use pipecast::event_id::EventId;
-use pipecast::frame::{Frame, History};
+use pipecast::event::EventId;
+use pipecast::hub::open_log::OpenLog;
+use pipecast::log::announcement::Announcement;
+use pipecast::log::refresh::{Question, ReadRequest, Refresh, Ticket};
 use pipecast::log::{Cursor, LogLimits, Portion, Read};
 use pipecast::metrics::ReadReason;
-use pipecast::open_log::OpenLog;
-use pipecast::refresh::{Question, ReadRequest, Refresh, Ticket};
+use pipecast::sse::frame::{Frame, History};
 use pipecast::store::Newest;
 use proptest::prelude::*;
 use proptest::sample::Index;

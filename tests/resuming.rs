@@ -5,10 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use pipecast::event_id::{EventId, ResumePoint};
-use pipecast::frame::{Frame, History};
-use pipecast::gap::GapReason;
+use pipecast::event::GapReason;
+use pipecast::event::{EventId, ResumePoint};
 use pipecast::log::{Log, LogLimits, Portion, Read};
+use pipecast::sse::frame::{Frame, History};
 use proptest::prelude::*;
 
 const LIMIT: usize = 6;

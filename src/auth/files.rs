@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::health::Readings;
 use super::key::Keys;
 use super::{Auth, AuthOptions, AuthSetupError};
-use crate::watched_file::WatchedFiles;
+use crate::files::watched::WatchedFiles;
 
 /// What is watched, each group to be read as one.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::claims::TOO_LATE;
 use super::revocations::Revocations;
 use super::{Pattern, SHORTEST_SECRET, Secret, provider};
-use crate::pem_file::check_private_key;
+use crate::files::pem::check_private_key;
 
 /// What signs a token.
 pub struct MintKey {

@@ -155,7 +155,7 @@ fn check_open_files(plan: &Plan, server: Option<&Processes>) -> Result<(), Bench
         }
         Err(BenchError::TooMany { connections: count(connections), whose: whose.into(), limit: count(limit) })
     };
-    check("this process", crate::open_files::raise())?;
+    check("this process", crate::limits::open_files::raise())?;
     server.map_or(Ok(()), |server| check("the server", server.open_files()?))
 }
 

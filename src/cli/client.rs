@@ -10,7 +10,7 @@ use url::Url;
 
 use super::node_url::InvalidUrl;
 use super::{Failure, InvalidToken, NodeArgs};
-use crate::pipeline::PipelineId;
+use crate::event::PipelineId;
 use crate::visible::visible;
 
 /// How much of an answer is read that says why something was refused.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::client::{is_for_now, is_stream, refusal, root_cause};
-use crate::block::POSITION;
+use crate::sse::control::POSITION;
 
 /// What a browser waits before it reconnects, until the stream says otherwise.
 const DEFAULT_RETRY: Duration = Duration::from_secs(3);

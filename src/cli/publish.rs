@@ -12,9 +12,7 @@ use super::client::{Broker, ClientError};
 use super::sender::{Request, SendError, Sender};
 use super::{Failure, NodeArgs, Outcome, complain, say};
 use crate::backoff::Backoff;
-use crate::event::BYTE_ORDER_MARK;
-use crate::event_id::EventId;
-use crate::pipeline::PipelineId;
+use crate::event::{BYTE_ORDER_MARK, EventId, PipelineId};
 
 /// Events and bytes in one request, below the node's defaults for both.
 const BATCH_EVENTS: usize = 500;

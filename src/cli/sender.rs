@@ -7,8 +7,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::client::{Broker, is_for_now, is_refusal, refusal, root_cause};
-use crate::event_id::EventId;
-use crate::pipeline::PipelineId;
+use crate::event::{EventId, PipelineId};
 
 /// The longest acknowledgement: an id, as JSON with its comma, and what is around them all.
 const ID_BYTES: usize = 64;

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Failure, Outcome, complain, say};
+use crate::app::supervisor::Supervisor;
 use crate::app::{App, End, Stops};
+use crate::logging::{self, LogLines};
 use crate::settings::{Settings, Sources};
-use crate::supervisor::Supervisor;
-use crate::telemetry::{self, LogLines};
 use crate::visible::visible_lines;
 
 /// Longest time that the end waits for the log's last lines, which somebody may not read.
@@ -18,7 +18,7 @@ pub(super) async fn serve(sources: Sources) -> Outcome {
         complain(format!("the settings are not right:\n{faults}"));
         Failure::Usage
     })?;
-    let log = telemetry::start(&settings.log).map_err(|error| {
+    let log = logging::start(&settings.log).map_err(|error| {
         complain(error);
         Failure::Failed
     })?;

@@ -10,7 +10,7 @@ use sse_stream::Sse;
 use super::client::Broker;
 use super::follower::{Follower, Over, is_resume_point};
 use super::{Failure, NodeArgs, Outcome, complain};
-use crate::pipeline::PipelineId;
+use crate::event::PipelineId;
 use crate::visible::{visible, visible_lines};
 
 /// Follow a pipeline

@@ -12,8 +12,8 @@ use crate::auth::{
     Access, Auth, AuthOptions, AuthSetupError, Mint, MintError, MintKey, Pattern, Right, Rights, Secret, peek,
     read_text,
 };
+use crate::files::text::read_bytes;
 use crate::settings::{Settings, Sources};
-use crate::text_file::read_bytes;
 use crate::visible::visible;
 
 /// Make a token, or explain one

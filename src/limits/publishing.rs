@@ -13,8 +13,8 @@ use super::address::AddressBlock;
 use super::buckets::{Buckets, Claim};
 use super::rate::{Bucket, Rate};
 use crate::auth::Pattern;
+use crate::event::PipelineId;
 use crate::metrics::Rejection;
-use crate::pipeline::PipelineId;
 
 /// Who publishes, as far as rates go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

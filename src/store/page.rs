@@ -4,8 +4,8 @@
 //! more than one round trip to Redis may take. Appends and trims may come between two pages: a page begins by an id,
 //! never by a place, so nothing is doubled, and what was trimmed meanwhile shows as a hole.
 
-use crate::event_id::EventId;
-use crate::frame::{Frame, History};
+use crate::event::EventId;
+use crate::sse::frame::{Frame, History};
 
 /// Bytes of one page where a whole history is wanted: most histories are one page.
 pub const PAGE_BYTES: usize = 256 << 10;

@@ -9,7 +9,7 @@ import { test } from 'node:test';
 
 import { hostile, numbers, texts } from '../interop/harness/payloads.mjs';
 
-const source = ['json', 'stream', 'events', 'code'].map((name) => readFileSync(new URL(`../../src/server/page/${name}.js`, import.meta.url), 'utf8'));
+const source = ['json', 'stream', 'events', 'code'].map((name) => readFileSync(new URL(`../../src/http/inspector/${name}.js`, import.meta.url), 'utf8'));
 const names = 'pretty, visible, Blocks, isAfter, Stream, Events, curlStream, curlPublish, pieces';
 const { pretty, visible, Blocks, isAfter, Stream, Events, curlStream, curlPublish, pieces } = new Function(`${source.join('')}; return { ${names} }`)();
 

@@ -37,7 +37,7 @@ test('the kernel has all settings that the file and its page name', async () => 
 });
 
 test('what is set is what the node and its unit ask for', async () => {
-  const server = await readFile(file('src/server.rs'), 'utf8');
+  const server = await readFile(file('src/http/listen.rs'), 'utf8');
   const unit = await readFile(file('deploy/pipecast.service'), 'utf8');
   assert.deepEqual(await inEffect(), {
     'fs.nr_open': /^LimitNOFILE=(\d+)$/m.exec(unit)[1],

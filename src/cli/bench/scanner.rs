@@ -6,7 +6,7 @@
 use memchr::memchr;
 
 use super::stamp::{Stamp, Stamper};
-use crate::block::POSITION;
+use crate::sse::control::POSITION;
 
 /// How much of a line that did not come whole is kept; a stamp stands at the beginning.
 const KEPT: usize = 1 << 10;

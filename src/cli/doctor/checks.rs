@@ -10,12 +10,11 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::json;
 use url::Url;
 
-use super::super::client::{Broker, is_stream, media_type, refusal, root_cause};
-use super::super::sender::{Request, SendError, Sender};
 use super::findings::Findings;
 use super::listening::{Heard, Listening, field};
-use crate::event_id::EventId;
-use crate::pipeline::PipelineId;
+use crate::cli::client::{Broker, is_stream, media_type, refusal, root_cause};
+use crate::cli::sender::{Request, SendError, Sender};
+use crate::event::{EventId, PipelineId};
 
 /// How long anything may take that should be there at once.
 const SOON: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! What was found, said as it is found.
 
-use super::super::say;
+use crate::cli::say;
 
 /// Counts of what was said.
 #[derive(Default)]

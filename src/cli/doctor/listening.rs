@@ -7,8 +7,8 @@ use flate2::write::GzDecoder;
 use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
-use super::super::follower::LONGEST_BLOCK;
-use crate::block::POSITION;
+use crate::cli::follower::LONGEST_BLOCK;
+use crate::sse::control::POSITION;
 
 /// So much of a compressed stream is unpacked before anybody looks how much that is: a thousand times as much, at most.
 const PACKED_BYTES: usize = 1 << 10;

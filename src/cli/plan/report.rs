@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::super::figures::{bits, bytes, count, percent, rate, time};
 use super::load::Load;
 use super::size::{Machines, Plan};
+use crate::cli::figures::{bits, bytes, count, percent, rate, time};
 
 /// As one JSON object on a line.
 pub(super) fn json(plan: &Plan) -> String {

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::pipeline::PipelineId;
+use crate::event::PipelineId;
 use crate::store::idempotency::Digest;
 use crate::store::{IDEMPOTENCY_TTL, IdempotencyKey, Receipt};
 
@@ -98,8 +98,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::event::{Batch, EventLimits, Shape};
-    use crate::event_id::EventId;
+    use crate::event::{Batch, EventId, EventLimits, Shape};
     use crate::store::Origin;
 
     #[test]

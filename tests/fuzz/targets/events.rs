@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use pipecast::event::{Batch, EventLimits, Shape};
-use pipecast::event_id::EventId;
-use pipecast::frame::Frame;
+use pipecast::event::EventId;
+use pipecast::sse::frame::Frame;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
