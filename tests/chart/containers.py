@@ -280,7 +280,7 @@ class Containers(unittest.TestCase):
                 node = self.start_node(cluster, objects)
                 status, output = self.run_helm_test(cluster, objects)
                 self.assertEqual(status, 0, output)
-                self.assertIn("read it", output)
+                self.assertIn("received the event", output)
                 # Without the node it fails.
                 node.kill()
                 self.assertNotEqual(self.run_helm_test(cluster, objects)[0], 0)

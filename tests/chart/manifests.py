@@ -318,15 +318,15 @@ class Manifests(unittest.TestCase):
     def test_numbers_stay_whole_and_lists_stay_lists(self):
         for objects in self.each(["everything-on"]):
             config = one(objects, "ConfigMap", "events")["data"]["pipecast.toml"]
-            for line in ("connections = 5000", 'cors_origins = ["https://a.example.com", "https://b.example.com"]', "compression = true", 'keepalive = "10s"'):
+            for line in ("streams = 5000", 'cors_origins = ["https://a.example.com", "https://b.example.com"]', "compression = true", 'keepalive = "10s"'):
                 self.assertIn(line, config.splitlines())
 
     def test_the_notes_say_what_comes_next_and_what_is_open(self):
         for name, (there, absent) in {
-            "bundled-redis": (["get secret pipecast ", "to try things out", 'Bearer $KEY"'], ["is open to everyone"]),
-            "open": (["publishing and reading is open to everyone"], ["get secret"]),
+            "bundled-redis": (["get secret pipecast ", "single Redis", 'Bearer $KEY"'], ["Everyone"]),
+            "open": (["may publish and subscribe."], ["get secret"]),
             "ingress-nginx": (["https://events.example.com/"], []),
-            "embedded": (["in the memory of the one node"], ["to try things out. Give"]),
+            "embedded": (["in the memory of a single node"], ["single Redis"]),
         }.items():
             # Helm 3 asks a cluster even here.
             status, output, errors = helm("Helm 4", "install", "pipecast", CHART, "--dry-run=client", "--values", VALUE_FILES[name])

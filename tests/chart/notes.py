@@ -78,7 +78,7 @@ class Notes(unittest.TestCase):
 
     def test_who_has_a_secret_of_his_own_is_told_to_put_a_key_in(self):
         notes = self.notes("existing-secret")
-        self.assertIn("KEY=<a key or token of yours>", notes)
+        self.assertIn("KEY=<your key or token>", notes)
         self.assertNotIn("get secret", notes)
 
     def test_an_ingress_comes_with_the_command_that_tries_it(self):
@@ -92,7 +92,7 @@ class Notes(unittest.TestCase):
 
     def test_a_key_that_may_not_read_is_not_told_to(self):
         notes = self.notes("tokens")
-        self.assertIn("The key to publish with", notes)
+        self.assertIn("allows you to publish:", notes)
         self.assertNotIn("/sse", notes)
         self.assertIn("PIPECAST_AUTH__ISSUER='https://issuer.example.com' PIPECAST_AUTH__AUDIENCE='pipecast' PIPECAST_AUTH__JWT_SECRET=", notes)
 
