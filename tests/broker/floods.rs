@@ -80,7 +80,7 @@ fn bomb(bytes: usize) -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn a_line_without_an_end_is_not_collected() {
+fn line_without_an_end_is_not_collected() {
     for beginning in ["data: ", "event: ", "id: ", "data: x\ndata: y\n", "unknown: "] {
         let piece = if beginning.ends_with('\n') { "data: x\n".repeat(8 << 10) } else { "x".repeat(64 << 10) };
         let flood = Flood::start(STREAM, beginning.as_bytes(), piece.as_bytes());
@@ -95,7 +95,7 @@ fn a_line_without_an_end_is_not_collected() {
 }
 
 #[test]
-fn the_doctor_has_an_end_whatever_a_stream_brings() {
+fn doctor_has_an_end_whatever_a_stream_brings() {
     let line = "x".repeat(64 << 10);
     let comments = ":\n\n".repeat(8 << 10);
     let pieces: String = (0..5).map(|n| format!("id: 1-{n}\ndata: {n}\n\n")).collect();
@@ -117,7 +117,7 @@ fn the_doctor_has_an_end_whatever_a_stream_brings() {
 }
 
 #[test]
-fn a_stream_sets_no_resume_point_that_could_not_be_sent() {
+fn stream_sets_no_resume_point_that_could_not_be_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {

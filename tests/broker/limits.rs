@@ -71,7 +71,7 @@ async fn stream_eventually(node: &Node, source: &str, headers: &str) -> Raw {
 }
 
 #[tokio::test]
-async fn a_full_node_sends_streams_away_politely_and_takes_them_when_there_is_a_place() {
+async fn full_node_defers_streams_until_a_slot_frees() {
     for way in both_ways() {
         let node = way.set("LIMITS__STREAMS", "2").start().await;
         let (first, answer) = stream_from(&node, "127.0.0.1", "").await;
@@ -99,7 +99,7 @@ async fn a_full_node_sends_streams_away_politely_and_takes_them_when_there_is_a_
 }
 
 #[tokio::test]
-async fn the_log_does_not_grow_when_a_stranger_fills_the_node_over_and_over() {
+async fn filling_a_node_repeatedly_does_not_grow_the_log() {
     const TURNS: usize = 30;
     let node = Options::default().set("LIMITS__STREAMS", "1").start().await;
     for turn in 1..=TURNS {
@@ -253,7 +253,7 @@ fn proxy_header(client: [u8; 4]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_proxy_header_names_the_client_and_nobody_comes_without_one() {
+async fn proxy_header_names_the_client_and_nobody_comes_without_one() {
     for way in both_ways() {
         let way = way.set("SERVER__TRUSTED_PROXIES", "127.0.0.2").set("SERVER__PROXY_PROTOCOL", "v2");
         let way = way.set("LIMITS__STREAMS_PER_ADDRESS", "1").set("LIMITS__REQUEST_TIMEOUT", "2s");
@@ -331,7 +331,7 @@ async fn streams_of_http2_count_each_and_their_socket_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_from_one_address_leaves_another_its_service() {
+async fn flood_from_one_address_leaves_another_its_service() {
     for way in both_ways() {
         let node = way.set("LIMITS__STREAMS_PER_ADDRESS", "4").start().await;
         let (mut served, answer) = stream_from(&node, "127.0.0.2", "").await;
@@ -356,7 +356,7 @@ async fn a_flood_from_one_address_leaves_another_its_service() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_admin_listener_answers_while_every_public_socket_is_taken() {
+async fn admin_listener_answers_while_every_public_socket_is_taken() {
     let node = Options::default().set("LIMITS__STREAMS", "20").start().await;
     let mut held = Vec::new();
     for _ in 0..200 {
@@ -459,7 +459,7 @@ async fn too_many(answer: Response) -> (u64, String) {
 }
 
 #[tokio::test]
-async fn a_publisher_over_its_rate_is_told_when_to_come_again_and_then_gets_through() {
+async fn publisher_over_its_rate_succeeds_after_retry_after() {
     let node = Options::default().set("LIMITS__PUBLISH_RATE_PER_PUBLISHER", "15/m").start().await;
     let mut accepted = 0;
     let (wait, detail) = loop {
@@ -499,7 +499,7 @@ async fn publishers_behind_one_proxy_have_a_rate_each() {
 }
 
 #[tokio::test]
-async fn a_batch_counts_as_its_events_and_passes_whole_or_not_at_all() {
+async fn batch_counts_as_its_events_and_passes_whole_or_not_at_all() {
     let node = Options::default().set("LIMITS__PUBLISH_RATE_PER_PIPELINE", "10/h").start().await;
     assert_eq!(node.post("p", batch(8)).await.status(), StatusCode::ACCEPTED);
     let (_, detail) = too_many(node.post("p", batch(3)).await).await;
@@ -544,7 +544,7 @@ async fn publish_to_each(node: &Node, authorization: &str, pipelines: impl Itera
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_floods_a_node_with_names_leaves_others_their_first_event() {
+async fn name_flood_leaves_others_their_first_event() {
     /// More than there are places for.
     const NAMES: usize = 70_000;
     let token = |pattern: &str| format!("Bearer {}", hs256(&claims(json!({"publish": [pattern]}))));
@@ -575,7 +575,7 @@ async fn who_floods_a_node_with_names_leaves_others_their_first_event() {
 }
 
 #[tokio::test]
-async fn a_node_may_open_as_many_files_as_the_system_allows_it() {
+async fn node_may_open_as_many_files_as_the_system_allows_it() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // What a login shell has; a node inherits it.
     setrlimit(Resource::Nofile, Rlimit { current: Some(512), maximum }).unwrap();

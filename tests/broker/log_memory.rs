@@ -40,7 +40,7 @@ async fn pipelines_without_readers_go_when_memory_is_needed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_of_other_pipelines_are_refused_politely_while_memory_is_taken() {
+async fn streams_are_deferred_while_the_event_buffer_is_full() {
     const REFUSED: &str = "pipecast_rejected_total{reason=\"event_buffer_limit\"}";
     let redis = Redis::start().await;
     let node = small_node(&redis).await;

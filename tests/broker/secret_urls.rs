@@ -30,7 +30,7 @@ const COMMANDS: [&[&str]; 6] = [
 ];
 
 #[test]
-fn a_url_that_may_hold_a_secret_is_refused_and_not_repeated() {
+fn url_that_may_hold_a_secret_is_refused_and_not_repeated() {
     for (url, problem) in URLS {
         for command in COMMANDS {
             let flag = if command[0] == "doctor" { vec![url] } else { vec!["--url", url] };
@@ -73,7 +73,7 @@ fn help_shows_no_value_of_the_environment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn config_and_the_log_show_neither_user_nor_query_of_where_keys_are_fetched() {
+async fn jwks_url_is_shown_without_user_and_query() {
     let url = "https://hunter2@issuer.example/tenant/keys?code=hunter2#hunter2";
     let output = run(pipecast(&["config"]).env("PIPECAST_AUTH__JWKS_URL", url), "");
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));

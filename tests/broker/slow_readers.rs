@@ -14,7 +14,7 @@ async fn publish_large(node: &Node, numbers: std::ops::RangeInclusive<u64>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_reader_gets_a_gap_and_a_fast_one_everything() {
+async fn slow_reader_gets_a_gap_and_a_fast_one_everything() {
     for way in both_ways() {
         a_slow_reader_gets_a_gap(&way.set("HISTORY__LIMIT", "10").start().await).await;
     }
@@ -88,7 +88,7 @@ async fn publishers_are_held_to_what_most_readers_take() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_takes_nothing_is_closed_with_little_unsent() {
+async fn reader_that_takes_nothing_is_closed_with_little_unsent() {
     for way in both_ways() {
         let options = way.set("STREAM__WRITE_TIMEOUT", "1s").set("HISTORY__LIMIT", "10");
         a_reader_that_takes_nothing_is_closed(&options.start().await).await;

@@ -73,7 +73,7 @@ async fn peak_beside_publishers(node: &Node, used: impl Fn() -> u64, mut each_tu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_bodies_that_stall_leave_room_for_ordinary_publishers() {
+async fn stalled_bodies_leave_room_for_other_publishers() {
     let target = Target::start(options()).await;
     let mut attackers = Vec::new();
     for _ in 0..200 {
@@ -135,7 +135,7 @@ async fn large_bodies_that_come_at_once_take_turns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_announced_as_too_large_takes_no_room() {
+async fn body_that_is_announced_as_too_large_takes_no_room() {
     let target = Target::start(options()).await;
     let mut raw = Raw::connect(&target.node).await;
     let length = 3 * ANNOUNCED;
@@ -172,7 +172,7 @@ async fn bodies_that_are_only_announced_take_no_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_with_256_mib_survives_bodies_that_stall() {
+async fn node_with_256_mib_survives_bodies_that_stall() {
     const MEMORY: u64 = 256 << 20;
     let cgroup = Cgroup::with_memory(MEMORY);
     let mut node = match &cgroup {

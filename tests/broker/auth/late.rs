@@ -48,7 +48,7 @@ fn write(path: &Path, text: impl AsRef<[u8]>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_ends_after_its_right_is_not_stored() {
+async fn body_that_ends_after_its_right_is_not_stored() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let static_key =
@@ -91,7 +91,7 @@ async fn a_body_that_ends_after_its_right_is_not_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_under_way_ends_with_its_right() {
+async fn history_under_way_ends_with_its_right() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("revoked");
     write(&file, "");
@@ -127,7 +127,7 @@ async fn a_history_under_way_ends_with_its_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_waits_for_the_store_ends_with_its_right() {
+async fn stream_that_waits_for_the_store_ends_with_its_right() {
     for options in both_ways() {
         let mut redis = Redis::start().await;
         let folder = tempfile::tempdir().unwrap();

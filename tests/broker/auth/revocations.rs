@@ -50,7 +50,7 @@ async fn whatever_an_editor_writes_around_a_name_it_is_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_cannot_be_read_again_is_told_and_lifts_nothing() {
+async fn file_that_cannot_be_read_again_is_told_and_lifts_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("revoked");
     std::fs::write(&file, "first\nsecond\n").unwrap();
@@ -92,7 +92,7 @@ async fn a_file_that_cannot_be_read_again_is_told_and_lifts_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_name_that_a_token_has_for_its_key_is_revoked_whether_the_node_knows_it_or_not() {
+async fn revoked_kid_applies_to_known_and_unknown_keys() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("revoked");
     std::fs::write(&file, "").unwrap();

@@ -15,7 +15,7 @@ use crate::support::redis::Redis;
 use crate::support::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_ends_with_its_token_and_the_reconnect_is_refused() {
+async fn stream_ends_with_its_token_and_the_reconnect_is_refused() {
     for options in both_ways() {
         let node = guarded(options).start().await;
         // Time enough to open it on a busy machine.
@@ -92,7 +92,7 @@ async fn revoking_ends_the_streams_on_all_nodes_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_stream_gets_nothing_more() {
+async fn revoked_stream_gets_nothing_more() {
     for options in both_ways() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("revoked");
@@ -114,7 +114,7 @@ async fn a_revoked_stream_gets_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_the_streams_on_one_connection_of_http_2_only_the_revoked_one_ends() {
+async fn revocation_ends_one_of_many_http2_streams() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("revoked");
     std::fs::write(&file, "").unwrap();
@@ -138,7 +138,7 @@ async fn of_the_streams_on_one_connection_of_http_2_only_the_revoked_one_ends() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_read_again_and_only_streams_that_are_not_allowed_any_more_end() {
+async fn key_reload_ends_only_streams_that_lost_access() {
     for options in both_ways() {
         let folder = tempfile::tempdir().unwrap();
         let (file, secret) = (folder.path().join("keys.toml"), folder.path().join("secret"));
@@ -214,7 +214,7 @@ async fn keys_are_read_again_and_only_streams_that_are_not_allowed_any_more_end(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_set_is_read_again_and_cuts_no_stream() {
+async fn key_set_is_read_again_and_cuts_no_stream() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jwks.json");
     let (old, new) = (NamedKey::new("old"), NamedKey::new("new"));

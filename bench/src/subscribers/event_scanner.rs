@@ -1,35 +1,29 @@
-//! Events in a stream's bytes, however these are cut into reads.
+//! Finds the events in the bytes of a stream, however these are cut into reads.
 //!
-//! Only what a bench must know: where events end, and their stamps. Lines end in LF or CRLF; a lone
-//! CR, which no server sends, is not taken for an end.
+//! It reads only what a load generator must know: where events end, and their stamps. Lines end in LF or CRLF; a lone CR, which no
+//! known server sends, does not end a line.
 
 use memchr::memchr;
 
-use super::stamp::{Stamp, Stamper};
-use crate::sse::control::POSITION;
+use crate::tally::{Found, Stamp, Stamper};
 
-/// How much of a line that did not come whole is kept; a stamp stands at the beginning.
+/// Name of the event with which Pipecast reports events that a client missed.
+const GAP: &[u8] = b"pipecast.gap";
+/// Name of the event with which Pipecast gives a resume point. Written here once more: the load generator knows a server only by what
+/// it sends.
+const POSITION: &[u8] = b"pipecast.position";
+
+/// How many bytes of an incomplete line are kept; a stamp is at the beginning.
 const KEPT: usize = 1 << 10;
 
-/// What an event is to the bench.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    /// One that this run published.
-    Ours(Stamp),
-    /// Pipecast's word that events are missing.
-    Gap,
-    /// A ping, or what somebody else published.
-    Other,
-}
-
-/// The state between two reads of one stream. Empty, and without memory of its own, between events.
+/// The state between two reads of one stream. Between events it is empty and holds no memory.
 #[derive(Debug, Default)]
-pub(super) struct Scanner {
+pub(crate) struct EventScanner {
     partial: Vec<u8>,
     event: Event,
 }
 
-/// What is known of the event that is being read.
+/// What is known about the event that is being read.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Event {
     has_data: bool,
@@ -38,9 +32,9 @@ struct Event {
     stamp: Option<Stamp>,
 }
 
-impl Scanner {
-    /// Reads on, and tells of every event that ended.
-    pub(super) fn read(&mut self, bytes: &[u8], stamper: &Stamper, mut event: impl FnMut(Found)) {
+impl EventScanner {
+    /// Continues to read, and passes on each event that has ended.
+    pub(crate) fn read(&mut self, bytes: &[u8], stamper: &Stamper, mut event: impl FnMut(Found)) {
         let mut rest = bytes;
         while let Some(end) = memchr(b'\n', rest) {
             let line = &rest[..end];
@@ -65,7 +59,7 @@ impl Scanner {
 impl Event {
     fn read(&mut self, line: &[u8], stamper: &Stamper, event: &mut impl FnMut(Found)) {
         if matches!(line, b"" | b"\r") {
-            // A block without data is no event (WHATWG HTML 9.2.6), and Pipecast's word where a stream stands brings none.
+            // A block without data is not an event (WHATWG HTML 9.2.6), and a resume point is not one that was published.
             let ended = std::mem::take(self);
             if ended.has_data && !ended.is_position {
                 event(match ended.stamp {
@@ -78,8 +72,8 @@ impl Event {
             self.has_data = true;
             self.stamp = self.stamp.or_else(|| stamper.find(line));
         } else if let Some(name) = line.strip_prefix(b"event:") {
-            self.is_gap = name.trim_ascii() == b"pipecast.gap";
-            self.is_position = name.trim_ascii() == POSITION.as_bytes();
+            self.is_gap = name.trim_ascii() == GAP;
+            self.is_position = name.trim_ascii() == POSITION;
         }
     }
 }
@@ -89,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_told_once_however_the_stream_is_cut() {
+    fn each_event_is_found_once_however_it_is_cut() {
         let stamper = Stamper::new(7, 64);
         let stamp = |sequence| Stamp { publisher: 3, sequence, sent: 99 };
         let payload = |sequence, size| {
@@ -110,7 +104,7 @@ mod tests {
         let ours = |sequence| Found::Ours(stamp(sequence));
         let expected = [ours(0), Found::Other, Found::Gap, ours(1), ours(2)];
         for cut in 0..stream.len() {
-            let (mut scanner, mut events) = (Scanner::default(), Vec::new());
+            let (mut scanner, mut events) = (EventScanner::default(), Vec::new());
             for piece in [&stream[..cut], &stream[cut..]] {
                 scanner.read(piece.as_bytes(), &stamper, |event| events.push(event));
             }

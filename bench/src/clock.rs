@@ -1,7 +1,6 @@
 //! Time within a run, and a timer that is exact to microseconds.
 //!
-//! epoll's own time-out counts whole milliseconds: with it a schedule of 5,000 events a second would
-//! leave in lumps.
+//! The timeout of epoll counts whole milliseconds: with it, 5,000 events per second would leave in bursts.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,43 +12,43 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-/// Nanoseconds since the bench began.
-pub(super) type Nanos = u64;
+/// Nanoseconds since the run began.
+pub(crate) type Nanos = u64;
 
-/// A duration in nanoseconds; the longest there is if it takes more than 584 years.
-pub(super) fn nanos(duration: Duration) -> Nanos {
+/// A duration in nanoseconds; the maximum if it is longer than 584 years.
+pub(crate) fn nanos(duration: Duration) -> Nanos {
     duration.as_nanos().try_into().unwrap_or(Nanos::MAX)
 }
 
-/// The clock that stamps and measures.
+/// The one clock of a run: events are stamped and measured with it.
 #[derive(Clone, Copy)]
-pub(super) struct Clock(Instant);
+pub(crate) struct Clock(Instant);
 
 impl Clock {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(Instant::now())
     }
 
-    pub(super) fn now(self) -> Nanos {
+    pub(crate) fn now(self) -> Nanos {
         nanos(self.0.elapsed())
     }
 }
 
 /// A timer that makes its token ready.
-pub(super) struct Timer {
+pub(crate) struct Timer {
     descriptor: OwnedFd,
     armed: Option<Nanos>,
 }
 
 impl Timer {
-    pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
+    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
         let descriptor = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         registry.register(&mut SourceFd(&descriptor.as_raw_fd()), token, Interest::READABLE)?;
         Ok(Self { descriptor, armed: None })
     }
 
-    /// Makes the timer fire at `at`, instead of when it was to fire before.
-    pub(super) fn arm(&mut self, at: Nanos, now: Nanos) -> io::Result<()> {
+    /// Makes the timer fire at `at`, and no longer at the time set before.
+    pub(crate) fn arm(&mut self, at: Nanos, now: Nanos) -> io::Result<()> {
         if self.armed == Some(at) {
             return Ok(());
         }
@@ -62,8 +61,8 @@ impl Timer {
         Ok(())
     }
 
-    /// Notes that it has fired. Setting it anew is all that a timer needs; its count is never read.
-    pub(super) fn fired(&mut self) {
+    /// Notes that it has fired. A timer needs only to be set again; its count is never read.
+    pub(crate) fn fired(&mut self) {
         self.armed = None;
     }
 }

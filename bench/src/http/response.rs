@@ -1,15 +1,15 @@
-//! HTTP/1.1 answers as they come in: the head, and a body in chunks, of a known length, or up to the end.
+//! HTTP/1.1 responses as they arrive: the head, and a body in chunks, of a known length, or up to the end of the connection.
 //!
-//! Bytes are handed on as slices of what was read; nothing is allocated but for a head that comes in pieces.
+//! The body is passed on as slices of what was read; only a head that arrives in pieces needs memory.
 
-/// Longest head that is taken.
+/// Maximum size of a head.
 const MAX_HEAD: usize = 64 << 10;
 
-/// An answer being read.
+/// A response that is being read.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
+pub(crate) struct Response {
     state: State,
-    /// The beginning of a head that has not come whole.
+    /// The first part of a head that has not arrived in full.
     partial: Vec<u8>,
     status: u16,
     is_stream: bool,
@@ -31,66 +31,66 @@ enum State {
     Whole,
 }
 
-/// Why this is no answer.
+/// The bytes are not a whole response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AnswerError {
+pub(crate) enum ResponseError {
     #[error("the answer is not HTTP/1.1")]
     Malformed,
-    #[error("the connection ended within an answer")]
+    #[error("the connection ended in the middle of an answer")]
     Cut,
 }
 
-impl Answer {
-    /// Takes bytes off the front of `bytes`: up to the end of the head, or else up to the end of the
-    /// answer, whose body is given to `body`. How many were taken.
-    pub(super) fn take(&mut self, bytes: &[u8], mut body: impl FnMut(&[u8])) -> Result<usize, AnswerError> {
+impl Response {
+    /// Reads from the front of `bytes`: up to the end of the head, or else up to the end of the response, whose body goes to
+    /// `body`. How many bytes were read.
+    pub(crate) fn read(&mut self, bytes: &[u8], mut body: impl FnMut(&[u8])) -> Result<usize, ResponseError> {
         if self.state == State::Head {
-            return self.take_head(bytes);
+            return self.read_piece_of_head(bytes);
         }
         let mut at = 0;
         while at < bytes.len() && self.state != State::Whole {
-            at += self.take_body(&bytes[at..], &mut body)?;
+            at += self.read_body(&bytes[at..], &mut body)?;
         }
         Ok(at)
     }
 
-    /// The status, once the head was read.
-    pub(super) fn status(&self) -> Option<u16> {
+    /// The status, once the head has been read.
+    pub(crate) fn status(&self) -> Option<u16> {
         (self.state != State::Head).then_some(self.status)
     }
 
-    /// Whether the head says that events follow.
-    pub(super) fn is_stream(&self) -> bool {
+    /// Whether its content type is that of a stream of events.
+    pub(crate) fn is_stream(&self) -> bool {
         self.is_stream
     }
 
-    /// Whether all of it has come.
-    pub(super) fn is_whole(&self) -> bool {
+    /// Whether all of it has arrived.
+    pub(crate) fn is_whole(&self) -> bool {
         self.state == State::Whole
     }
 
-    /// Whether the server closes the connection after this answer.
-    pub(super) fn is_last(&self) -> bool {
+    /// Whether the server closes the connection after this response.
+    pub(crate) fn is_last(&self) -> bool {
         self.is_last
     }
 
     /// Notes the end of the connection.
-    pub(super) fn end(&mut self) -> Result<(), AnswerError> {
+    pub(crate) fn end(&mut self) -> Result<(), ResponseError> {
         if !matches!(self.state, State::UntilEnd | State::Whole) {
-            return Err(AnswerError::Cut);
+            return Err(ResponseError::Cut);
         }
         self.state = State::Whole;
         Ok(())
     }
 
-    /// Makes ready for the next answer.
-    pub(super) fn clear(&mut self) {
+    /// Prepares for the next response.
+    pub(crate) fn clear(&mut self) {
         self.partial.clear();
         self.state = State::Head;
         self.is_last = false;
     }
 
-    fn take_head(&mut self, bytes: &[u8]) -> Result<usize, AnswerError> {
+    fn read_piece_of_head(&mut self, bytes: &[u8]) -> Result<usize, ResponseError> {
         if self.partial.is_empty() {
             if let Some(taken) = self.read_head(bytes)? {
                 return Ok(taken);
@@ -103,7 +103,7 @@ impl Answer {
         head.extend_from_slice(bytes);
         match self.read_head(&head)? {
             Some(taken) => Ok(taken - before),
-            None if head.len() > MAX_HEAD => Err(AnswerError::Malformed),
+            None if head.len() > MAX_HEAD => Err(ResponseError::Malformed),
             None => {
                 self.partial = head;
                 Ok(bytes.len())
@@ -111,16 +111,16 @@ impl Answer {
         }
     }
 
-    /// Bytes of the head, if it is whole.
-    fn read_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, AnswerError> {
+    /// Length of the head, if it is whole.
+    fn read_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, ResponseError> {
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut head = httparse::Response::new(&mut headers);
         let length = match head.parse(bytes) {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) => return Ok(None),
-            Err(_) => return Err(AnswerError::Malformed),
+            Err(_) => return Err(ResponseError::Malformed),
         };
-        self.status = head.code.ok_or(AnswerError::Malformed)?;
+        self.status = head.code.ok_or(ResponseError::Malformed)?;
         self.is_last = head.version == Some(0);
         self.is_stream = false;
         self.state = State::UntilEnd;
@@ -128,7 +128,7 @@ impl Answer {
             let value = header.value.trim_ascii();
             if header.name.eq_ignore_ascii_case("content-length") {
                 let length = std::str::from_utf8(value).ok().and_then(|length| length.parse().ok());
-                self.state = State::Length(length.ok_or(AnswerError::Malformed)?);
+                self.state = State::Length(length.ok_or(ResponseError::Malformed)?);
             } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
                 self.state = State::ChunkSize(0);
             } else if header.name.eq_ignore_ascii_case("content-type") {
@@ -139,7 +139,7 @@ impl Answer {
             }
         }
         match self.status {
-            // A provisional answer, before the real one.
+            // An interim response; the final one follows.
             100..=199 => self.state = State::Head,
             204 | 304 => self.state = State::Whole,
             _ if self.state == State::Length(0) => self.state = State::Whole,
@@ -148,10 +148,10 @@ impl Answer {
         Ok(Some(length))
     }
 
-    fn take_body(&mut self, bytes: &[u8], body: &mut impl FnMut(&[u8])) -> Result<usize, AnswerError> {
+    fn read_body(&mut self, bytes: &[u8], body: &mut impl FnMut(&[u8])) -> Result<usize, ResponseError> {
         let byte = bytes[0];
         let (state, taken) = match self.state {
-            State::Head => return self.take_head(bytes),
+            State::Head => return self.read_piece_of_head(bytes),
             State::Length(left) => match pass(bytes, left, body) {
                 (0, taken) => (State::Whole, taken),
                 (left, taken) => (State::Length(left), taken),
@@ -165,7 +165,7 @@ impl Answer {
                 (State::UntilEnd, bytes.len())
             }
             State::ChunkSize(size) => match (byte as char).to_digit(16) {
-                Some(_) if size >= 1 << 48 => return Err(AnswerError::Malformed),
+                Some(_) if size >= 1 << 48 => return Err(ResponseError::Malformed),
                 Some(digit) => (State::ChunkSize(size << 4 | u64::from(digit)), 1),
                 None if byte == b'\n' => (chunk(size), 1),
                 None => (State::ChunkExtension(size), 1),
@@ -188,7 +188,7 @@ fn chunk(size: u64) -> State {
     if size == 0 { State::Trailer(0) } else { State::Chunk(size) }
 }
 
-/// Passes on what belongs to the next `left` bytes; how many are left then, and how many were passed on.
+/// Passes on up to `left` bytes. How many are left then, and how many were passed on.
 fn pass(bytes: &[u8], left: u64, body: &mut impl FnMut(&[u8])) -> (u64, usize) {
     let taken = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
     body(&bytes[..taken]);
@@ -199,28 +199,28 @@ fn pass(bytes: &[u8], left: u64, body: &mut impl FnMut(&[u8])) -> (u64, usize) {
 mod tests {
     use super::*;
 
-    /// Reads `text` cut at every place in turn: status, body, bytes taken.
-    fn read(text: &str) -> Result<(u16, String, usize, bool), AnswerError> {
+    /// Reads `text` cut at every place in turn: status, body, bytes read.
+    fn read(text: &str) -> Result<(u16, String, usize, bool), ResponseError> {
         let mut results = Vec::new();
         for cut in 0..=text.len() {
-            let (mut answer, mut body, mut taken) = (Answer::default(), Vec::new(), 0);
+            let (mut response, mut body, mut taken) = (Response::default(), Vec::new(), 0);
             for end in [cut, text.len()] {
-                while taken < end && !answer.is_whole() {
-                    taken += answer.take(&text.as_bytes()[taken..end], |bytes| body.extend_from_slice(bytes))?;
+                while taken < end && !response.is_whole() {
+                    taken += response.read(&text.as_bytes()[taken..end], |bytes| body.extend_from_slice(bytes))?;
                 }
             }
-            if !answer.is_whole() {
-                answer.end()?;
+            if !response.is_whole() {
+                response.end()?;
             }
             let body = String::from_utf8(body).unwrap();
-            results.push((answer.status().unwrap(), body, taken, answer.is_last()));
+            results.push((response.status().unwrap(), body, taken, response.is_last()));
         }
         assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{results:?}");
         Ok(results.remove(0))
     }
 
     #[test]
-    fn bodies_come_out_whole_however_they_are_cut() {
+    fn body_is_whole_however_it_is_cut() {
         let check = |text: &str, status, body: &str, rest: &str, is_last| {
             let expected = (status, body.to_owned(), text.len() - rest.len(), is_last);
             assert_eq!(read(text), Ok(expected), "{text:?}");
@@ -235,11 +235,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_not_http_is_told() {
+    fn incomplete_and_malformed_responses_are_errors() {
         for cut in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell"] {
-            assert_eq!(read(cut), Err(AnswerError::Cut), "{cut:?}");
+            assert_eq!(read(cut), Err(ResponseError::Cut), "{cut:?}");
         }
-        assert_eq!(read("SSH-2.0-OpenSSH_9.2\r\n"), Err(AnswerError::Malformed));
-        assert_eq!(read("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), Err(AnswerError::Malformed));
+        assert_eq!(read("SSH-2.0-OpenSSH_9.2\r\n"), Err(ResponseError::Malformed));
+        assert_eq!(read("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), Err(ResponseError::Malformed));
     }
 }

@@ -1,58 +1,43 @@
 //! A publisher: one kept-alive connection with one request at a time.
 
 use std::io::{self, Read, Write};
-use std::ops::Range;
 
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::answer::Answer;
-use super::clock::Nanos;
-use super::engine::Shared;
-use crate::visible::visible;
-
-/// How much of a refusal is quoted.
-const QUOTED: usize = 200;
-
-/// Events that leave in one request.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) publisher: usize,
-    pub(super) pipeline: usize,
-    /// The events' places in what this publisher sends to the pipeline.
-    pub(super) sequences: Range<usize>,
-    /// When they were to be sent.
-    pub(super) due: Nanos,
-}
+use crate::clock::Nanos;
+use crate::http::{PublishRequest, QUOTED_BYTES, Response};
+use crate::shared::Shared;
 
 /// One connection for publishing.
 pub(super) struct Publisher {
     number: usize,
-    /// None when it is to be connected again.
+    /// None until it connects, and after the connection has ended.
     socket: Option<TcpStream>,
     is_connected: bool,
+    /// The request, of which the first `written` bytes have left.
     out: Vec<u8>,
     written: usize,
-    answer: Answer,
-    request: Option<Request>,
+    response: Response,
+    request: Option<PublishRequest>,
     /// When the request left.
     sent: Nanos,
 }
 
-/// What became of a publisher.
+/// What happened to a publisher.
 #[derive(Debug)]
-pub(super) enum Turn {
+pub(super) enum PublisherChange {
     None,
-    /// It can take a request.
+    /// It has connected, and is free for a request.
     Connected,
-    /// The server has taken the events; the connection is to be made again if it is over.
-    Accepted(Request),
-    /// The server has refused the events.
-    Refused(Request, String),
-    /// The connection is over; the events may have been taken or not.
-    Broken(Request, String),
-    /// The connection is over, and no request was under way.
+    /// The server accepted the events; the connection may have ended with that.
+    Accepted(PublishRequest),
+    /// The server rejected the events.
+    Rejected(PublishRequest, String),
+    /// The connection broke during a request: the server may have accepted the events or not.
+    Broken(PublishRequest, String),
+    /// The connection ended between two requests.
     Closed,
     /// It could not connect.
     Failed(String),
@@ -66,7 +51,7 @@ impl Publisher {
             is_connected: false,
             out: Vec::new(),
             written: 0,
-            answer: Answer::default(),
+            response: Response::default(),
             request: None,
             sent: 0,
         }
@@ -77,68 +62,72 @@ impl Publisher {
         if self.socket.is_none() {
             let mut socket = TcpStream::connect(shared.target.publish_address(self.number))?;
             registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-            self.answer.clear();
+            self.response.clear();
             self.socket = Some(socket);
         }
         Ok(())
     }
 
-    /// Whether it can take a request.
+    /// Whether it is connected and has no request.
     pub(super) fn is_free(&self) -> bool {
         self.is_connected && self.request.is_none()
     }
 
-    /// Sends a request, of a publisher that is free.
-    pub(super) fn send(&mut self, request: Request, shared: &Shared) -> Turn {
+    /// Sends a request. The publisher must be free.
+    pub(super) fn send(&mut self, request: PublishRequest, shared: &Shared) -> PublisherChange {
         shared.target.write_publish_request(&request, &shared.stamper, &mut self.out);
         self.written = 0;
         self.sent = shared.clock.now();
         self.request = Some(request);
         match self.write() {
-            Ok(()) => Turn::None,
+            Ok(()) => PublisherChange::None,
             Err(error) => self.fail(&error.to_string()),
         }
     }
 
-    /// Goes on after the connection became ready.
-    pub(super) fn ready(&mut self, event: &Event, shared: &mut Shared) -> Turn {
+    /// Continues once the connection is ready.
+    pub(super) fn ready(&mut self, event: &Event, shared: &mut Shared) -> PublisherChange {
         let was_connected = self.is_connected;
-        match self.go_on(event, shared) {
-            Ok(Some(refusal)) => self.finish(refusal, |status| shared.target.acknowledges(status)),
-            Ok(None) if !was_connected && self.is_connected => Turn::Connected,
-            Ok(None) => Turn::None,
+        match self.advance(event, shared) {
+            Ok(Some(rejection)) => self.finish(rejection, |status| shared.target.acknowledges(status)),
+            Ok(None) if !was_connected && self.is_connected => PublisherChange::Connected,
+            Ok(None) => PublisherChange::None,
             Err(problem) => self.fail(&problem),
         }
     }
 
     /// Gives up on a request that was sent before `before`.
-    pub(super) fn give_up(&mut self, before: Nanos) -> Turn {
-        if self.request.is_some() && self.sent < before { self.fail("no answer in time") } else { Turn::None }
+    pub(super) fn give_up(&mut self, before: Nanos) -> PublisherChange {
+        if self.request.is_some() && self.sent < before {
+            self.fail("no answer in time")
+        } else {
+            PublisherChange::None
+        }
     }
 
-    fn finish(&mut self, refusal: Vec<u8>, is_acknowledged: impl Fn(u16) -> bool) -> Turn {
-        let status = self.answer.status().unwrap_or_default();
-        if self.answer.is_last() {
+    fn finish(&mut self, rejection: Vec<u8>, is_acknowledged: impl Fn(u16) -> bool) -> PublisherChange {
+        let status = self.response.status().unwrap_or_default();
+        if self.response.is_last() {
             self.close();
         }
-        self.answer.clear();
+        self.response.clear();
         match self.request.take() {
-            Some(request) if is_acknowledged(status) => Turn::Accepted(request),
+            Some(request) if is_acknowledged(status) => PublisherChange::Accepted(request),
             Some(request) => {
-                let text = String::from_utf8_lossy(&refusal);
-                Turn::Refused(request, format!("{status} {}", visible(text.trim())))
+                let text = String::from_utf8_lossy(&rejection);
+                PublisherChange::Rejected(request, format!("{status} {}", text.trim()))
             }
-            None => Turn::None,
+            None => PublisherChange::None,
         }
     }
 
-    fn fail(&mut self, problem: &str) -> Turn {
+    fn fail(&mut self, problem: &str) -> PublisherChange {
         let was_connected = self.is_connected;
         self.close();
         match self.request.take() {
-            Some(request) => Turn::Broken(request, problem.into()),
-            None if was_connected => Turn::Closed,
-            None => Turn::Failed(problem.into()),
+            Some(request) => PublisherChange::Broken(request, problem.into()),
+            None if was_connected => PublisherChange::Closed,
+            None => PublisherChange::Failed(problem.into()),
         }
     }
 
@@ -147,8 +136,8 @@ impl Publisher {
         self.is_connected = false;
     }
 
-    /// The beginning of the answer's body, once the answer has come.
-    fn go_on(&mut self, event: &Event, shared: &mut Shared) -> Result<Option<Vec<u8>>, String> {
+    /// The beginning of a rejection, once the whole response has arrived; empty for an acknowledgement.
+    fn advance(&mut self, event: &Event, shared: &mut Shared) -> Result<Option<Vec<u8>>, String> {
         let Some(socket) = &mut self.socket else { return Ok(None) };
         if !self.is_connected
             && let Ok(Some(error)) | Err(error) = socket.take_error()
@@ -176,18 +165,18 @@ impl Publisher {
                 Err(error) => return Err(error.to_string()),
             };
             if length == 0 {
-                self.answer.end().map_err(|error| error.to_string())?;
+                self.response.end().map_err(|error| error.to_string())?;
             }
             let mut at = 0;
-            while at < length && !self.answer.is_whole() {
-                let is_refused = self.answer.status().is_some_and(|status| status >= 300);
-                let taken = self.answer.take(&shared.buffer[at..length], |body| {
-                    let room = if is_refused { QUOTED.saturating_sub(quoted.len()).min(body.len()) } else { 0 };
+            while at < length && !self.response.is_whole() {
+                let is_rejected = self.response.status().is_some_and(|status| status >= 300);
+                let taken = self.response.read(&shared.buffer[at..length], |body| {
+                    let room = if is_rejected { QUOTED_BYTES.saturating_sub(quoted.len()).min(body.len()) } else { 0 };
                     quoted.extend_from_slice(&body[..room]);
                 });
                 at += taken.map_err(|error| error.to_string())?;
             }
-            if self.answer.is_whole() {
+            if self.response.is_whole() {
                 return Ok(Some(quoted));
             }
             if length < shared.buffer.len() && !event.is_read_closed() {
@@ -196,7 +185,7 @@ impl Publisher {
         }
     }
 
-    /// Writes what is left of the request, as far as the connection takes it.
+    /// Writes the rest of the request, as far as the connection has room.
     fn write(&mut self) -> io::Result<()> {
         let Some(socket) = &mut self.socket else { return Ok(()) };
         while self.written < self.out.len() {

@@ -1,52 +1,52 @@
-//! Stamps: what a bench writes into every event's payload, and finds again in whatever a server makes of it.
+//! Stamps: written into the payload of each event, and found again in whatever format a server wraps it.
 //!
-//! A stamp is of characters that stand for themselves in JSON, in URLs and in forms, of fixed width,
-//! and followed by filler: `pcb~<run>~<publisher><sequence><sent>----`.
+//! A stamp has a fixed width and only characters that need no escape in JSON, in URLs or in forms. Filler follows it:
+//! `pcb~<run>~<publisher><sequence><sent>----`.
 
 use memchr::memmem::Finder;
 
-use super::clock::Nanos;
+use crate::clock::Nanos;
 
-/// The shortest payload that holds a stamp.
-pub(super) const STAMP_BYTES: usize = 13 + PUBLISHER + SEQUENCE + SENT + 1;
+/// Size of the shortest payload, one that holds only a stamp.
+pub const MIN_PAYLOAD_BYTES: usize = 13 + PUBLISHER + SEQUENCE + SENT + 1;
 
 // Hexadecimal digits of each field; 12 of nanoseconds are three days.
 const PUBLISHER: usize = 4;
 const SEQUENCE: usize = 8;
 const SENT: usize = 12;
 
-/// Where an event comes from.
+/// Where an event comes from, and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     /// The publisher's number.
-    pub(super) publisher: usize,
-    /// The event's place in what this publisher sent to the pipeline, from 0.
-    pub(super) sequence: usize,
+    pub(crate) publisher: usize,
+    /// The event's place in the sequence that this publisher sends to the pipeline, from 0.
+    pub(crate) sequence: usize,
     /// When it was to be sent.
-    pub(super) sent: Nanos,
+    pub(crate) sent: Nanos,
 }
 
-/// Writes and finds the stamps of one run; those of another run are strangers.
-pub(super) struct Stamper {
+/// Writes and finds the stamps of one run; those of other runs are not found.
+pub(crate) struct Stamper {
     marker: String,
     finder: Finder<'static>,
     payload_bytes: usize,
 }
 
 impl Stamper {
-    /// `payload_bytes` are at least [`STAMP_BYTES`].
-    pub(super) fn new(run: u32, payload_bytes: usize) -> Self {
+    /// `payload_bytes` must be at least [`MIN_PAYLOAD_BYTES`].
+    pub(crate) fn new(run: u32, payload_bytes: usize) -> Self {
         let marker = format!("pcb~{run:08x}~");
         let finder = Finder::new(&marker).into_owned();
         Self { marker, finder, payload_bytes }
     }
 
-    pub(super) fn payload_bytes(&self) -> usize {
+    pub(crate) fn payload_bytes(&self) -> usize {
         self.payload_bytes
     }
 
     /// Appends a payload.
-    pub(super) fn write(&self, stamp: Stamp, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, stamp: Stamp, out: &mut Vec<u8>) {
         let ends = out.len() + self.payload_bytes;
         out.extend_from_slice(self.marker.as_bytes());
         write_hex(stamp.publisher as u64, PUBLISHER, out);
@@ -56,7 +56,7 @@ impl Stamper {
     }
 
     /// The first stamp in a line.
-    pub(super) fn find(&self, line: &[u8]) -> Option<Stamp> {
+    pub(crate) fn find(&self, line: &[u8]) -> Option<Stamp> {
         let at = self.finder.find(line)?;
         let (publisher, rest) = read_hex(line.get(at + self.marker.len()..)?, PUBLISHER)?;
         let (sequence, rest) = read_hex(rest, SEQUENCE)?;
@@ -92,9 +92,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_stamp_is_found_in_whatever_a_server_puts_around_it(
+        fn stamp_is_found_whatever_surrounds_it(
             (publisher, sequence, sent) in (0usize..1 << 16, 0usize..1 << 32, 0u64..1 << 48),
-            size in STAMP_BYTES..200,
+            size in MIN_PAYLOAD_BYTES..200,
             (before, after) in ("[^~]{0,40}", any::<String>()),
         ) {
             let (stamper, stamp) = (Stamper::new(0xbe9c_0001, size), Stamp { publisher, sequence, sent });
@@ -105,7 +105,7 @@ mod tests {
             line.extend_from_slice(after.as_bytes());
             prop_assert_eq!(stamper.find(&line), Some(stamp));
             prop_assert_eq!(Stamper::new(1, size).find(&line), None);
-            prop_assert_eq!(stamper.find(&line[..starts + STAMP_BYTES - 2]), None);
+            prop_assert_eq!(stamper.find(&line[..starts + MIN_PAYLOAD_BYTES - 2]), None);
         }
     }
 }
