@@ -1,5 +1,6 @@
-// A TCP proxy that can cut what it carries.
+// A TCP proxy that can cut, refuse or silence the connections that it carries.
 
+import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { constants, gunzipSync } from 'node:zlib';
 
@@ -11,48 +12,53 @@ export class Proxy {
   #refusing = false;
   #isSilent = false;
 
-  /** Every connection that was carried, oldest first. */
+  /** Every connection so far, oldest first. */
   connections = [];
 
-  /** How many were refused. */
+  /** How many connections were refused. */
   refused = 0;
 
-  /** Starts a proxy before the node. */
-  static async start(node) {
+  /** Starts a proxy in front of the node. */
+  static start(node) {
+    return Proxy.listen(new URL(node.publicUrl));
+  }
+
+  /** Starts a proxy in front of the server at this URL; on a port that the system chooses, unless one is given. */
+  static async listen(target, { host = '127.0.0.1', port = 0 } = {}) {
     const proxy = new Proxy();
-    proxy.#target = new URL(node.publicUrl);
+    proxy.#target = target;
     proxy.#server = createServer((client) => proxy.#carry(client));
-    await new Promise((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve));
-    proxy.url = `http://127.0.0.1:${proxy.#server.address().port}`;
+    await once(proxy.#server.listen(port, host), 'listening');
+    proxy.url = `http://${host}:${proxy.#server.address().port}`;
     return proxy;
   }
 
-  /** Ends every open connection; what was sent before still arrives. */
+  /** Ends every open connection; bytes sent before still arrive. */
   cut() {
     for (const connection of this.connections) connection.cut();
   }
 
-  /** Resets every open connection; what is still on its way may be lost. */
+  /** Resets every open connection; bytes in flight may be lost. */
   reset() {
     for (const connection of this.connections) connection.reset();
   }
 
-  /** Cuts the connection that next carries `text` to a client, right behind it. */
+  /** Cuts the next connection that carries `text` to a client, right after it. */
   cutAfter(text) {
     this.#cutText = Buffer.from(text);
   }
 
-  /** Cuts the connection that carries the next bytes to a client once it has carried so many of them. */
+  /** Cuts the next connection that carries bytes to a client after this many of them. */
   cutIn(bytes) {
     this.#bytesToCut = bytes;
   }
 
-  /** From here on new connections go to this node. */
+  /** Sends new connections to this node. */
   moveTo(node) {
     this.#target = new URL(node.publicUrl);
   }
 
-  /** From here on new connections are closed before a byte is read. */
+  /** Closes new connections before a byte is read. */
   refuse() {
     this.#refusing = true;
   }
@@ -61,19 +67,19 @@ export class Proxy {
     this.#refusing = false;
   }
 
-  /** From here on the node gets what clients send, and they hear nothing of it. */
+  /** Drops the node's answers; it still gets the requests. */
   silence() {
     this.#isSilent = true;
   }
 
-  /** From here on answers are carried again; those that were swallowed stay so. */
+  /** Carries answers again; dropped bytes stay lost. */
   speak() {
     this.#isSilent = false;
   }
 
   async stop() {
     this.reset();
-    // Those that were cut too: half of one may still be open.
+    // Those that were cut too: one half may still be open.
     for (const connection of this.connections) connection.destroy();
     await new Promise((resolve) => this.#server.close(resolve));
   }
@@ -99,7 +105,7 @@ export class Proxy {
     });
   }
 
-  // Where in `bytes`, which come next on the connection, it has to be cut; -1 if not there.
+  // Where to cut in `bytes`, the next ones of the connection; -1 for nowhere.
   #endOfCut(connection, bytes) {
     if (this.#cutText) {
       const end = connection.endOf(this.#cutText, bytes);
@@ -119,11 +125,11 @@ class Connection {
   #answer = Buffer.alloc(0);
   #seen = { length: 0, body: '' };
 
-  /** What the client sent, as text. */
+  /** Everything that the client sent, as text. */
   request = '';
   isOpen = true;
 
-  /** When the client came, and when the node's answer ended, if it has. */
+  /** When the client connected, and when the node's answer ended, if it has. */
   beganAt = Date.now();
   endedAt;
 
@@ -144,20 +150,20 @@ class Connection {
     }
   }
 
-  /** All bytes that went to the client, as text. */
+  /** Everything that went to the client, as text. */
   get answer() {
     return this.#answer.toString();
   }
 
-  /** The answer's head: its status line and its headers, once they are here. */
+  /** The answer's status line and headers, once they have arrived. */
   get head() {
     const end = this.#answer.indexOf('\r\n\r\n');
     return end === -1 ? '' : this.#answer.subarray(0, end).toString();
   }
 
-  /** The answer's body, decompressed; of a chunked one whatever has arrived. */
+  /** The answer's body, without chunking and compression, as far as it has arrived. */
   get body() {
-    // Tests look again and again while they wait.
+    // Tests poll this while they wait.
     if (this.#seen.length !== this.#answer.length) this.#seen = { length: this.#answer.length, body: this.#bodyOf() };
     return this.#seen.body;
   }
@@ -170,7 +176,7 @@ class Connection {
     return (/^content-encoding: *gzip/im.test(head) ? decompressed(body) : body).toString();
   }
 
-  /** Whether the answer came to its end, be it by its last chunk or with the connection. */
+  /** Whether the answer has ended, with its last chunk or with the connection. */
   get hasEnded() {
     return !this.isOpen || this.#answer.subarray(-7).equals(Buffer.from('\r\n0\r\n\r\n'));
   }
@@ -180,7 +186,7 @@ class Connection {
     this.#client.write(bytes);
   }
 
-  /** Where in `bytes`, which come next, the first occurrence of `text` ends; -1 if there is none. */
+  /** Where in `bytes`, the next ones, the first occurrence of `text` ends; -1 if there is none. */
   endOf(text, bytes) {
     const seen = this.#answer.subarray(-(text.length - 1));
     const found = Buffer.concat([seen, bytes]).indexOf(text);
@@ -198,7 +204,7 @@ class Connection {
     if (!this.isOpen) return;
     this.isOpen = false;
     this.#upstream.destroy();
-    // Node 20 never lets go of a socket that is reset while its end is on the way.
+    // Node 20 never releases a socket that is reset while its end is in flight.
     if (this.#client.writableEnded) this.#client.destroy();
     else this.#client.resetAndDestroy();
   }
@@ -222,7 +228,7 @@ function unchunked(bytes) {
   return Buffer.concat(parts);
 }
 
-// As much of it as has arrived.
+// Accepts a stream that has not ended.
 function decompressed(bytes) {
   return bytes.length === 0 ? bytes : gunzipSync(bytes, { finishFlush: constants.Z_SYNC_FLUSH });
 }

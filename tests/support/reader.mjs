@@ -1,7 +1,8 @@
-// A reader that is as strict as browsers are: it comes back after its `retry:` with its last id, and an answer other than 200
-// ends it for good.
+// A subscriber as strict as a browser: after `retry:` it reconnects with its last id, and any status but 200 ends it for good.
 
 import { get } from 'node:http';
+
+import { until } from './deadline.mjs';
 
 export class Reader {
   #url;
@@ -10,10 +11,14 @@ export class Reader {
   #isClosed = false;
   #retryMs = 3000;
 
+  /** Events in order of arrival, positions left out: `{id, event, data}`. */
   events = [];
   keepalives = 0;
   connections = 0;
   lastEventId = '';
+
+  /** Whether a stream is open at this moment. */
+  isOpen = false;
 
   /** Why it gave up. */
   failure = '';
@@ -21,6 +26,16 @@ export class Reader {
   constructor(url) {
     this.#url = url;
     this.#connect();
+  }
+
+  /** A reader whose stream is open. */
+  static async open(url) {
+    const reader = new Reader(url);
+    await until(`${url} opens a stream`, () => {
+      if (reader.failure) throw new Error(`${url} ${reader.failure}`);
+      return reader.isOpen;
+    });
+    return reader;
   }
 
   get ids() {
@@ -37,18 +52,21 @@ export class Reader {
     this.connections += 1;
     const headers = this.lastEventId ? { 'Last-Event-ID': this.lastEventId } : {};
     this.#request = get(this.#url, { agent: false, headers }, (answer) => {
-      if (answer.statusCode !== 200) this.failure = `answered ${answer.statusCode}`;
+      if (answer.statusCode === 200) this.isOpen = true;
+      else this.failure = `answered ${answer.statusCode}`;
       let text = '';
       answer.setEncoding('utf8').on('data', (part) => {
         const blocks = (text + part).split('\n\n');
         text = blocks.pop();
         for (const block of blocks) this.#take(block);
       });
-      // Its error event comes too when it is cut.
+      // A stream that is cut has an error event too.
       answer.on('error', () => {});
     });
     this.#request.on('error', () => {});
     this.#request.on('close', () => {
+      this.isOpen = false;
+      // The node chose this time: waiting for it is what a browser does.
       if (!this.#isClosed && !this.failure) this.#reconnect = setTimeout(() => this.#connect(), this.#retryMs);
     });
   }

@@ -1,15 +1,15 @@
-// Waiting for a condition, never for an amount of time.
+// Waits for a condition, never for an amount of time.
 
-// Only a failure takes so long. A suite that starts hundreds of programs at a time gives them longer.
+// Only a failure takes this long. A suite that starts hundreds of programs at once sets a longer deadline.
 const DEADLINE_MS = Number(process.env.DEADLINE_MS ?? 40_000);
 const POLL_MS = 5;
 
 /**
- * Resolves with the first truthy value that `condition` gives.
+ * Resolves with the first truthy value that `condition` returns.
  *
- * `describe` tells, when the deadline has passed, how far it came.
+ * After the deadline it throws; `describe` then tells how far things got.
  */
-export async function until(what, condition, describe = () => 'nothing more is known') {
+export async function until(what, condition, describe = () => 'nothing else is known') {
   const deadline = Date.now() + DEADLINE_MS;
   for (;;) {
     const value = await condition();

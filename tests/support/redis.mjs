@@ -1,12 +1,11 @@
-// A redis-server of its own on a unix socket in a temporary folder.
+// A redis-server on a unix socket in a temporary folder.
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { until } from './deadline.mjs';
-import { kill, recordOutput, start } from './processes.mjs';
+import { kill, startServer } from './processes.mjs';
 
 export class RedisServer {
   #child;
@@ -18,21 +17,9 @@ export class RedisServer {
     redis.#folder = await mkdtemp(join(tmpdir(), 'pipecast-redis-'));
     const socket = join(redis.#folder, 'redis.sock');
     redis.url = `redis+unix://${socket}`;
-    redis.#child = start('redis-server', [
+    redis.#child = await startServer('redis-server', [
       '--port', '0', '--unixsocket', socket, '--dir', redis.#folder, '--save', '', '--appendonly', 'no',
-    ]);
-    const output = recordOutput(redis.#child);
-    const isReady = () => {
-      const { ending } = redis.#child;
-      if (ending) throw new Error(`redis-server ended (${ending}); apt-get install redis-server?\n${output.text}`);
-      return answers(socket);
-    };
-    try {
-      await until('redis-server answers', isReady, () => output.text);
-    } catch (failure) {
-      await redis.stop();
-      throw failure;
-    }
+    ], { isReady: () => answers(socket) });
     return redis;
   }
 

@@ -1,4 +1,4 @@
-// A running Prometheus as those who ask it see it.
+// The HTTP API of a running Prometheus.
 
 import assert from 'node:assert/strict';
 
@@ -17,7 +17,7 @@ export class PrometheusApi {
     return answer.data;
   }
 
-  /** The value of an expression now. */
+  /** The current value of an expression. */
   async ask(query) {
     return (await this.call(`query?query=${encodeURIComponent(query)}`)).result;
   }
@@ -26,7 +26,7 @@ export class PrometheusApi {
     return (await this.call('alerts')).alerts.filter(({ state }) => state === 'firing');
   }
 
-  /** The panels of the dashboard that have nothing to show, with what they ask. */
+  /** The dashboard's panels without data, each with its query. */
   async emptyPanels() {
     const empty = [];
     for (const { name, expr } of shown) {

@@ -1,4 +1,4 @@
-# What the suites' entries share; to be sourced by them.
+# Functions that the suites' `run` programs share. Source this file.
 
 # Ends with an explanation unless PIPECAST_BIN names the binary under test; makes its path absolute.
 require_binary() {
@@ -10,15 +10,15 @@ require_binary() {
   export PIPECAST_BIN
 }
 
-# What the tests and their browsers leave behind goes with this folder.
+# Whatever the tests and their browsers leave behind is deleted with this folder.
 use_temporary_folder() {
   TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/pipecast.XXXXXX")
   export TMPDIR
   trap 'rm -rf "$TMPDIR"' EXIT
 }
 
-# installed SUITE INSTALL FILE...: the folder that holds what these files pin. When it is missing, INSTALL, a function that
-# has to fail at its first failure, fills a new one, where it finds copies of the files.
+# installed SUITE INSTALL FILE...: prints the folder with the packages that these files pin. If it is missing, the function INSTALL fills a
+# new one, in which it finds copies of the files. It must stop at its first failure.
 installed() {
   local suite=$1 install=$2 hash folder partial
   shift 2
@@ -29,11 +29,11 @@ installed() {
     mkdir -p "$partial"
     cp "$@" "$partial"
     if ! (cd "$partial" && "$install") >&2; then
-      echo "What $PWD needs could not be installed." >&2
+      echo "The packages that $PWD needs could not be installed." >&2
       rm -rf "$partial"
       return 1
     fi
-    # Somebody else may have been faster.
+    # Another run may have been faster.
     mv -T "$partial" "$folder" 2>/dev/null || rm -rf "$partial"
   fi
   echo "$folder"
@@ -43,7 +43,12 @@ install_node_modules() {
   npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 }
 
-# use_node_modules FOLDER: the tests in the current folder find their packages there.
+install_venv() {
+  python3 -m venv venv &&
+    venv/bin/python -m pip install --quiet --no-deps --disable-pip-version-check --require-hashes --requirement requirements.txt
+}
+
+# use_node_modules FOLDER: lets the tests in the current folder import the packages installed there.
 use_node_modules() {
   if [[ -e node_modules && ! -L node_modules ]]; then
     echo "$PWD/node_modules is in the way: remove it." >&2
@@ -52,7 +57,7 @@ use_node_modules() {
   ln -sfn "$1/node_modules" node_modules
 }
 
-# run_node_tests FILE...: all files at once, since they wait more than they work. No test, or one left out, is a failure.
+# run_node_tests FILE...: runs all files at once, since they wait more than they compute. Fails if no test runs, or if any is skipped.
 run_node_tests() {
   local summary status=0
   summary=$(mktemp)

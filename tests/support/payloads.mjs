@@ -1,10 +1,10 @@
-// Payloads that break brokers, proxies and parsers, and have to arrive as they were sent.
+// Payloads that break brokers, proxies and parsers. They must arrive unchanged.
 
 import { readFileSync } from 'node:fs';
 
 /**
- * `texts`: by name. `numbers`: JSON texts whose digits must survive, although few parsers keep them. `hostile`: values
- * that a page must not stumble over, by name.
+ * `texts`: by name. `numbers`: JSON texts whose digits must survive, although few parsers keep them. `hostile`: by name, values that could
+ * inject code into a page.
  */
 export const { texts, numbers, hostile } = JSON.parse(readFileSync(new URL('payloads.json', import.meta.url), 'utf8'));
 

@@ -1,17 +1,15 @@
-// nginx and HAProxy before a node, each with no more than what makes it pass requests on.
+// nginx and HAProxy in front of a node, each with the shortest configuration that works.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { until } from './deadline.mjs';
-import { freePort } from './ports.mjs';
-import { recordOutput, start } from './processes.mjs';
+import { acceptsConnections, freePort } from '../support/ports.mjs';
+import { startServer, stop } from '../support/processes.mjs';
 
 const nginx = {
   arguments: (file, folder) => ['-p', folder, '-c', file, '-e', 'stderr'],
-  // Only where it keeps its files is not the default; it may run as anyone.
+  // Every path is in its own folder, so that any user can run it.
   configuration: (port, node) => `
     daemon off; pid nginx.pid; error_log stderr;
     events {}
@@ -46,7 +44,7 @@ export class HttpProxy {
   #child;
   #folder;
 
-  /** Starts the program of this name before the node and waits until it takes connections. */
+  /** Starts the named program in front of the node and waits until it accepts connections. */
   static async start(name, node) {
     const proxy = new HttpProxy();
     proxy.#folder = await mkdtemp(join(tmpdir(), `pipecast-${name}-`));
@@ -54,36 +52,13 @@ export class HttpProxy {
     proxy.url = `http://127.0.0.1:${port}`;
     const file = join(proxy.#folder, 'configuration');
     await writeFile(file, programs[name].configuration(port, new URL(node.publicUrl).host));
-    proxy.#child = start(name, programs[name].arguments(file, proxy.#folder));
-    const output = recordOutput(proxy.#child);
-    const isReady = () => {
-      const { ending } = proxy.#child;
-      if (ending) throw new Error(`${name} ended (${ending}); apt-get install ${name}?\n${output.text}`);
-      return isOpen(port);
-    };
-    try {
-      await until(`${name} takes connections`, isReady, () => output.text);
-    } catch (failure) {
-      await proxy.stop();
-      throw failure;
-    }
+    const args = programs[name].arguments(file, proxy.#folder);
+    proxy.#child = await startServer(name, args, { isReady: () => acceptsConnections(proxy.url) });
     return proxy;
   }
 
   async stop() {
-    // Asked to, so that it takes its worker processes along.
-    this.#child.kill('SIGTERM');
-    await this.#child.exited;
+    await stop(this.#child);
     await rm(this.#folder, { recursive: true, force: true });
   }
-}
-
-function isOpen(port) {
-  return new Promise((resolve) => {
-    const connection = connect(port, '127.0.0.1', () => {
-      connection.destroy();
-      resolve(true);
-    });
-    connection.once('error', () => resolve(false));
-  });
 }
