@@ -157,7 +157,7 @@ class OnNode(unittest.TestCase):
         self.assertEqual([event["payload"] for event in self.pipeline.history()], [1, None])
 
     def test_rejection_hands_the_events_back(self):
-        strict = Node(limits__event="100B")
+        strict = Node(limits__max_event_size="100B")
         self.addCleanup(strict.kill)
         send = self.send(strict.public_url)
         send.sse("names", "x" * 200)
