@@ -7,8 +7,8 @@
 
 use std::hint::black_box;
 
-use pipecast::event_id::EventId;
-use pipecast::frame::Frame;
+use pipecast::event::EventId;
+use pipecast::sse::frame::Frame;
 use rustix::time::{ClockId, clock_gettime};
 
 const SIZES: [usize; 4] = [128, 1 << 10, 16 << 10, 256 << 10];

@@ -146,7 +146,7 @@ class Redis:
     def benchmark(self, batch, clients=8, pipelined=4, requests=15_000):
         """What redis-benchmark gets out of Redis for the same script, with Redis alone on the server's CPU."""
         subprocess.run(["taskset", "-p", "-c", SERVER_CPU, str(self.process.pid)], check=True, stdout=subprocess.DEVNULL)
-        script = (ROOT / "src/store/append.lua").read_text()
+        script = (ROOT / "src/store/redis/append.lua").read_text()
         digest = self.cli("script", "load", script).strip()
         event = 'event: bench\ndata: {"filler":"' + "x" * 115 + '"}\n\n'
         kept = ["100", str(32 << 20), "86400000"]

@@ -1,46 +1,57 @@
 //! Pipecast: a horizontally scalable broker for Server-Sent Events.
 //!
-//! ARCHITECTURE.md has the map. Nothing calls upward: app -> server -> node -> store -> core.
+//! # A tour
+//!
+//! `main` parses the command line ([`cli`]); `pipecast serve` reads the [`settings`] and hands them to [`app`], which binds a
+//! node's addresses, runs it and drains it.
+//!
+//! A request arrives in [`http`]. To publish, the body becomes a batch of [`event`]s, [`limits`] and [`auth`] agree, and the
+//! [`store`] gives each event its id, keeps it and announces it to every node. To subscribe, the request becomes a [`stream`].
+//!
+//! A node holds a [`log`] for each pipeline that has streams: its own copy of the history, with a cursor for each stream. The
+//! [`hub`] opens logs, reads the store's history into them, applies what is announced, and reads again whatever was missed. It
+//! wakes the streams, and each sends the frames ([`sse`]) after its cursor.
+//!
+//! [`node`] holds these parts together for one process. Leaves that anything may use: [`backoff`], [`clock`], [`files`],
+//! [`logging`], [`metrics`], [`visible`].
+//!
+//! # Rooms and their order
+//!
+//! Each room knows those below it and none above:
+//!
+//! ```text
+//! cli
+//! app
+//! settings
+//! http
+//! node
+//! stream
+//! hub
+//! auth  limits  metrics
+//! store
+//! log
+//! sse
+//! event
+//! ```
+//!
+//! ARCHITECTURE.md has the invariants and the decisions that look odd.
 
-pub mod admission;
-pub mod announcement;
 pub mod app;
 pub mod auth;
-pub mod available_memory;
-pub mod background;
 pub mod backoff;
-pub mod block;
 pub mod cli;
-pub mod coding;
-pub mod drain;
+pub mod clock;
 pub mod event;
-pub mod event_id;
-pub mod fanout;
-pub mod frame;
-pub mod gap;
-pub mod gzip;
-pub mod heard;
+pub mod files;
+pub mod http;
 pub mod hub;
 pub mod limits;
 pub mod log;
-pub mod log_memory;
+pub mod logging;
 pub mod metrics;
 pub mod node;
-pub mod open_files;
-pub mod open_log;
-pub mod pace;
-pub mod payload;
-pub mod pem_file;
-pub mod pipeline;
-pub mod proxies;
-pub mod read_queue;
-pub mod refresh;
-pub mod server;
 pub mod settings;
+pub mod sse;
 pub mod store;
-pub mod subscription;
-pub mod supervisor;
-pub mod telemetry;
-pub mod text_file;
+pub mod stream;
 pub mod visible;
-pub mod watched_file;

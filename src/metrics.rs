@@ -13,9 +13,9 @@ use prometheus::{
 };
 
 use crate::auth::{AuthHealth, Source};
-use crate::gap::GapReason;
+use crate::event::GapReason;
+use crate::logging::Dropped;
 use crate::store::memory::MemoryUse;
-use crate::telemetry::Dropped;
 
 type Counter = GenericCounter<AtomicU64>;
 
@@ -60,11 +60,11 @@ label! {
 }
 label! {
     /// Why a history was read from the store.
-    ReadCause {
+    ReadReason {
         /// The pipeline's first reader arrived.
         Open => "open",
         /// An announcement showed that earlier ones are missing.
-        Hole => "hole",
+        MissedNotification => "missed_notification",
         /// The pub/sub connection was made anew.
         Reconnect => "reconnect",
         /// A client came with a newer event than this node had.
@@ -77,7 +77,7 @@ label! {
 }
 label! {
     /// What a new stream began with.
-    ReplayOutcome {
+    StreamStart {
         /// The newest events; no resume point was given.
         History => "history",
         /// Everything after its resume point.
@@ -100,8 +100,8 @@ label! {
     }
 }
 label! {
-    /// Why a stream or a request was refused.
-    Refusal {
+    /// Why a stream or a request was rejected.
+    Rejection {
         /// The node is stopping.
         Draining => "draining",
         /// The request is not as it must be.
@@ -109,51 +109,51 @@ label! {
         /// Body, batch or event over a limit.
         TooLarge => "too_large",
         /// The body did not arrive in time.
-        Timeout => "timeout",
+        RequestTimeout => "request_timeout",
         /// The store is away.
-        Store => "store",
+        StoreUnavailable => "store_unavailable",
         /// No room for a body (`limits.bodies`).
-        BodiesFull => "bodies_full",
+        BodyMemoryLimit => "body_memory_limit",
         /// No room for a history as JSON (`limits.histories`).
-        HistoriesFull => "histories_full",
+        HistoryMemoryLimit => "history_memory_limit",
         /// The embedded store is full, and all that it keeps has readers.
-        StoreFull => "store_full",
-        /// `limits.connections` streams are open.
-        Full => "full",
-        /// Its address has `limits.connections_per_address` streams.
-        AddressFull => "address_full",
-        /// The pipeline has `limits.connections_per_pipeline` streams here.
-        PipelineFull => "pipeline_full",
+        StoreMemoryLimit => "store_memory_limit",
+        /// `limits.streams` streams are open.
+        StreamLimit => "stream_limit",
+        /// Its address has `limits.streams_per_address` streams.
+        AddressStreamLimit => "address_stream_limit",
+        /// The pipeline has `limits.streams_per_pipeline` streams here.
+        PipelineStreamLimit => "pipeline_stream_limit",
         /// The logs of open pipelines take `store.memory`, and this one is not open.
-        LogMemory => "log_memory",
+        EventBufferLimit => "event_buffer_limit",
         /// A connection beyond those of all streams and the room above them.
-        SocketsFull => "sockets_full",
+        ConnectionLimit => "connection_limit",
         /// The same for its address.
-        AddressSocketsFull => "address_sockets_full",
+        AddressConnectionLimit => "address_connection_limit",
         /// A connection beyond `limits.connection_rate`.
         ConnectionRate => "connection_rate",
         /// A connection beyond `limits.connection_rate_per_address`.
         AddressConnectionRate => "address_connection_rate",
-        /// A publish beyond `limits.publish_rate`.
+        /// A publish beyond `limits.publish_rate_per_publisher`.
         PublishRate => "publish_rate",
         /// A publish beyond `limits.publish_rate_per_pipeline`.
-        PipelineRate => "pipeline_rate",
+        PipelinePublishRate => "pipeline_publish_rate",
         /// A connection that the system could not hand over, for want of files mostly.
-        NotAccepted => "not_accepted",
+        AcceptFailed => "accept_failed",
         /// A connection without a PROXY header from a trusted proxy.
         ProxyHeader => "proxy_header",
         /// A TLS handshake that failed, or that the client broke off.
-        Handshake => "handshake",
+        TlsHandshake => "tls_handshake",
         /// A connection of HTTP/2 with too many frames that ask for nothing.
         Http2Flood => "http2_flood",
         /// A connection to the admin listener beyond its few.
-        AdminFull => "admin_full",
+        AdminConnectionLimit => "admin_connection_limit",
         /// No token, or none that is valid.
         Unauthorized => "unauthorized",
         /// A valid token without the right.
         Forbidden => "forbidden",
         /// The keys that tokens are checked with could not be fetched yet.
-        NoKeys => "no_keys",
+        JwksUnavailable => "jwks_unavailable",
     }
 }
 label! {
@@ -201,7 +201,7 @@ pub struct Observed {
     /// Open logs.
     pub pipelines_open: usize,
     /// Bytes of frames in open logs.
-    pub log_bytes: usize,
+    pub event_buffer_bytes: usize,
     /// How long ago the store's probe came back.
     pub probe_age: Option<Duration>,
     /// Whether that is recent enough.
@@ -209,9 +209,9 @@ pub struct Observed {
     /// How often the pub/sub connection was made anew.
     pub store_reconnects: u64,
     /// Connections of the public listener.
-    pub sockets: usize,
-    /// Most streams.
-    pub connections_limit: usize,
+    pub connections: usize,
+    /// Most streams on this node.
+    pub streams_limit: usize,
     /// Log lines that were dropped.
     pub log_lines_dropped: Dropped,
     /// Memory reserved for requests' bodies.
@@ -229,27 +229,27 @@ pub struct Metrics {
     registry: Registry,
     bodies_bytes: IntGauge,
     histories_bytes: IntGauge,
+    streams: IntGauge,
+    streams_limit: IntGauge,
     connections: IntGauge,
-    connections_limit: IntGauge,
-    sockets: IntGauge,
-    connections_total: IntCounterVec,
+    streams_closed: IntCounterVec,
     events_published: Counter,
     publish_duration: Histogram,
-    publishes_held: Counter,
+    publishes_delayed: Counter,
     events_delivered: Counter,
     delivered_bytes: Counter,
     compressions: Counter,
     delivery_lag: Histogram,
-    replays: GenericCounterVec<AtomicU64>,
+    streams_opened: GenericCounterVec<AtomicU64>,
     gaps: GenericCounterVec<AtomicU64>,
     pipelines_open: IntGauge,
-    log_bytes: IntGauge,
+    event_buffer_bytes: IntGauge,
     history_reads: GenericCounterVec<AtomicU64>,
     store_up: IntGauge,
     store_reconnects: Counter,
     store_errors: GenericCounterVec<AtomicU64>,
     store_probe_age: Gauge,
-    refused: GenericCounterVec<AtomicU64>,
+    rejections: GenericCounterVec<AtomicU64>,
     log_lines_dropped: GenericCounterVec<AtomicU64>,
     store_memory: IntGauge,
     store_forgotten: GenericCounterVec<AtomicU64>,
@@ -311,17 +311,20 @@ impl Metrics {
                 "pipecast_histories_bytes",
                 "Memory reserved for histories being sent as JSON, of limits.histories.",
             )?,
-            connections: gauge("pipecast_connections", "Streams open on this node.")?,
-            connections_limit: gauge(
-                "pipecast_connections_limit",
-                "Streams that this node takes: limits.connections, or what the limit on open files allows.",
+            streams: gauge("pipecast_streams", "Streams open on this node.")?,
+            streams_limit: gauge(
+                "pipecast_streams_limit",
+                "Streams that this node takes: limits.streams, or what the limit on open files allows.",
             )?,
-            sockets: gauge("pipecast_sockets", "Connections open on the public listener, those of streams included.")?,
-            connections_total: vec::<StreamEnd>(
+            connections: gauge(
+                "pipecast_connections",
+                "Connections open on the public listener, those of streams included.",
+            )?,
+            streams_closed: vec::<StreamEnd>(
                 r,
-                "pipecast_connections_total",
-                "Streams ended, by why they ended.",
-                "end",
+                "pipecast_streams_closed_total",
+                "Streams closed, by reason.",
+                "reason",
             )?,
             events_published: counter(
                 "pipecast_events_published_total",
@@ -332,8 +335,8 @@ impl Metrics {
                 "Seconds from a whole publish request to the store's acknowledgement, or its failure.",
                 &seconds,
             )?,
-            publishes_held: counter(
-                "pipecast_publishes_held_total",
+            publishes_delayed: counter(
+                "pipecast_publishes_delayed_total",
                 "Publish requests whose acknowledgement waited because most of the pipeline's readers on this node lagged.",
             )?,
             events_delivered: counter(
@@ -353,26 +356,26 @@ impl Metrics {
                 "Seconds from a live event's acceptance by the store to its hand-over to a connection, by the clocks of both; replayed events are not counted.",
                 &seconds,
             )?,
-            replays: vec::<ReplayOutcome>(
+            streams_opened: vec::<StreamStart>(
                 r,
-                "pipecast_replays_total",
+                "pipecast_streams_opened_total",
                 "Streams opened, by what they began with.",
-                "outcome",
+                "start",
             )?,
             gaps: vec::<GapReason>(r, "pipecast_gaps_total", "Gaps told to clients, by reason.", "reason")?,
             pipelines_open: gauge(
                 "pipecast_pipelines_open",
                 "Pipelines with a log on this node: those with readers, and for a while after the last has left.",
             )?,
-            log_bytes: gauge(
-                "pipecast_log_bytes",
+            event_buffer_bytes: gauge(
+                "pipecast_event_buffer_bytes",
                 "Bytes of memory of all logs of this node, at most store.memory as long as something can be let go.",
             )?,
-            history_reads: vec::<ReadCause>(
+            history_reads: vec::<ReadReason>(
                 r,
                 "pipecast_history_reads_total",
-                "Reads of a pipeline's history from the store, by cause.",
-                "cause",
+                "Reads of a pipeline's history from the store, by reason.",
+                "reason",
             )?,
             store_up: gauge(
                 "pipecast_store_up",
@@ -392,10 +395,10 @@ impl Metrics {
                     "Seconds since a probe was last both stored by Redis and heard on the pub/sub connection; 0 with the embedded store, -1 before the first.",
                 )?,
             )?,
-            refused: vec::<Refusal>(
+            rejections: vec::<Rejection>(
                 r,
-                "pipecast_refused_total",
-                "Requests, streams and connections refused, by reason.",
+                "pipecast_rejected_total",
+                "Requests, streams and connections rejected, by reason.",
                 "reason",
             )?,
             store_memory: gauge(
@@ -435,7 +438,7 @@ impl Metrics {
                 "pipecast_auth_keys_left_out",
                 "Keys at auth.jwks_url that no token can be verified with: broken, or of a kind that is not known.",
             )?,
-            auth_revocations: gauge("pipecast_auth_revocations", "Names in auth.revoked.")?,
+            auth_revocations: gauge("pipecast_auth_revocations", "Names in auth.revocation_file.")?,
             registry: registry.clone(),
         };
         Ok(metrics)
@@ -448,11 +451,11 @@ impl Metrics {
     pub fn encode(&self, observed: Observed) -> Result<Vec<u8>, MetricsError> {
         let set = |gauge: &IntGauge, count: usize| gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         set(&self.pipelines_open, observed.pipelines_open);
-        set(&self.log_bytes, observed.log_bytes);
+        set(&self.event_buffer_bytes, observed.event_buffer_bytes);
         set(&self.bodies_bytes, observed.bodies_bytes);
         set(&self.histories_bytes, observed.histories_bytes);
-        set(&self.sockets, observed.sockets);
-        set(&self.connections_limit, observed.connections_limit);
+        set(&self.connections, observed.connections);
+        set(&self.streams_limit, observed.streams_limit);
         self.store_up.set(observed.is_store_up.into());
         self.store_probe_age.set(observed.probe_age.map_or(-1.0, |age| age.as_secs_f64()));
         let raise = |counter: &Counter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));
@@ -485,18 +488,18 @@ impl Metrics {
 
     /// A stream was opened.
     pub fn stream_opened(&self) {
-        self.connections.inc();
+        self.streams.inc();
     }
 
     /// A stream has ended.
     pub fn stream_ended(&self, end: StreamEnd) {
-        self.connections.dec();
-        self.connections_total.with_label_values(&[end.value()]).inc();
+        self.streams.dec();
+        self.streams_closed.with_label_values(&[end.value()]).inc();
     }
 
     /// Streams open.
     pub fn streams_open(&self) -> usize {
-        usize::try_from(self.connections.get()).unwrap_or_default()
+        usize::try_from(self.streams.get()).unwrap_or_default()
     }
 
     /// A publish request was answered by the store, with so many events stored.
@@ -506,8 +509,8 @@ impl Metrics {
     }
 
     /// An acknowledgement had to wait for readers.
-    pub fn publish_held(&self) {
-        self.publishes_held.inc();
+    pub fn publish_delayed(&self) {
+        self.publishes_delayed.inc();
     }
 
     /// A tally for one thread, which is added to the metrics when it is flushed.
@@ -536,8 +539,8 @@ impl Metrics {
     }
 
     /// A client was placed.
-    pub fn replayed(&self, outcome: ReplayOutcome) {
-        self.replays.with_label_values(&[outcome.value()]).inc();
+    pub fn stream_started(&self, start: StreamStart) {
+        self.streams_opened.with_label_values(&[start.value()]).inc();
     }
 
     /// A client was told of a gap.
@@ -546,8 +549,8 @@ impl Metrics {
     }
 
     /// A history is read.
-    pub fn history_read(&self, cause: ReadCause) {
-        self.history_reads.with_label_values(&[cause.value()]).inc();
+    pub fn history_read(&self, reason: ReadReason) {
+        self.history_reads.with_label_values(&[reason.value()]).inc();
     }
 
     /// A call to the store failed.
@@ -555,9 +558,9 @@ impl Metrics {
         self.store_errors.with_label_values(&[op.value()]).inc();
     }
 
-    /// Something was refused.
-    pub fn refused(&self, reason: Refusal) {
-        self.refused.with_label_values(&[reason.value()]).inc();
+    /// Something was rejected.
+    pub fn rejected(&self, reason: Rejection) {
+        self.rejections.with_label_values(&[reason.value()]).inc();
     }
 }
 

@@ -4,11 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use pipecast::announcement::Announcement;
-use pipecast::event_id::{EventId, ResumePoint};
-use pipecast::frame::{Frame, History};
-use pipecast::gap::{Gap, GapReason};
+use pipecast::event::{EventId, ResumePoint};
+use pipecast::event::{Gap, GapReason};
+use pipecast::log::announcement::Announcement;
 use pipecast::log::{Announced, Cursor, Log, LogLimits, Portion, Read};
+use pipecast::sse::frame::{Frame, History};
 use proptest::prelude::*;
 
 const LIMITS: LogLimits = LogLimits {
@@ -65,7 +65,7 @@ fn read_gap(log: &Log, cursor: &mut Cursor) -> Gap {
 }
 
 #[test]
-fn a_resume_point_is_judged_by_what_is_kept() {
+fn resume_point_is_judged_by_what_is_kept() {
     // Kept: 4..=8 at ms 100.
     let log = log_with(100, 4..=8);
     fn check(log: &Log, asked: &str, reason: Option<(GapReason, Option<u64>)>, resume: (u64, u64), rest: &[u64]) {
@@ -110,7 +110,7 @@ fn a_resume_point_is_judged_by_what_is_kept() {
 }
 
 #[test]
-fn the_newest_few_are_counted_after_the_filter() {
+fn newest_few_are_counted_after_the_filter() {
     let log = log_with(100, 4..=8);
     let check = |count, filter: fn(&Frame) -> bool, after, expected: &[u64]| {
         let mut cursor = log.place_newest(count, filter);
@@ -138,7 +138,7 @@ fn one_large_batch_costs_a_reader_who_was_up_to_date_no_gap() {
 }
 
 #[test]
-fn a_reader_who_lags_gets_one_slow_gap_and_goes_on_from_the_oldest_kept() {
+fn lagging_reader_gets_one_gap_and_the_oldest_kept() {
     let mut log = log_with(100, 1..=5);
     let mut cursor = log.place_newest(0, |_| true);
     for seq in 6..=40 {
@@ -150,7 +150,7 @@ fn a_reader_who_lags_gets_one_slow_gap_and_goes_on_from_the_oldest_kept() {
 }
 
 #[test]
-fn a_history_is_bounded_in_bytes_and_always_has_its_newest_event() {
+fn history_is_bounded_in_bytes_and_always_has_its_newest_event() {
     // Each has 32 bytes.
     let limits = LogLimits { history: 5, history_bytes: 3 * 32, backlog_bytes: 0, ..LIMITS };
     let mut log = Log::new(limits);
@@ -196,7 +196,7 @@ fn announcements_that_are_doubled_late_or_lost_are_told_apart() {
 }
 
 #[test]
-fn a_store_that_came_back_empty_is_one_reset_gap() {
+fn store_that_came_back_empty_is_one_reset_gap() {
     let mut log = log_with(100, 1..=5);
     let mut cursor = log.place_newest(0, |_| true);
     log.merge(history(200, 1..=2), Instant::now());
@@ -207,7 +207,7 @@ fn a_store_that_came_back_empty_is_one_reset_gap() {
 }
 
 #[test]
-fn a_failover_that_lost_the_newest_events_is_followed() {
+fn failover_that_lost_the_newest_events_is_followed() {
     let mut log = log_with(100, 1..=5);
     let mut ahead = log.place_newest(0, |_| true);
     let (mut behind, _) = log.place_after(&ResumePoint::After(id(100, 3)), NOW_MS);
@@ -221,7 +221,7 @@ fn a_failover_that_lost_the_newest_events_is_followed() {
 }
 
 #[test]
-fn a_forgotten_history_is_gone_and_readers_who_had_it_see_no_gap() {
+fn forgotten_history_is_gone_and_readers_who_had_it_see_no_gap() {
     let mut log = log_with(100, 1..=5);
     let mut cursor = log.place_newest(0, |_| true);
     log.merge(History { floor: id(100, 5), frames: Vec::new() }, Instant::now());
@@ -233,7 +233,7 @@ fn a_forgotten_history_is_gone_and_readers_who_had_it_see_no_gap() {
 }
 
 #[test]
-fn a_reader_who_had_not_come_to_forgotten_events_was_not_slow() {
+fn reader_who_had_not_come_to_forgotten_events_was_not_slow() {
     let mut log = log_with(100, 1..=3);
     let mut cursor = log.place_newest(3, |_| true);
     // What DELETE leaves, and an event after it.

@@ -6,18 +6,18 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use pipecast::announcement::Announcement;
+use pipecast::event::PipelineId;
 use pipecast::event::{Batch, EventLimits, Shape, check_channel};
-use pipecast::event_id::{EventId, ResumePoint};
-use pipecast::frame::{Frame, History};
-use pipecast::gap::{Gap, GapReason};
-use pipecast::pipeline::PipelineId;
+use pipecast::event::{EventId, ResumePoint};
+use pipecast::event::{Gap, GapReason};
+use pipecast::log::announcement::Announcement;
 use pipecast::settings::{Settings, Sources};
+use pipecast::sse::frame::{Frame, History};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::value::RawValue;
 
-const LIMITS: EventLimits = EventLimits { event_bytes: 1 << 10, batch: 5, depth: 6 };
+const LIMITS: EventLimits = EventLimits { max_event_size: 1 << 10, max_batch_events: 5, max_json_depth: 6 };
 
 /// At least so many cases.
 fn cases(least: u32) -> ProptestConfig {
@@ -124,14 +124,14 @@ fn json() -> impl Strategy<Value = Vec<u8>> {
 
 /// Fails unless everything about an accepted batch is as promised, and it says the same when it is sent again.
 fn check_batch(batch: &Batch) -> Result<(), TestCaseError> {
-    prop_assert!((1..=LIMITS.batch).contains(&batch.events.len()));
+    prop_assert!((1..=LIMITS.max_batch_events).contains(&batch.events.len()));
     for event in &batch.events {
         let frame = Frame::new(EventId { ms: 7, seq: 3 }, event.body()).unwrap();
         prop_assert_eq!(frame.text().split(|byte| *byte == b'\n').count(), 5);
         prop_assert!(!frame.text().iter().any(|byte| matches!(byte, b'\r' | 0)));
         prop_assert_eq!(check_channel(frame.channel()), Ok(()));
         prop_assert!(!frame.channel().contains(char::is_control));
-        prop_assert!(frame.channel().len() + frame.payload().len() <= LIMITS.event_bytes);
+        prop_assert!(frame.channel().len() + frame.payload().len() <= LIMITS.max_event_size);
         prop_assert!(serde_json::from_str::<&RawValue>(frame.payload()).is_ok(), "{:?}", frame.payload());
         let channel = serde_json::to_string(frame.channel()).unwrap();
         let again = format!("{{\"channel\":{channel},\"payload\":{}}}", frame.payload());
@@ -180,7 +180,7 @@ proptest! {
     #![proptest_config(cases(4000))]
 
     #[test]
-    fn a_body_of_any_bytes_is_refused_or_says_the_same_when_sent_again(body in json()) {
+    fn any_body_is_rejected_or_means_the_same_when_sent_again(body in json()) {
         if let Ok(batch) = Batch::from_json(&body, &LIMITS) {
             check_batch(&batch)?;
             prop_assert_eq!(batch.shape == Shape::List, body.trim_ascii_start().starts_with(b"["));
@@ -193,7 +193,7 @@ proptest! {
     }
 
     #[test]
-    fn a_frame_of_any_bytes_is_refused_or_has_its_three_lines(text in stored(3)) {
+    fn frame_of_any_bytes_is_refused_or_has_its_three_lines(text in stored(3)) {
         if let Ok(frame) = Frame::parse(text.clone().into()) {
             check_frame(&frame)?;
             prop_assert_eq!(frame.text(), &text);
@@ -206,7 +206,7 @@ proptest! {
     }
 
     #[test]
-    fn an_announcement_of_any_bytes_is_refused_or_is_a_run_of_frames(after in id(), text in stored(5), changes in mutations()) {
+    fn announcement_of_any_bytes_is_refused_or_is_a_run_of_frames(after in id(), text in stored(5), changes in mutations()) {
         let text = mutated([after.as_bytes(), b"\n", &text].concat(), &changes);
         if let Ok(announcement) = Announcement::parse(text.clone().into()) {
             let mut same = format!("{}\n", announcement.after).into_bytes();
@@ -220,7 +220,7 @@ proptest! {
     }
 
     #[test]
-    fn a_list_of_any_entries_is_a_run_of_frames_that_stood_in_it(entries in prop::collection::vec(stored(2), 0..8)) {
+    fn list_of_any_entries_is_a_run_of_frames_that_stood_in_it(entries in prop::collection::vec(stored(2), 0..8)) {
         let history = History::from_entries(entries.iter().cloned().map(Bytes::from));
         let mut before = history.floor;
         for frame in &history.frames {
@@ -233,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn a_resume_point_of_any_text_makes_one_gap_of_three_lines(text in id(), missed in any::<Option<u64>>()) {
+    fn resume_point_of_any_text_makes_one_gap_of_three_lines(text in id(), missed in any::<Option<u64>>()) {
         match ResumePoint::parse(&text) {
             None => prop_assert!(text.is_empty()),
             Some(after) => {
@@ -263,7 +263,7 @@ proptest! {
     }
 
     #[test]
-    fn a_pipeline_of_any_text_is_refused_or_can_stand_in_a_url_and_a_key(name in prop_oneof!["[a-zA-Z0-9._~-]{0,130}", any::<String>(), "[a-z{}:*\r\n%/]{0,9}"]) {
+    fn any_text_is_rejected_or_fits_a_url_and_a_key(name in prop_oneof!["[a-zA-Z0-9._~-]{0,130}", any::<String>(), "[a-z{}:*\r\n%/]{0,9}"]) {
         if let Ok(pipeline) = name.parse::<PipelineId>() {
             prop_assert_eq!(pipeline.as_str(), &name);
             prop_assert!(!name.is_empty() && name.len() <= PipelineId::MAX_BYTES);
@@ -303,7 +303,7 @@ proptest! {
     #![proptest_config(cases(1000))]
 
     #[test]
-    fn an_environment_of_any_text_loads_or_names_the_keys_at_fault(given in prop::collection::vec(setting(), 0..5)) {
+    fn environment_of_any_text_loads_or_names_the_keys_at_fault(given in prop::collection::vec(setting(), 0..5)) {
         let environment: HashMap<_, _> = given
             .into_iter()
             .map(|(key, value)| (format!("PIPECAST_{}", key.replacen('.', "__", 1).to_uppercase()), value))
@@ -312,7 +312,7 @@ proptest! {
     }
 
     #[test]
-    fn a_file_of_any_bytes_loads_or_names_the_keys_at_fault(
+    fn file_of_any_bytes_loads_or_names_the_keys_at_fault(
         given in prop::collection::vec((setting(), any::<bool>()), 0..5),
         changes in mutations(),
     ) {
@@ -326,7 +326,7 @@ proptest! {
     }
 
     #[test]
-    fn a_password_is_in_no_fault_and_in_no_row(before in "[a-z:/?#@\\[\\]% ]{0,8}", after in "[a-z:/?#@\\[\\]%0-9 ]{0,12}", scheme in "(redis|rediss|redis\\+unix|http|x)") {
+    fn password_is_in_no_fault_and_in_no_row(before in "[a-z:/?#@\\[\\]% ]{0,8}", after in "[a-z:/?#@\\[\\]%0-9 ]{0,12}", scheme in "(redis|rediss|redis\\+unix|http|x)") {
         let url = format!("{scheme}://user:{before}{SECRET}{after}@host:6379/0");
         match Settings::load(&Sources { flags: vec![("redis.url", url)], ..Sources::default() }) {
             Ok((settings, rows)) => {

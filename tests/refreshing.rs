@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipecast::announcement::Announcement;
-use pipecast::event_id::EventId;
-use pipecast::frame::{Frame, History};
+use pipecast::event::EventId;
+use pipecast::hub::open_log::OpenLog;
+use pipecast::log::announcement::Announcement;
+use pipecast::log::refresh::{Question, ReadRequest, Refresh, Ticket};
 use pipecast::log::{Cursor, LogLimits, Portion, Read};
-use pipecast::metrics::ReadCause;
-use pipecast::open_log::OpenLog;
-use pipecast::refresh::{Question, ReadRequest, Refresh, Ticket};
+use pipecast::metrics::ReadReason;
+use pipecast::sse::frame::{Frame, History};
 use pipecast::store::Newest;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -258,7 +258,7 @@ impl World {
                 self.changed();
             }
             Step::Ask => {
-                let request = self.log.request_read(ReadCause::Ahead);
+                let request = self.log.request_read(ReadReason::Ahead);
                 self.tickets.push(request.ticket());
                 self.wants(Some(request));
             }
@@ -282,7 +282,7 @@ impl World {
         // What the hub does now and then; nothing was published meanwhile.
         let tail = self.log.look(|view| view.log.tail());
         if !self.log.agrees(self.list.told(), tail) {
-            let request = self.log.request_read(ReadCause::Check);
+            let request = self.log.request_read(ReadReason::Check);
             self.wants(Some(request));
         }
         self.finish_all()?;
@@ -334,7 +334,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
     #[test]
-    fn readers_get_all_at_once_and_no_false_gap_in_any_order_of_things(steps in steps()) {
+    fn readers_get_everything_and_no_false_gap_in_any_order(steps in steps()) {
         let mut world = World::new();
         for step in steps {
             world.step(step)?;
@@ -344,7 +344,7 @@ proptest! {
 }
 
 #[test]
-fn a_client_that_asks_waits_for_its_own_read() {
+fn client_that_asks_waits_for_its_own_read() {
     let mut world = World::new();
     world.step(Step::Ask).unwrap();
     world.begin();

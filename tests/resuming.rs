@@ -5,10 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use pipecast::event_id::{EventId, ResumePoint};
-use pipecast::frame::{Frame, History};
-use pipecast::gap::GapReason;
+use pipecast::event::GapReason;
+use pipecast::event::{EventId, ResumePoint};
 use pipecast::log::{Log, LogLimits, Portion, Read};
+use pipecast::sse::frame::{Frame, History};
 use proptest::prelude::*;
 
 const LIMIT: usize = 6;
@@ -201,7 +201,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
     #[test]
-    fn a_resuming_client_gets_what_it_lacks_or_is_told(steps in steps()) {
+    fn resuming_client_gets_what_it_lacks_or_is_told(steps in steps()) {
         follow(steps)?;
     }
 }
@@ -215,7 +215,7 @@ fn after_a_failover(times: &[u64]) -> Log {
 }
 
 #[test]
-fn lost_events_replaced_by_as_many_are_a_reset_when_the_clock_stepped_back() {
+fn replaced_events_are_a_reset_after_the_clock_stepped_back() {
     let reset = Some((GapReason::Reset, None));
     // Five were lost, and five that are new have lower ids. The client has one with the number 10, but not this one.
     let log = after_a_failover(&[510, 520, 530, 540, 550]);

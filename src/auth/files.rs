@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::health::Readings;
 use super::key::Keys;
 use super::{Auth, AuthOptions, AuthSetupError};
-use crate::watched_file::WatchedFiles;
+use crate::files::watched::WatchedFiles;
 
 /// What is watched, each group to be read as one.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Files {
         Ok(Self {
             keys: WatchedFiles::new(options.key_files(&tables)),
             verifiers: WatchedFiles::new(options.verifier_files()),
-            revocations: WatchedFiles::new(options.revoked.iter().cloned().collect()),
+            revocations: WatchedFiles::new(options.revocation_file.iter().cloned().collect()),
         })
     }
 }

@@ -4,7 +4,7 @@ use super::pass::Holder;
 use super::pattern::Pattern;
 use super::right::{Right, Rights};
 use super::token::TokenFault;
-use crate::pipeline::PipelineId;
+use crate::event::PipelineId;
 
 /// What somebody presents to get in.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -12,13 +12,13 @@ pub enum Source {
     JwtKeys,
     /// `auth.jwks_url`.
     JwksUrl,
-    /// `auth.revoked`.
-    Revoked,
+    /// `auth.revocation_file`.
+    RevocationFile,
 }
 
 impl Source {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Keys, Self::JwtKeys, Self::JwksUrl, Self::Revoked];
+    pub const ALL: [Self; 4] = [Self::Keys, Self::JwtKeys, Self::JwksUrl, Self::RevocationFile];
 
     /// The source as metrics name it.
     pub fn as_str(self) -> &'static str {
@@ -26,7 +26,7 @@ impl Source {
             Self::Keys => "keys",
             Self::JwtKeys => "jwt_keys",
             Self::JwksUrl => "jwks_url",
-            Self::Revoked => "revoked",
+            Self::RevocationFile => "revocation_file",
         }
     }
 }

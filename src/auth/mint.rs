@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::claims::TOO_LATE;
 use super::revocations::Revocations;
 use super::{Pattern, SHORTEST_SECRET, Secret, provider};
-use crate::pem_file::check_private_key;
+use crate::files::pem::check_private_key;
 
 /// What signs a token.
 pub struct MintKey {
@@ -39,9 +39,9 @@ pub enum MintError {
         /// What the key is for.
         possible: String,
     },
-    /// A name that a line of `auth.revoked` would not hold as it is.
+    /// A name that a line of `auth.revocation_file` would not hold as it is.
     #[error(
-        "{0} is no name that a line of auth.revoked can hold, so nothing could be revoked by it: give text without line breaks, ` #`, and blanks, `#` or quotes at its beginning or end"
+        "{0} is no name that a line of auth.revocation_file can hold, so nothing could be revoked by it: give text without line breaks, ` #`, and blanks, `#` or quotes at its beginning or end"
     )]
     Name(&'static str),
     /// It would end when no moment is.

@@ -50,7 +50,7 @@ pub struct AuthOptions {
     /// How far clocks may differ.
     pub leeway: Duration,
     /// Names of tokens and keys that are good for nothing.
-    pub revoked: Option<PathBuf>,
+    pub revocation_file: Option<PathBuf>,
 }
 
 impl AuthOptions {

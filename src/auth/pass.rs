@@ -12,7 +12,7 @@ use slab::Slab;
 
 use super::grant::Refused;
 use super::key::StaticKey;
-use crate::pipeline::PipelineId;
+use crate::event::PipelineId;
 
 /// The earliest end of a stream, as a part of what is left of its token: clients with tokens of one moment
 /// must not all come back at one moment.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::pipeline::PipelineId;
+use crate::event::PipelineId;
 
 /// Which pipelines a right is for: `p_abc`, `p_*` or `*`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Deserialize)]

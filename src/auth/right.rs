@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::object::present;
 use super::pattern::Pattern;
-use crate::pipeline::PipelineId;
+use crate::event::PipelineId;
 
 /// Something that can be done with a pipeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

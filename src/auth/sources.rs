@@ -10,18 +10,18 @@ use super::revocations::Revocations;
 use super::token::MOST_TRIED;
 use super::verifier::Verifier;
 use super::{AuthOptions, AuthSetupError, Secret};
-use crate::text_file;
+use crate::files;
 
 /// Reads a file of text as whichever editor wrote it.
 ///
 /// # Errors
-/// As [`text_file::read_text`], with the path.
+/// As [`files::text::read_text`], with the path.
 pub fn read_text(path: &Path) -> Result<String, AuthSetupError> {
-    text_file::read_text(path).map_err(|problem| AuthSetupError::file(path, problem.to_string()))
+    files::text::read_text(path).map_err(|problem| AuthSetupError::file(path, problem.to_string()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, AuthSetupError> {
-    text_file::read_bytes(path).map_err(|problem| AuthSetupError::file(path, problem.to_string()))
+    files::text::read_bytes(path).map_err(|problem| AuthSetupError::file(path, problem.to_string()))
 }
 
 /// Reads a secret that stands alone in a file.
@@ -96,7 +96,7 @@ impl AuthOptions {
     /// # Errors
     /// When there is a file and it cannot be read.
     pub fn load_revocations(&self) -> Result<Revocations, AuthSetupError> {
-        match &self.revoked {
+        match &self.revocation_file {
             Some(path) => Revocations::parse(&read_text(path)?).map_err(|problem| AuthSetupError::file(path, problem)),
             None => Ok(Revocations::default()),
         }

@@ -52,8 +52,8 @@ pub enum TokenFault {
     /// `aud` does not hold `auth.audience`.
     #[error("it is for another audience (`aud`) than the one in auth.audience")]
     Audience,
-    /// Its `jti`, its key's `kid` or the key's name is in `auth.revoked`.
-    #[error("it was revoked (auth.revoked)")]
+    /// Its `jti`, its key's `kid` or the key's name is in `auth.revocation_file`.
+    #[error("it was revoked (auth.revocation_file)")]
     Revoked,
 }
 

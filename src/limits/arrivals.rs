@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::buckets::{Buckets, Claim};
 use super::rate::{Bucket, Rate};
-use crate::metrics::Refusal;
+use crate::metrics::Rejection;
 
 /// How fast connections may come.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl ArrivalRates {
     ///
     /// # Errors
     /// The rate that is reached.
-    pub(super) fn take(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
+    pub(super) fn take(&self, client: Option<IpAddr>) -> Result<(), Rejection> {
         let claims: Vec<_> = match (client, self.per_address) {
             (Some(client), Some(rate)) => Claim::of_address(client, rate, &self.hasher).collect(),
             _ => Vec::new(),
@@ -51,11 +51,11 @@ impl ArrivalRates {
         let State { full_at, addresses } = &mut *state;
         // First: who is over its own rate takes nothing from those who are not.
         if addresses.wait(&claims, now, 1).is_some() {
-            return Err(Refusal::AddressConnectionRate);
+            return Err(Rejection::AddressConnectionRate);
         }
         if let Some(node) = self.node {
             if node.wait(*full_at, now, 1).is_some() {
-                return Err(Refusal::ConnectionRate);
+                return Err(Rejection::ConnectionRate);
             }
             *full_at = node.take(*full_at, now, 1);
         }
@@ -73,12 +73,12 @@ mod tests {
         let rates = ArrivalRates::new(Some("40/h".parse().unwrap()), Some("4/h".parse().unwrap()));
         let passed = |client: &str| (0..1000).filter(|_| rates.take(Some(client.parse().unwrap())).is_ok()).count();
         assert_eq!(passed("192.0.2.1"), 4);
-        assert_eq!(rates.take(Some("192.0.2.1".parse().unwrap())), Err(Refusal::AddressConnectionRate));
+        assert_eq!(rates.take(Some("192.0.2.1".parse().unwrap())), Err(Rejection::AddressConnectionRate));
         // Nor can one that has a /56 or a /48.
         assert_eq!((0..256).map(|n| passed(&format!("2001:db8:1:{n:x}::1"))).sum::<usize>(), 16);
         assert_eq!(passed("192.0.2.2"), 4);
         // A proxy, behind which are many.
         assert_eq!((0..16).filter(|_| rates.take(None).is_ok()).count(), 16);
-        assert_eq!(rates.take(Some("192.0.2.3".parse().unwrap())), Err(Refusal::ConnectionRate));
+        assert_eq!(rates.take(Some("192.0.2.3".parse().unwrap())), Err(Rejection::ConnectionRate));
     }
 }

@@ -13,8 +13,8 @@ use super::address::AddressBlock;
 use super::buckets::{Buckets, Claim};
 use super::rate::{Bucket, Rate};
 use crate::auth::Pattern;
-use crate::metrics::Refusal;
-use crate::pipeline::PipelineId;
+use crate::event::PipelineId;
+use crate::metrics::Rejection;
 
 /// Who publishes, as far as rates go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +40,7 @@ pub struct RateReached {
     rate: Rate,
     wait: Duration,
     /// The reason as the metrics count it.
-    pub refusal: Refusal,
+    pub rejection: Rejection,
 }
 
 impl RateReached {
@@ -73,7 +73,7 @@ struct Table {
     rate: Rate,
     whose: &'static str,
     setting: &'static str,
-    refusal: Refusal,
+    rejection: Rejection,
     buckets: Buckets,
 }
 
@@ -87,12 +87,18 @@ struct Claims {
 
 impl PublishRates {
     pub(super) fn new(publisher: Option<Rate>, pipeline: Option<Rate>) -> Self {
-        let table =
-            |rate: Rate, whose, setting, refusal| Table { rate, whose, setting, refusal, buckets: Buckets::default() };
-        let publishers =
-            publisher.map(|rate| table(rate, "from this publisher come", "limits.publish_rate", Refusal::PublishRate));
+        let table = |rate: Rate, whose, setting, rejection| Table {
+            rate,
+            whose,
+            setting,
+            rejection,
+            buckets: Buckets::default(),
+        };
+        let publishers = publisher.map(|rate| {
+            table(rate, "from this publisher come", "limits.publish_rate_per_publisher", Rejection::PublishRate)
+        });
         let pipelines = pipeline.map(|rate| {
-            table(rate, "to this pipeline come", "limits.publish_rate_per_pipeline", Refusal::PipelineRate)
+            table(rate, "to this pipeline come", "limits.publish_rate_per_pipeline", Rejection::PipelinePublishRate)
         });
         Self {
             began: Instant::now(),
@@ -164,8 +170,8 @@ impl Tables {
 
 impl Table {
     fn reached(&self, wait: Duration) -> RateReached {
-        let Self { whose, setting, rate, refusal, .. } = *self;
-        RateReached { whose, setting, rate, wait, refusal }
+        let Self { whose, setting, rate, rejection, .. } = *self;
+        RateReached { whose, setting, rate, wait, rejection }
     }
 }
 
@@ -199,11 +205,11 @@ mod tests {
         let [first, second] = ["first", "second"].map(Publisher::Key);
         assert!(publish(&rates, 0, first, "a", 5).is_ok());
         let reached = publish(&rates, 0, first, "a", 5).unwrap_err();
-        assert_eq!((reached.refusal, reached.retry_after()), (Refusal::PipelineRate, 1));
+        assert_eq!((reached.rejection, reached.retry_after()), (Rejection::PipelinePublishRate, 1));
         // The five that were refused are still the publisher's.
         assert!(publish(&rates, 0, first, "b", 5).is_ok());
         let reached = publish(&rates, 0, first, "c", 1).unwrap_err();
-        assert_eq!((reached.refusal, reached.retry_after()), (Refusal::PublishRate, 1));
+        assert_eq!((reached.rejection, reached.retry_after()), (Rejection::PublishRate, 1));
         assert!(publish(&rates, 0, second, "c", 1).is_ok());
         assert!(publish(&rates, SECOND, first, "a", 1).is_ok());
     }

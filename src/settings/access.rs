@@ -27,7 +27,7 @@ pub(super) fn read(r: &mut Reader, listen: SocketAddr) -> AuthOptions {
         issuer: r.optional("auth.issuer", "What `iss` of tokens must be; any if empty."),
         audience: r.optional("auth.audience", "What `aud` of tokens must hold; any if empty."),
         leeway: r.duration("auth.leeway", "30s", Duration::ZERO..=Duration::from_secs(600), "How far the clocks of issuers may differ: for `nbf`, and for `exp` of publishers. Streams end with their token."),
-        revoked: r.file("auth.revoked", "File of revoked tokens (`jti`), static keys (`name`) and signing keys (`kid`), one per line, plain or as a JSON string; `#` starts a comment. Their streams end within 5 s."),
+        revocation_file: r.file("auth.revocation_file", "File of revoked tokens (`jti`), static keys (`name`) and signing keys (`kid`), one per line, plain or as a JSON string; `#` starts a comment. Their streams end within 5 s."),
     };
     if !listen.ip().to_canonical().is_loopback() {
         for (key, decision, who) in [("auth.publish", publish, "publish"), ("auth.subscribe", subscribe, "read")] {

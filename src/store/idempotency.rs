@@ -74,7 +74,7 @@ mod tests {
     use crate::event::EventLimits;
 
     fn digest(body: &str) -> Digest {
-        let limits = EventLimits { event_bytes: 1000, batch: 10, depth: 10 };
+        let limits = EventLimits { max_event_size: 1000, max_batch_events: 10, max_json_depth: 10 };
         Digest::of(&Batch::from_json(body.as_bytes(), &limits).unwrap())
     }
 

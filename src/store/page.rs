@@ -1,11 +1,11 @@
 //! Pages: a pipeline's history in pieces, so that nobody has to hold or await all of it at once.
 //!
-//! What can be kept (`history.limit` times `limits.event`, 25 MB by default) is more than one reader should cost, and
+//! What can be kept (`history.limit` times `limits.max_event_size`, 25 MB by default) is more than one reader should cost, and
 //! more than one round trip to Redis may take. Appends and trims may come between two pages: a page begins by an id,
 //! never by a place, so nothing is doubled, and what was trimmed meanwhile shows as a hole.
 
-use crate::event_id::EventId;
-use crate::frame::{Frame, History};
+use crate::event::EventId;
+use crate::sse::frame::{Frame, History};
 
 /// Bytes of one page where a whole history is wanted: most histories are one page.
 pub const PAGE_BYTES: usize = 256 << 10;

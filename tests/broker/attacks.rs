@@ -36,7 +36,7 @@ impl Target {
     async fn of(node: Node) -> Self {
         // Once before it is measured: what is made at the first request stays.
         assert_serves(&node).await;
-        eventually("that reader has left", || async { node.metric("pipecast_connections").await == 0.0 }).await;
+        eventually("that reader has left", || async { node.metric("pipecast_streams").await == 0.0 }).await;
         let bytes_before = node.own_bytes();
         Self { node, bytes_before }
     }

@@ -96,11 +96,11 @@ async fn idle_streams_are_held_and_weighed() {
     assert_eq!(numbers(&report, ["/streams/opened", "/streams/failed", "/streams/ended"]), [40, 0, 0]);
     let [pss, sockets] = numbers(&report, ["/memory/server/pss_bytes", "/memory/kernel/tcp_sockets"]);
     assert!(pss > 100_000 && sockets >= 80, "{report:#}");
-    assert_eq!(node.metric("pipecast_history_reads_total{cause=\"open\"}").await, 7.0);
+    assert_eq!(node.metric("pipecast_history_reads_total{reason=\"open\"}").await, 7.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_is_over_when_every_client_has_everything() {
+async fn storm_is_over_when_every_client_has_everything() {
     let node = Node::embedded().await;
     let storm = report(&node.url, &["storm", "--clients", "60", "--events", "50", "--pipelines", "2"]).await;
     let counts = ["/replay/served", "/replay/events_per_client", "/delivered/deliveries", "/streams/failed"];
@@ -182,7 +182,7 @@ async fn serve_flawed(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_server_does_wrong_is_told() {
+async fn server_faults_are_reported() {
     let arguments = [
         &["fanout", "--preset", "nchan", "--readers", "4", "--rate", "80", "--publishers", "1", "--timeout", "1s"][..],
         &SHORT,
@@ -210,7 +210,7 @@ async fn what_a_server_does_wrong_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_measured_says_why_and_exits_by_kind() {
+async fn unmeasurable_targets_say_why_and_set_the_exit_code() {
     let node = Node::embedded().await;
     let check = async |url: &str, arguments: &[&str], code: i32, problem: &str| {
         let output = run(url, arguments).await;
@@ -235,7 +235,7 @@ async fn what_cannot_be_measured_says_why_and_exits_by_kind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_run_reports_what_it_has() {
+async fn interrupted_run_reports_what_it_has() {
     let node = Node::embedded().await;
     let arguments = ["fanout", "--readers", "5", "--rate", "200", "--warm-up", "0s", "--duration", "1h", "--json"];
     let child = command(&node.url, &arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

@@ -9,7 +9,7 @@ use crate::support::node::Node;
 const README: &str = include_str!("../../README.md");
 
 #[test]
-fn the_table_of_settings_is_the_programs_own() {
+fn table_of_settings_is_the_programs_own() {
     let output =
         Command::new(env!("CARGO_BIN_EXE_pipecast")).args(["config", "--markdown"]).env_clear().output().unwrap();
     let table = String::from_utf8(output.stdout).unwrap();
@@ -30,7 +30,7 @@ fn every_command_is_in_the_readme() {
 }
 
 #[tokio::test]
-async fn the_table_of_metrics_is_the_programs_own() {
+async fn table_of_metrics_is_the_programs_own() {
     let node = Node::embedded().await;
     let text = node.metrics().await;
     let types: BTreeSet<(&str, &str)> =
@@ -52,7 +52,7 @@ async fn the_table_of_metrics_is_the_programs_own() {
 }
 
 #[test]
-fn the_plans_in_the_page_on_capacity_are_what_the_program_says() {
+fn plans_in_the_page_on_capacity_are_what_the_program_says() {
     let page = include_str!("../../docs/capacity.md");
     let plans: Vec<_> = page
         .split("```\n$ pipecast plan ")
@@ -72,7 +72,7 @@ fn the_plans_in_the_page_on_capacity_are_what_the_program_says() {
 }
 
 #[test]
-fn the_costs_in_the_page_on_capacity_are_those_that_are_built_in() {
+fn costs_in_the_page_on_capacity_are_those_that_are_built_in() {
     fn leaves(name: &str, value: &serde_json::Value, found: &mut Vec<(String, f64)>) {
         match value {
             serde_json::Value::Object(parts) => {
@@ -133,11 +133,13 @@ fn documents_name_no_file_that_is_not_there() {
 fn every_test_that_the_threat_model_names_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = String::new();
-    let of_tests = ["tests", "tests/broker", "tests/broker/attacks", "tests/broker/auth"];
-    for folder in of_tests.into_iter().chain(["src", "src/auth", "src/fanout", "src/limits", "src/store"]) {
-        for file in std::fs::read_dir(root.join(folder)).unwrap() {
-            let path = file.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "rs") {
+    let mut folders = vec![root.join("src"), root.join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && path.file_name().is_none_or(|name| name != "node_modules") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 sources.push_str(&std::fs::read_to_string(path).unwrap());
             }
         }
@@ -150,5 +152,8 @@ fn every_test_that_the_threat_model_names_is_there() {
     assert!(tests.len() > 30, "{tests:?}");
     for test in tests {
         assert!(sources.contains(&format!("fn {test}(")), "docs/threat-model.md names {test}, which is nowhere");
+    }
+    for file in page.split('`').skip(1).step_by(2).filter(|word| word.starts_with("src/")) {
+        assert!(root.join(file).is_file(), "docs/threat-model.md names {file}, which does not exist");
     }
 }

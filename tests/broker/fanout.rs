@@ -27,7 +27,7 @@ fn calls(table: &str) -> Vec<(String, u64)> {
 
 /// The guard against slow growth of the cost, which does not depend on a clock.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_is_one_write_and_no_other_call() {
+async fn delivery_is_one_write_and_no_other_call() {
     const READERS: u64 = 400;
     const EVENTS: u64 = 50;
     let node = start("1").await;
@@ -61,7 +61,7 @@ async fn a_delivery_is_one_write_and_no_other_call() {
 
 /// An event on a quiet pipeline waits for a slice of a busy one's pass, and not for all of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quiet_pipeline_does_not_wait_for_all_readers_of_a_busy_one() {
+async fn quiet_pipeline_does_not_wait_for_all_readers_of_a_busy_one() {
     const READERS: usize = 1500;
     let node = start("1").await;
     let mut readers = Vec::new();
@@ -108,12 +108,12 @@ async fn one_thread_and_many_serve_many_pipelines() {
             assert_eq!(stream.numbers(20).await, expected, "{threads} threads");
         }
         drop(streams);
-        eventually("all have left", || async { node.metric("pipecast_connections").await == 0.0 }).await;
+        eventually("all have left", || async { node.metric("pipecast_streams").await == 0.0 }).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_sends_after_its_request_is_thrown_away() {
+async fn bytes_after_a_subscription_are_discarded() {
     let node = Options::default().set("FANOUT__THREADS", "1").set("STREAM__KEEPALIVE", "500ms").start().await;
     let mut chatty = Raw::connect(&node).await;
     chatty.send("GET /pipelines/p/sse HTTP/1.1\r\nHost: x\r\n\r\nGET /pipelines/q/sse HTTP/1.1\r\n").await;
@@ -126,7 +126,7 @@ async fn what_a_client_sends_after_its_request_is_thrown_away() {
     }
     assert_eq!(other.numbers(20).await, (1..=20).collect::<Vec<_>>());
     assert_eq!(chatty.text().matches("HTTP/1.1 200").count(), 1);
-    assert_eq!(node.metric("pipecast_connections").await, 2.0);
+    assert_eq!(node.metric("pipecast_streams").await, 2.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,8 +137,10 @@ async fn clients_that_come_and_go_during_passes_cost_nobody_an_event() {
     for _ in 0..50 {
         staying.push(node.open("p", "?replay=0").await);
     }
-    eventually("all are placed", || async { node.metric("pipecast_replays_total{outcome=\"history\"}").await == 50.0 })
-        .await;
+    eventually("all are placed", || async {
+        node.metric("pipecast_streams_opened_total{start=\"history\"}").await == 50.0
+    })
+    .await;
     let coming_and_going = async {
         for round in 0..60 {
             let mut leaving = Vec::new();
@@ -163,7 +165,7 @@ async fn clients_that_come_and_go_during_passes_cost_nobody_an_event() {
 
 /// A client that leaves gives its place in the pass to the last one, who must not be passed over for it.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_moves_up_for_one_that_leaves_during_a_pass_still_gets_the_event() {
+async fn swapped_client_still_receives_the_event() {
     let node = start("1").await;
     for round in 0..15u64 {
         let pipeline = format!("p{round}");
@@ -192,7 +194,7 @@ async fn who_moves_up_for_one_that_leaves_during_a_pass_still_gets_the_event() {
 
 /// A thread that ended leaves a node that is half alive: its clients are cut, and the others are sent to other nodes.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_whose_fanout_thread_ended_drains_and_exits_with_a_failure() {
+async fn node_drains_and_fails_when_a_fanout_thread_ends() {
     let options = Options::default().set("FANOUT__THREADS", "2").set("DRAIN__LEAD", "0s").set("DRAIN__WINDOW", "0s");
     let mut node = options.start().await;
     let mut clients = Vec::new();

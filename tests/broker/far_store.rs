@@ -14,7 +14,7 @@ use crate::support::stream::assert_contiguous;
 
 /// Far more is asked than a far-away Redis can answer through the few connections of the pool.
 #[tokio::test(flavor = "multi_thread")]
-async fn histories_that_clients_ask_for_hold_up_no_live_stream_and_no_probe() {
+async fn client_history_reads_delay_no_stream_and_no_probe() {
     const CLIENTS: usize = 200;
     const EVENTS: u64 = 40;
     let redis = Redis::start().await;
@@ -54,7 +54,7 @@ async fn histories_that_clients_ask_for_hold_up_no_live_stream_and_no_probe() {
 
 /// While Redis was away the listening connection has come to wait long between its tries. Publishers go on at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_comes_back_after_long_is_heard_as_soon_as_it_is_published_to() {
+async fn redis_is_heard_at_its_first_publish_after_an_outage() {
     const EVENTS: u64 = 150;
     let mut redis = Redis::start_durable().await;
     let nodes = [
@@ -87,7 +87,7 @@ async fn a_redis_that_comes_back_after_long_is_heard_as_soon_as_it_is_published_
 
 /// A thousand pipelines are subscribed to again through a long way, while events and new readers come.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_connection_with_many_pipelines_costs_no_event_and_holds_up_no_new_reader() {
+async fn lost_listener_with_many_pipelines_loses_no_event() {
     const PIPELINES: usize = 1000;
     const ROUNDS: u64 = 3;
     let redis = Redis::start().await;
@@ -96,7 +96,7 @@ async fn a_lost_connection_with_many_pipelines_costs_no_event_and_holds_up_no_ne
     let near = Options::default().redis(&redis.url()).start().await;
     let opening = (0..PIPELINES).map(async |n| far.open(&format!("p{n}"), "?replay=0").await);
     let mut streams = futures_util::future::join_all(opening).await;
-    let reads = || async { far.metric("pipecast_history_reads_total{cause=\"open\"}").await };
+    let reads = || async { far.metric("pipecast_history_reads_total{reason=\"open\"}").await };
     eventually("all are read", || async { reads().await == PIPELINES as f64 }).await;
     for round in 1..=ROUNDS {
         redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
@@ -119,7 +119,7 @@ async fn a_lost_connection_with_many_pipelines_costs_no_event_and_holds_up_no_ne
 
 /// The subscriptions of streams that are open already are not put off for as long as others open.
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_lost_connection_open_streams_go_on_while_new_pipelines_come_all_the_time() {
+async fn open_streams_recover_while_new_pipelines_keep_coming() {
     let redis = Redis::start().await;
     let proxy = Proxy::far_away(&redis, Duration::from_millis(20));
     let far = Options::default().redis(&proxy.url()).set("HUB__CHECK_INTERVAL", "1h").start().await;
@@ -152,7 +152,7 @@ async fn after_a_lost_connection_open_streams_go_on_while_new_pipelines_come_all
 
 /// Each step of making a connection is answered in time, and all of them together take longer than one command may.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_takes_longer_than_a_command_may_is_made_all_the_same() {
+async fn connecting_may_take_longer_than_a_command() {
     let redis = Redis::start().await;
     let proxy = Proxy::far_away(&redis, Duration::from_millis(150));
     let far = Options::default().redis(&proxy.url()).set("REDIS__TIMEOUT", "500ms").start().await;

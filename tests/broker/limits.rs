@@ -55,7 +55,7 @@ async fn stream_from(node: &Node, source: &str, headers: &str) -> (Raw, Answer) 
 }
 
 async fn refused(node: &Node, reason: &str) -> f64 {
-    node.metric(&format!("pipecast_refused_total{{reason=\"{reason}\"}}")).await
+    node.metric(&format!("pipecast_rejected_total{{reason=\"{reason}\"}}")).await
 }
 
 /// Asks again and again until there is a place, as an `EventSource` does, only sooner.
@@ -71,19 +71,19 @@ async fn stream_eventually(node: &Node, source: &str, headers: &str) -> Raw {
 }
 
 #[tokio::test]
-async fn a_full_node_sends_streams_away_politely_and_takes_them_when_there_is_a_place() {
+async fn full_node_defers_streams_until_a_slot_frees() {
     for way in both_ways() {
-        let node = way.set("LIMITS__CONNECTIONS", "2").start().await;
+        let node = way.set("LIMITS__STREAMS", "2").start().await;
         let (first, answer) = stream_from(&node, "127.0.0.1", "").await;
         assert_eq!(answer, Answer::Opened);
         let (mut second, answer) = stream_from(&node, "127.0.0.1", "").await;
         assert_eq!(answer, Answer::Opened);
         for turn in 1..=5 {
             assert_eq!(stream_from(&node, "127.0.0.1", "").await.1, Answer::SentAway);
-            assert_eq!(refused(&node, "full").await, f64::from(turn));
+            assert_eq!(refused(&node, "stream_limit").await, f64::from(turn));
         }
-        assert_eq!(node.metric("pipecast_connections").await, 2.0);
-        assert_eq!(node.metric("pipecast_connections_limit").await, 2.0);
+        assert_eq!(node.metric("pipecast_streams").await, 2.0);
+        assert_eq!(node.metric("pipecast_streams_limit").await, 2.0);
         assert!(node.is_ready().await);
         node.publish("p", "a", json!(1)).await;
         second.read_until("data: 1\n").await;
@@ -93,21 +93,21 @@ async fn a_full_node_sends_streams_away_politely_and_takes_them_when_there_is_a_
         // The log is told when it begins, and not of every client.
         assert_eq!(node.log().matches("the node is full").count(), 1, "{}", node.log());
         drop((second, third));
-        eventually("all are gone", || async { node.metric("pipecast_connections").await == 0.0 }).await;
-        eventually("so are their sockets", || async { node.metric("pipecast_sockets").await == 0.0 }).await;
+        eventually("all are gone", || async { node.metric("pipecast_streams").await == 0.0 }).await;
+        eventually("so are their sockets", || async { node.metric("pipecast_connections").await == 0.0 }).await;
     }
 }
 
 #[tokio::test]
-async fn the_log_does_not_grow_when_a_stranger_fills_the_node_over_and_over() {
+async fn filling_a_node_repeatedly_does_not_grow_the_log() {
     const TURNS: usize = 30;
-    let node = Options::default().set("LIMITS__CONNECTIONS", "1").start().await;
+    let node = Options::default().set("LIMITS__STREAMS", "1").start().await;
     for turn in 1..=TURNS {
         let held = stream_eventually(&node, "127.0.0.1", "").await;
         assert_eq!(stream_from(&node, "127.0.0.1", "").await.1, Answer::SentAway);
         drop(held);
-        eventually("it is gone", || async { node.metric("pipecast_sockets").await == 0.0 }).await;
-        assert!(refused(&node, "full").await >= turn as f64);
+        eventually("it is gone", || async { node.metric("pipecast_connections").await == 0.0 }).await;
+        assert!(refused(&node, "stream_limit").await >= turn as f64);
     }
     // Once a minute.
     assert!(node.log().matches("the node is full").count() < TURNS / 2, "{}", node.log());
@@ -116,14 +116,14 @@ async fn the_log_does_not_grow_when_a_stranger_fills_the_node_over_and_over() {
 #[tokio::test]
 async fn places_come_back_however_often_clients_come_and_go() {
     for way in both_ways() {
-        let limits = [("CONNECTIONS", "3"), ("CONNECTIONS_PER_ADDRESS", "3"), ("CONNECTIONS_PER_PIPELINE", "3")];
+        let limits = [("STREAMS", "3"), ("STREAMS_PER_ADDRESS", "3"), ("STREAMS_PER_PIPELINE", "3")];
         let way = limits.iter().fold(way, |way, (name, value)| way.set(&format!("LIMITS__{name}"), value));
         let node = way.start().await;
         for _ in 0..30 {
             drop(stream_eventually(&node, "127.0.0.1", "").await);
         }
-        eventually("all are gone", || async { node.metric("pipecast_connections").await == 0.0 }).await;
-        eventually("so are their sockets", || async { node.metric("pipecast_sockets").await == 0.0 }).await;
+        eventually("all are gone", || async { node.metric("pipecast_streams").await == 0.0 }).await;
+        eventually("so are their sockets", || async { node.metric("pipecast_connections").await == 0.0 }).await;
         let mut held = Vec::new();
         for _ in 0..3 {
             let (raw, answer) = stream_from(&node, "127.0.0.1", "").await;
@@ -137,16 +137,16 @@ async fn places_come_back_however_often_clients_come_and_go() {
 #[tokio::test]
 async fn one_address_or_one_pipeline_cannot_take_all_places() {
     for way in both_ways() {
-        let way = way.set("LIMITS__CONNECTIONS_PER_ADDRESS", "2").set("LIMITS__CONNECTIONS_PER_PIPELINE", "3");
+        let way = way.set("LIMITS__STREAMS_PER_ADDRESS", "2").set("LIMITS__STREAMS_PER_PIPELINE", "3");
         let node = way.start().await;
         let (first, second) = (stream_from(&node, "127.0.0.1", "").await, stream_from(&node, "127.0.0.1", "").await);
         assert_eq!((first.1, second.1), (Answer::Opened, Answer::Opened));
         assert_eq!(stream_from(&node, "127.0.0.1", "").await.1, Answer::SentAway);
-        assert_eq!(refused(&node, "address_full").await, 1.0);
+        assert_eq!(refused(&node, "address_stream_limit").await, 1.0);
         let third = stream_from(&node, "127.0.0.2", "").await;
         assert_eq!(third.1, Answer::Opened);
         assert_eq!(stream_from(&node, "127.0.0.2", "").await.1, Answer::SentAway);
-        assert_eq!(refused(&node, "pipeline_full").await, 1.0);
+        assert_eq!(refused(&node, "pipeline_stream_limit").await, 1.0);
         // Who was refused for the pipeline's sake has the address' place still.
         let mut other = Raw::connect_from(&node, "127.0.0.2").await;
         other.get("/pipelines/q/sse").await;
@@ -159,7 +159,7 @@ async fn one_address_or_one_pipeline_cannot_take_all_places() {
 #[tokio::test]
 async fn headers_name_the_client_only_when_a_trusted_proxy_sends_them() {
     for way in both_ways() {
-        let way = way.set("LIMITS__CONNECTIONS_PER_ADDRESS", "1").set("SERVER__TRUSTED_PROXIES", "127.0.0.2, ::1");
+        let way = way.set("LIMITS__STREAMS_PER_ADDRESS", "1").set("SERVER__TRUSTED_PROXIES", "127.0.0.2, ::1");
         let node = way.start().await;
         let mut held = Vec::new();
         let mut check = async |source: &str, headers: &str, expected: Answer| {
@@ -187,13 +187,13 @@ async fn headers_name_the_client_only_when_a_trusted_proxy_sends_them() {
             held.push(Raw::connect_from(&node, "127.0.0.2").await);
         }
         assert_eq!(stream_from(&node, "127.0.0.2", "X-Forwarded-For: 203.0.113.7\r\n").await.1, Answer::Opened);
-        assert_eq!(refused(&node, "address_sockets_full").await, 0.0);
+        assert_eq!(refused(&node, "address_connection_limit").await, 0.0);
     }
 }
 
 #[tokio::test]
 async fn proxies_that_write_forwarded_are_believed_in_that_alone() {
-    let options = Options::default().set("LIMITS__CONNECTIONS_PER_ADDRESS", "1");
+    let options = Options::default().set("LIMITS__STREAMS_PER_ADDRESS", "1");
     let options = options.set("SERVER__TRUSTED_PROXIES", "127.0.0.2").set("SERVER__FORWARDED_HEADER", "forwarded");
     let node = options.start().await;
     let mut held = Vec::new();
@@ -216,7 +216,7 @@ async fn proxies_that_write_forwarded_are_believed_in_that_alone() {
 async fn whom_a_proxy_does_not_name_cannot_name_himself() {
     for way in both_ways() {
         let way = way.set("SERVER__TRUSTED_PROXIES", "127.0.0.2").set("SERVER__PROXY_PROTOCOL", "v2");
-        let node = way.set("LIMITS__CONNECTIONS_PER_ADDRESS", "1").start().await;
+        let node = way.set("LIMITS__STREAMS_PER_ADDRESS", "1").start().await;
         let unspecified = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0".to_vec();
         let unix = |kind: u8| [b"\r\n\r\n\0\r\nQUIT\n\x21", &[kind, 0, 216][..], &[b'/'; 216]].concat();
         let mut held = Vec::new();
@@ -242,7 +242,8 @@ async fn whom_a_proxy_does_not_name_cannot_name_himself() {
             raw.send(&unspecified).await;
             held.push(raw);
         }
-        eventually("those beyond are closed", || async { refused(&node, "address_sockets_full").await >= 5.0 }).await;
+        eventually("those beyond are closed", || async { refused(&node, "address_connection_limit").await >= 5.0 })
+            .await;
     }
 }
 
@@ -252,10 +253,10 @@ fn proxy_header(client: [u8; 4]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_proxy_header_names_the_client_and_nobody_comes_without_one() {
+async fn proxy_header_names_the_client_and_nobody_comes_without_one() {
     for way in both_ways() {
         let way = way.set("SERVER__TRUSTED_PROXIES", "127.0.0.2").set("SERVER__PROXY_PROTOCOL", "v2");
-        let way = way.set("LIMITS__CONNECTIONS_PER_ADDRESS", "1").set("LIMITS__REQUEST_TIMEOUT", "2s");
+        let way = way.set("LIMITS__STREAMS_PER_ADDRESS", "1").set("LIMITS__REQUEST_TIMEOUT", "2s");
         let node = way.start().await;
         let mut held = Vec::new();
         let mut check = async |source: &str, first: &[u8], headers: &str, expected: Answer| {
@@ -294,13 +295,14 @@ async fn a_proxy_header_names_the_client_and_nobody_comes_without_one() {
             raw.send(proxy_header([203, 0, 113, 10])).await;
             held.push(raw);
         }
-        eventually("those beyond are closed", || async { refused(&node, "address_sockets_full").await >= 5.0 }).await;
+        eventually("those beyond are closed", || async { refused(&node, "address_connection_limit").await >= 5.0 })
+            .await;
     }
 }
 
 #[tokio::test]
 async fn streams_of_http2_count_each_and_their_socket_once() {
-    let node = Options::default().set("LIMITS__CONNECTIONS", "2").start().await;
+    let node = Options::default().set("LIMITS__STREAMS", "2").start().await;
     let mut raw = Raw::connect(&node).await;
     raw.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     // GET, http, a path and an authority, in HPACK without a table (RFC 7541).
@@ -310,28 +312,28 @@ async fn streams_of_http2_count_each_and_their_socket_once() {
     for stream in [1, 3, 5] {
         raw.send([&[0, 0, length, 1, 5, 0, 0, 0, stream], &head[..]].concat()).await;
     }
-    eventually("one is sent away", || async { refused(&node, "full").await == 1.0 }).await;
+    eventually("one is sent away", || async { refused(&node, "stream_limit").await == 1.0 }).await;
     while raw.text().matches("retry: ").count() < 3 {
         assert!(raw.read_some().await > 0, "{}", raw.text());
     }
-    assert_eq!(node.metric("pipecast_connections").await, 2.0);
-    assert_eq!(node.metric("pipecast_sockets").await, 1.0);
+    assert_eq!(node.metric("pipecast_streams").await, 2.0);
+    assert_eq!(node.metric("pipecast_connections").await, 1.0);
     // Leaving a stream gives its place back: RST_STREAM, CANCEL. Any of the three may be the one that was sent away.
     for stream in [1, 3, 5] {
         raw.send([0, 0, 4, 3, 0, 0, 0, 0, stream, 0, 0, 0, 8]).await;
     }
-    eventually("their places are free", || async { node.metric("pipecast_connections").await == 0.0 }).await;
+    eventually("their places are free", || async { node.metric("pipecast_streams").await == 0.0 }).await;
     let mut other = stream_eventually(&node, "127.0.0.1", "").await;
     node.publish("p", "a", json!(1)).await;
     other.read_until("data: 1\n").await;
     drop((raw, other));
-    eventually("all are gone", || async { node.metric("pipecast_sockets").await == 0.0 }).await;
+    eventually("all are gone", || async { node.metric("pipecast_connections").await == 0.0 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_from_one_address_leaves_another_its_service() {
+async fn flood_from_one_address_leaves_another_its_service() {
     for way in both_ways() {
-        let node = way.set("LIMITS__CONNECTIONS_PER_ADDRESS", "4").start().await;
+        let node = way.set("LIMITS__STREAMS_PER_ADDRESS", "4").start().await;
         let (mut served, answer) = stream_from(&node, "127.0.0.2", "").await;
         assert_eq!(answer, Answer::Opened);
         let mut flood = Vec::new();
@@ -344,24 +346,24 @@ async fn a_flood_from_one_address_leaves_another_its_service() {
             served.read_until(&format!("data: {turn}\n")).await;
         }
         // Four streams, eight more sockets; the first ones may have said nothing in time and made room.
-        eventually("the flood is closed", || async { refused(&node, "address_sockets_full").await >= 300.0 }).await;
-        assert!(node.metric("pipecast_sockets").await <= 14.0);
+        eventually("the flood is closed", || async { refused(&node, "address_connection_limit").await >= 300.0 }).await;
+        assert!(node.metric("pipecast_connections").await <= 14.0);
         assert_eq!(stream_from(&node, "127.0.0.4", "").await.1, Answer::Opened);
         drop(flood);
-        eventually("its sockets are gone", || async { node.metric("pipecast_sockets").await == 1.0 }).await;
+        eventually("its sockets are gone", || async { node.metric("pipecast_connections").await == 1.0 }).await;
         assert_eq!(stream_from(&node, "127.0.0.1", "").await.1, Answer::Opened);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_admin_listener_answers_while_every_public_socket_is_taken() {
-    let node = Options::default().set("LIMITS__CONNECTIONS", "20").start().await;
+async fn admin_listener_answers_while_every_public_socket_is_taken() {
+    let node = Options::default().set("LIMITS__STREAMS", "20").start().await;
     let mut held = Vec::new();
     for _ in 0..200 {
         held.push(Raw::connect_from(&node, "127.0.0.1").await);
     }
-    eventually("those beyond are closed", || async { refused(&node, "sockets_full").await >= 100.0 }).await;
-    assert!(node.metric("pipecast_sockets").await <= 36.0);
+    eventually("those beyond are closed", || async { refused(&node, "connection_limit").await >= 100.0 }).await;
+    assert!(node.metric("pipecast_connections").await <= 36.0);
     assert!(node.is_ready().await);
     drop(held);
     let kept = stream_eventually_after_flood(&node).await;
@@ -374,13 +376,13 @@ async fn the_admin_listener_answers_while_every_public_socket_is_taken() {
     node.publish("p", "a", json!(1)).await;
     drop(probes);
     eventually("it answers again", || async { node.is_ready().await }).await;
-    assert!(refused(&node, "admin_full").await >= 100.0);
+    assert!(refused(&node, "admin_connection_limit").await >= 100.0);
     drop(kept);
 }
 
 /// As [`stream_eventually`], where connections may be closed without an answer for a while.
 async fn stream_eventually_after_flood(node: &Node) -> Raw {
-    eventually("the sockets are gone", || async { node.metric("pipecast_sockets").await == 0.0 }).await;
+    eventually("the sockets are gone", || async { node.metric("pipecast_connections").await == 0.0 }).await;
     stream_eventually(node, "127.0.0.1", "").await
 }
 
@@ -457,8 +459,8 @@ async fn too_many(answer: Response) -> (u64, String) {
 }
 
 #[tokio::test]
-async fn a_publisher_over_its_rate_is_told_when_to_come_again_and_then_gets_through() {
-    let node = Options::default().set("LIMITS__PUBLISH_RATE", "15/m").start().await;
+async fn publisher_over_its_rate_succeeds_after_retry_after() {
+    let node = Options::default().set("LIMITS__PUBLISH_RATE_PER_PUBLISHER", "15/m").start().await;
     let mut accepted = 0;
     let (wait, detail) = loop {
         let answer = node.post("p", json!({"channel": "a", "payload": accepted})).await;
@@ -469,7 +471,7 @@ async fn a_publisher_over_its_rate_is_told_when_to_come_again_and_then_gets_thro
         assert!(accepted < 1000);
     };
     assert!((15..25).contains(&accepted) && (1..=4).contains(&wait), "{accepted} {wait}");
-    assert!(detail.contains("limits.publish_rate") && detail.contains("15/m"), "{detail}");
+    assert!(detail.contains("limits.publish_rate_per_publisher") && detail.contains("15/m"), "{detail}");
     // Whoever else publishes, to the same pipeline or by the same node, is not concerned; the same one elsewhere is.
     assert_eq!(node.post("q", batch(1)).await.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(publish_from(&node, "127.0.0.2", "p", batch(2)).await.status(), StatusCode::ACCEPTED);
@@ -481,7 +483,8 @@ async fn a_publisher_over_its_rate_is_told_when_to_come_again_and_then_gets_thro
 
 #[tokio::test]
 async fn publishers_behind_one_proxy_have_a_rate_each() {
-    let node = Options::default().set("LIMITS__PUBLISH_RATE", "2/h").set("SERVER__TRUSTED_PROXIES", "127.0.0.2");
+    let node =
+        Options::default().set("LIMITS__PUBLISH_RATE_PER_PUBLISHER", "2/h").set("SERVER__TRUSTED_PROXIES", "127.0.0.2");
     let node = node.start().await;
     let check = async |source: &str, client: &str, expected: StatusCode| {
         let http = reqwest::Client::builder().local_address(Some(source.parse().unwrap())).build().unwrap();
@@ -496,7 +499,7 @@ async fn publishers_behind_one_proxy_have_a_rate_each() {
 }
 
 #[tokio::test]
-async fn a_batch_counts_as_its_events_and_passes_whole_or_not_at_all() {
+async fn batch_counts_as_its_events_and_passes_whole_or_not_at_all() {
     let node = Options::default().set("LIMITS__PUBLISH_RATE_PER_PIPELINE", "10/h").start().await;
     assert_eq!(node.post("p", batch(8)).await.status(), StatusCode::ACCEPTED);
     let (_, detail) = too_many(node.post("p", batch(3)).await).await;
@@ -509,7 +512,7 @@ async fn a_batch_counts_as_its_events_and_passes_whole_or_not_at_all() {
     assert_eq!(answer.json::<Value>().await.unwrap()["ids"].as_array().unwrap().len(), 100);
     let (wait, _) = too_many(node.post("q", batch(1)).await).await;
     assert!((9 * 3600..=91 * 360).contains(&wait), "{wait}");
-    assert_eq!(refused(&node, "pipeline_rate").await, 2.0);
+    assert_eq!(refused(&node, "pipeline_publish_rate").await, 2.0);
     // What is no publish at all takes nothing.
     assert_eq!(node.post("r", "{").await.status(), StatusCode::BAD_REQUEST);
     assert_eq!(node.post("r", batch(10)).await.status(), StatusCode::ACCEPTED);
@@ -541,7 +544,7 @@ async fn publish_to_each(node: &Node, authorization: &str, pipelines: impl Itera
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_floods_a_node_with_names_leaves_others_their_first_event() {
+async fn name_flood_leaves_others_their_first_event() {
     /// More than there are places for.
     const NAMES: usize = 70_000;
     let token = |pattern: &str| format!("Bearer {}", hs256(&claims(json!({"publish": [pattern]}))));
@@ -567,12 +570,12 @@ async fn who_floods_a_node_with_names_leaves_others_their_first_event() {
         assert_eq!(publish_to_each(&node, &other, fresh()).await, 500);
         // Each has its own bucket, which holds one.
         assert_eq!(publish_to_each(&node, &other, fresh()).await, 0);
-        assert_eq!(refused(&node, "pipeline_rate").await, (NAMES - stored + 500) as f64);
+        assert_eq!(refused(&node, "pipeline_publish_rate").await, (NAMES - stored + 500) as f64);
     }
 }
 
 #[tokio::test]
-async fn a_node_may_open_as_many_files_as_the_system_allows_it() {
+async fn node_may_open_as_many_files_as_the_system_allows_it() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // What a login shell has; a node inherits it.
     setrlimit(Resource::Nofile, Rlimit { current: Some(512), maximum }).unwrap();
@@ -581,7 +584,7 @@ async fn a_node_may_open_as_many_files_as_the_system_allows_it() {
     let (soft, hard) = node.limit_on_open_files();
     assert_eq!(soft, hard);
     assert!(hard > 512, "this test needs a hard limit on open files above 512 (ulimit -Hn)");
-    let limit = node.metric("pipecast_connections_limit").await;
+    let limit = node.metric("pipecast_streams_limit").await;
     let available = hard - 128;
     assert_eq!(limit, (available / 9 * 8).max(available.saturating_sub(512)).min(1_000_000) as f64);
 }
@@ -611,6 +614,6 @@ async fn limits_that_cannot_be_are_told_at_the_start() {
     };
     check(&[("SERVER__PROXY_PROTOCOL", "v2")], &["server.trusted_proxies", "nobody could connect"]);
     check(&[("SERVER__TRUSTED_PROXIES", "10.0.0.0/8,proxy")], &["`proxy` is no network", "10.0.0.0/8"]);
-    check(&[("LIMITS__PUBLISH_RATE", "100")], &["limits.publish_rate", "100/s", "`off`"]);
-    check(&[("LIMITS__CONNECTIONS", "0")], &["limits.connections", "out of range", "`auto`"]);
+    check(&[("LIMITS__PUBLISH_RATE_PER_PUBLISHER", "100")], &["limits.publish_rate_per_publisher", "100/s", "`off`"]);
+    check(&[("LIMITS__STREAMS", "0")], &["limits.streams", "out of range", "`auto`"]);
 }

@@ -30,18 +30,18 @@ async fn pipelines_without_readers_go_when_memory_is_needed() {
     for pipeline in ["a", "b", "c"] {
         fill(&node, pipeline).await;
         assert_eq!(node.open(pipeline, "").await.take(10).await.len(), 10);
-        eventually("it has left", || async { node.metric("pipecast_connections").await == 0.0 }).await;
+        eventually("it has left", || async { node.metric("pipecast_streams").await == 0.0 }).await;
     }
     eventually("only the last is open", || async { open_pipelines(&node).await == 1.0 }).await;
-    assert!(node.metric("pipecast_log_bytes").await < f64::from(1 << 20));
+    assert!(node.metric("pipecast_event_buffer_bytes").await < f64::from(1 << 20));
     // The one that was left last is here without another read.
     assert_eq!(node.open("c", "").await.take(10).await.len(), 10);
-    assert_eq!(node.metric("pipecast_history_reads_total{cause=\"open\"}").await, 3.0);
+    assert_eq!(node.metric("pipecast_history_reads_total{reason=\"open\"}").await, 3.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_of_other_pipelines_are_refused_politely_while_memory_is_taken() {
-    const REFUSED: &str = "pipecast_refused_total{reason=\"log_memory\"}";
+async fn streams_are_deferred_while_the_event_buffer_is_full() {
+    const REFUSED: &str = "pipecast_rejected_total{reason=\"event_buffer_limit\"}";
     let redis = Redis::start().await;
     let node = small_node(&redis).await;
     let mut streams = Vec::new();

@@ -39,7 +39,7 @@ async fn until_published(node: &Node, number: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_restarts_with_its_data_costs_clients_nothing_but_time() {
+async fn redis_restart_with_data_costs_clients_only_time() {
     let mut redis = Redis::start_durable().await;
     let node = watchful(&redis.url()).set("STREAM__KEEPALIVE", "100ms").start().await;
     let mut stream = node.open("p", "").await;
@@ -72,7 +72,7 @@ async fn a_redis_that_restarts_with_its_data_costs_clients_nothing_but_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_comes_back_empty_is_one_gap() {
+async fn redis_that_comes_back_empty_is_one_gap() {
     let mut redis = Redis::start().await;
     let node = watchful(&redis.url()).start().await;
     let mut stream = node.open("p", "").await;
@@ -90,7 +90,7 @@ async fn a_redis_that_comes_back_empty_is_one_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_hangs_is_noticed_and_forgiven() {
+async fn redis_that_hangs_is_noticed_and_forgiven() {
     let redis = Redis::start().await;
     let node = watchful(&redis.url()).set("REDIS__TIMEOUT", "500ms").start().await;
     let mut stream = node.open("p", "").await;
@@ -159,7 +159,7 @@ async fn connections_that_look_open_and_are_dead_are_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_cut_off_for_hearing_too_slowly_reads_what_it_missed() {
+async fn node_cut_off_for_hearing_too_slowly_reads_what_it_missed() {
     let redis = Redis::start().await;
     redis.command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 64kb 64kb 1"]);
     let slow = watchful(&redis.url()).start().await;
@@ -184,7 +184,7 @@ async fn a_node_cut_off_for_hearing_too_slowly_reads_what_it_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_starts_before_its_redis_waits_for_it() {
+async fn node_that_starts_before_its_redis_waits_for_it() {
     let mut redis = Redis::start().await;
     redis.kill();
     let node = watchful(&redis.url()).set("STREAM__KEEPALIVE", "100ms").start_unready().await;
@@ -199,7 +199,7 @@ async fn a_node_that_starts_before_its_redis_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_asked_for_itself_alone_is_ready_without_its_redis_until_it_drains() {
+async fn readiness_without_the_store_fails_only_while_draining() {
     const ALONE: &str = "/readyz?exclude=store";
     let mut redis = Redis::start().await;
     let node = watchful(&redis.url()).set("DRAIN__LEAD", "1m").set("DRAIN__DEADLINE", "1m").start().await;
@@ -217,7 +217,7 @@ async fn a_node_that_is_asked_for_itself_alone_is_ready_without_its_redis_until_
 
 /// 25 MB at 80 Mbit/s take five times `redis.timeout`, and come all the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_history_is_read_over_a_slow_line() {
+async fn large_history_is_read_over_a_slow_line() {
     let redis = Redis::start().await;
     let near = Options::default().redis(&redis.url()).start().await;
     for n in 1..=100 {
@@ -236,7 +236,7 @@ async fn a_large_history_is_read_over_a_slow_line() {
 
 /// Publishers get 503 from the first moment on: the balancer should know long before three probes are missing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_to_which_no_connection_can_be_made_is_told_before_probes_are_late() {
+async fn unreachable_redis_is_reported_before_probes_are_late() {
     let mut redis = Redis::start().await;
     let node = Options::default().redis(&redis.url()).start().await;
     redis.kill();
@@ -249,7 +249,7 @@ async fn a_redis_to_which_no_connection_can_be_made_is_told_before_probes_are_la
 
 /// The first probe may be announced before the node listens: it must not wait for the next one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_is_ready_from_its_start_on_however_rarely_it_probes() {
+async fn node_is_ready_from_its_start_on_however_rarely_it_probes() {
     let redis = Redis::start().await;
     let proxy = Proxy::far_away(&redis, Duration::from_millis(20));
     for url in [redis.url(), proxy.url()] {

@@ -27,7 +27,7 @@ fn last_retry(body: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_leaves_in_order_and_spreads_the_ends_of_its_streams() {
+async fn node_leaves_in_order_and_spreads_the_ends_of_its_streams() {
     for way in both_ways() {
         let options = way.set("DRAIN__LEAD", "2s").set("DRAIN__WINDOW", "2s");
         a_node_leaves_in_order(&mut options.start().await).await;
@@ -61,7 +61,7 @@ async fn a_node_leaves_in_order(node: &mut Node) {
     for raw in &mut open {
         raw.read_until("data: 2\n\n").await;
     }
-    assert_eq!(node.metric("pipecast_refused_total{reason=\"draining\"}").await, 1.0);
+    assert_eq!(node.metric("pipecast_rejected_total{reason=\"draining\"}").await, 1.0);
 
     let mut ends = Vec::new();
     let reading = open.iter_mut().map(|raw| async {
@@ -88,12 +88,12 @@ async fn new_connections_are_refused_after_the_lead() {
         tokio::net::TcpStream::connect(("127.0.0.1", node.port())).await.is_err()
     })
     .await;
-    assert_eq!(node.metric("pipecast_connections").await, 1.0, "metrics can be read until the end");
+    assert_eq!(node.metric("pipecast_streams").await, 1.0, "metrics can be read until the end");
     drop(open);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_deadline_ends_what_does_not_end_by_itself() {
+async fn deadline_ends_what_does_not_end_by_itself() {
     let options = Options::default().set("DRAIN__LEAD", "0s").set("DRAIN__WINDOW", "1h").set("DRAIN__DEADLINE", "1s");
     let mut node = options.start().await;
     let mut open = streams(&node, 3).await;
@@ -108,7 +108,7 @@ async fn the_deadline_ends_what_does_not_end_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_at_once() {
+async fn second_signal_ends_at_once() {
     for (lead, window) in [("1h", "1h"), ("0s", "1h")] {
         let options =
             Options::default().set("DRAIN__LEAD", lead).set("DRAIN__WINDOW", window).set("DRAIN__DEADLINE", "2h");
@@ -123,7 +123,7 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_at_the_terminal_does_not_wait() {
+async fn person_at_the_terminal_does_not_wait() {
     for way in both_ways() {
         let mut node = way.start().await;
         let mut open = streams(&node, 5).await;
@@ -137,7 +137,7 @@ async fn a_person_at_the_terminal_does_not_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publish_under_way_is_finished() {
+async fn publish_under_way_is_finished() {
     let options = Options::default().set("DRAIN__LEAD", "0s").set("DRAIN__WINDOW", "0s");
     let mut node = options.start().await;
     let mut raw = Raw::connect(&node).await;

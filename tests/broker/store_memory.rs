@@ -35,7 +35,7 @@ fn options(memory: &str) -> Options {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn made_up_pipelines_take_no_more_than_the_memory_and_a_pipeline_with_readers_stays() {
+async fn invented_pipelines_stay_within_memory_and_spare_read_ones() {
     const MEMORY: u64 = 16 << 20;
     let node = options("16MiB").start().await;
     let mut reader = node.open("read", "").await;
@@ -60,7 +60,7 @@ async fn made_up_pipelines_take_no_more_than_the_memory_and_a_pipeline_with_read
     let mut late = node.open_with("forgotten", "", Some(&forgotten)).await;
     assert_eq!(late.gap().await.0["reason"], "reset");
     assert_eq!(late.next().await.id, again);
-    eventually("the reader goes on", || async { node.metric("pipecast_connections").await == 3.0 }).await;
+    eventually("the reader goes on", || async { node.metric("pipecast_streams").await == 3.0 }).await;
     let id = node.publish("read", "a", json!(2)).await;
     assert_eq!(reader.next().await.id, id);
 }
@@ -84,7 +84,7 @@ async fn answers_to_idempotency_keys_take_no_more_than_their_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publish_is_refused_while_all_that_is_kept_is_read_and_taken_again_afterwards() {
+async fn publish_is_rejected_only_while_everything_kept_is_read() {
     let node = options("2MiB").start().await;
     let large = json!({"channel": "a", "payload": "x".repeat(200 << 10)});
     let mut readers = Vec::new();
@@ -104,7 +104,7 @@ async fn a_publish_is_refused_while_all_that_is_kept_is_read_and_taken_again_aft
     assert!(refused.headers().contains_key("retry-after"));
     let problem: serde_json::Value = refused.json().await.unwrap();
     assert!(problem["detail"].as_str().unwrap().contains("store.memory"), "{problem}");
-    assert_eq!(node.metric("pipecast_refused_total{reason=\"store_full\"}").await, 1.0);
+    assert_eq!(node.metric("pipecast_rejected_total{reason=\"store_memory_limit\"}").await, 1.0);
     assert_eq!(node.metric("pipecast_store_forgotten_total{what=\"pipeline\"}").await, 0.0);
     drop(readers);
     eventually("their readers have left", || async { node.metric("pipecast_pipelines_open").await == 0.0 }).await;
@@ -112,7 +112,7 @@ async fn a_publish_is_refused_while_all_that_is_kept_is_read_and_taken_again_aft
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_has_a_bound_in_bytes_and_keeps_the_newest_event_always() {
+async fn history_is_bounded_in_bytes_and_keeps_the_newest_event() {
     let node = Options::default().set("HISTORY__BYTES", "4KiB").start().await;
     let kept = async || -> Vec<u64> {
         let history = node.history("p", "").await;

@@ -49,7 +49,7 @@ async fn open(client: &Client, node: &Node, query: &str) -> Stream {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_byte_order_mark_hides_no_certificate_and_no_key() {
+async fn byte_order_mark_hides_no_certificate_and_no_key() {
     let certificates = Certificates::new();
     for path in [&certificates.cert, &certificates.key] {
         let text = std::fs::read_to_string(path).unwrap();
@@ -84,7 +84,7 @@ async fn past_and_live_events_arrive_over_tls_in_both_protocols() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_comes_back_over_tls_resumes_where_it_stopped() {
+async fn reader_that_comes_back_over_tls_resumes_where_it_stopped() {
     let certificates = Certificates::new();
     for (client, _) in certificates.clients() {
         let node = certificates.options().client(client).set("STREAM__MAX_AGE", "1s").start().await;
@@ -103,7 +103,7 @@ async fn a_reader_that_comes_back_over_tls_resumes_where_it_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_changes_is_read_again_and_open_streams_stay() {
+async fn certificate_that_changes_is_read_again_and_open_streams_stay() {
     let certificates = Certificates::new();
     let [(old, _), _] = certificates.clients();
     let node = certificates.options().client(old.clone()).start().await;
@@ -131,7 +131,7 @@ async fn a_certificate_that_changes_is_read_again_and_open_streams_stay() {
 }
 
 #[test]
-fn a_pair_that_will_not_do_is_named_at_the_start() {
+fn pair_that_will_not_do_is_named_at_the_start() {
     let certificates = Certificates::new();
     let (_, other_key) = certificates.authority.issue("other");
     let missing = certificates.folder.path().join("missing").display().to_string();
@@ -159,7 +159,7 @@ fn a_pair_that_will_not_do_is_named_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_ends_its_side_of_tls_gets_its_whole_answer_however_slow_it_is() {
+async fn half_closed_tls_client_gets_its_whole_answer() {
     let certificates = Certificates::new();
     let [(client, _), _] = certificates.clients();
     let node = certificates.options().client(client).start().await;
@@ -181,11 +181,11 @@ async fn a_client_that_ends_its_side_of_tls_gets_its_whole_answer_however_slow_i
         let answer = String::from_utf8(answer).unwrap();
         assert_eq!((answer.matches("\"channel\"").count(), answer.matches("HTTP/1.1 ").count()), (100, 1), "{n}");
     }
-    assert_eq!(node.metric("pipecast_refused_total{reason=\"bad_request\"}").await, 0.0);
+    assert_eq!(node.metric("pipecast_rejected_total{reason=\"bad_request\"}").await, 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_line_publishes_and_follows_over_tls() {
+async fn command_line_publishes_and_follows_over_tls() {
     let certificates = Certificates::new();
     let [(client, _), _] = certificates.clients();
     let node = certificates.options().client(client).start().await;

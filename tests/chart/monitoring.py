@@ -98,9 +98,9 @@ class Monitoring(unittest.TestCase):
                 rule = one(render(version, "everything-on"), "PrometheusRule")
                 self.assertEqual(rule["metadata"]["labels"]["release"], "prometheus")
                 *groups, mine = rule["spec"]["groups"]
-                self.assertEqual(mine, {"name": "mine", "rules": [{"record": "pipecast:connections", "expr": "sum(pipecast_connections)"}]})
+                self.assertEqual(mine, {"name": "mine", "rules": [{"record": "pipecast:streams", "expr": "sum(pipecast_streams)"}]})
                 found = rules(groups)
-                self.assertEqual(set(rules(SHIPPED)) - set(found), {"PipecastRefusingClients"})
+                self.assertEqual(set(rules(SHIPPED)) - set(found), {"PipecastClientErrors"})
                 for name, one_rule in found.items():
                     if "alert" in one_rule:
                         self.assertEqual(one_rule["labels"]["team"], "realtime")

@@ -49,7 +49,7 @@ CONFLICTS = {
     ("terminationGracePeriodSeconds=35",): "above the 35 s",
     ('settings.drain.deadline="2m"', "terminationGracePeriodSeconds=120"): "above the 125 s",
     ("serviceMonitor.enabled=true", "podMonitor.enabled=true"): "twice",
-    ("autoscaling.enabled=true", "autoscaling.targetCPUUtilizationPercentage=null"): "autoscaling.targetConnections",
+    ("autoscaling.enabled=true", "autoscaling.targetCPUUtilizationPercentage=null"): "autoscaling.targetStreams",
     ("autoscaling.enabled=true", "autoscaling.minReplicas=20"): "autoscaling.maxReplicas",
     ("httpRoute.enabled=true",): "httpRoute.parentRefs",
 }

@@ -17,8 +17,8 @@ use progress_line::ProgressLine;
 
 use super::figures::count;
 use super::node_url::InvalidUrl;
-use super::{Failure, InvalidToken, Outcome, complain, say};
-use crate::open_files;
+use super::{Failure, InvalidToken, Outcome, print_error, print_out};
+use crate::limits::open_files;
 use crate::visible::visible;
 
 /// What was measured where: the JSON object of a run.
@@ -63,10 +63,10 @@ pub(super) async fn bench(args: BenchArgs) -> Outcome {
     let is_json = common.json;
     let measured = measure(mode, what, workload, common).await.map_err(|error| {
         // A server's own words may be in it, on more than one line.
-        complain(visible(&error.to_string()));
+        print_error(visible(&error.to_string()));
         error.exit()
     })?;
-    say(if is_json { json(&measured) } else { table::table(&measured) });
+    print_out(if is_json { json(&measured) } else { table::table(&measured) });
     Ok(())
 }
 

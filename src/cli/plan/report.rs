@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::super::figures::{bits, bytes, count, percent, rate, time};
 use super::load::Load;
 use super::machines::Machines;
 use super::size::Plan;
+use crate::cli::figures::{bits, bytes, count, percent, rate, time};
 
 /// As one JSON object on a line.
 pub(super) fn json(plan: &Plan) -> String {

@@ -196,8 +196,8 @@ fn redis(load: &Load, machines: &Machines, costs: &Costs, nodes: f64) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use super::super::protocol::Protocol;
     use super::*;
+    use crate::cli::plan::protocol::Protocol;
 
     fn load(streams: f64, pipelines: f64, rate: f64) -> Load {
         let (payload, batch, history, keepalive) = (256.0, 1.0, 100.0, 15.0);

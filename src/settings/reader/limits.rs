@@ -4,9 +4,8 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 
 use super::{Reader, parse_count, parse_size};
-use crate::available_memory;
-use crate::limits::Rate;
-use crate::proxies::TrustedProxies;
+use crate::limits::proxies::TrustedProxies;
+use crate::limits::{Rate, available_memory};
 
 impl Reader {
     /// A count, or one of the words for none: `off`, or `auto` where the program finds one by itself.
@@ -68,7 +67,7 @@ impl Reader {
     /// A list of networks, which may be empty.
     pub(in crate::settings) fn networks(&mut self, key: &'static str, help: &'static str) -> TrustedProxies {
         self.read_plain(key, "", help, TrustedProxies::default(), |text| {
-            text.parse().map_err(|error: crate::proxies::InvalidNetwork| error.to_string())
+            text.parse().map_err(|error: crate::limits::proxies::InvalidNetwork| error.to_string())
         })
     }
 }

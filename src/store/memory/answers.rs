@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::pipeline::PipelineId;
+use crate::event::PipelineId;
 use crate::store::idempotency::Digest;
 use crate::store::{IDEMPOTENCY_TTL, IdempotencyKey, Receipt};
 
@@ -98,15 +98,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::event::{Batch, EventLimits, Shape};
-    use crate::event_id::EventId;
+    use crate::event::{Batch, EventId, EventLimits, Shape};
     use crate::store::Origin;
 
     #[test]
     fn the_oldest_go_when_the_share_is_full_and_all_when_their_time_is_over() {
         const MOST: usize = 100 * ANSWER_BYTES;
         let key = |n: u64| ("p".parse().unwrap(), format!("key-{n}").parse().unwrap());
-        let limits = EventLimits { event_bytes: 1000, batch: 1, depth: 1 };
+        let limits = EventLimits { max_event_size: 1000, max_batch_events: 1, max_json_depth: 1 };
         let digest = Digest::of(&Batch::from_json(br#"{"channel":"a","payload":1}"#, &limits).unwrap());
         let receipt = |seq| {
             let first = EventId { ms: 1, seq };

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::event_id::EventId;
-use crate::frame::{Frame, History};
+use crate::event::EventId;
+use crate::sse::frame::{Frame, History};
 use crate::store::Retention;
 use crate::store::page::{Page, PageBounds, PageStart};
 

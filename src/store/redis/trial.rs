@@ -9,9 +9,9 @@ use redis::{RedisError, Script};
 use super::{Reached, RedisSetupError, RedisStore, millis};
 use crate::event::Shape;
 use crate::store::Retention;
-use crate::store::append_script::{APPEND, AppendCall};
-use crate::store::failure::Failure;
 use crate::store::page::{PageBounds, PageStart};
+use crate::store::redis::append_script::{APPEND, AppendCall};
+use crate::store::redis::failure::Failure;
 
 /// What is stored is forgotten by Redis after so long.
 const TTL: Duration = Duration::from_secs(10);

@@ -51,7 +51,7 @@ async fn bodies_for_the_admin_listener_are_not_read() {
 }
 
 #[tokio::test]
-async fn a_large_head_for_the_admin_listener_is_refused() {
+async fn large_head_for_the_admin_listener_is_refused() {
     let target = Target::start(Options::default()).await;
     let mut raw = Raw::connect_to(target.node.admin_address()).await;
     raw.try_send(format!("GET /livez HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(12 << 10))).await;

@@ -73,7 +73,7 @@ async fn peak_beside_publishers(node: &Node, used: impl Fn() -> u64, mut each_tu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_bodies_that_stall_leave_room_for_ordinary_publishers() {
+async fn stalled_bodies_leave_room_for_other_publishers() {
     let target = Target::start(options()).await;
     let mut attackers = Vec::new();
     for _ in 0..200 {
@@ -89,7 +89,7 @@ async fn two_hundred_bodies_that_stall_leave_room_for_ordinary_publishers() {
     .await;
     assert!(peak < MOST_BYTES, "{peak} bytes more");
     eventually("those without room are told so", || async {
-        target.node.metric("pipecast_refused_total{reason=\"bodies_full\"}").await > 0.0
+        target.node.metric("pipecast_rejected_total{reason=\"body_memory_limit\"}").await > 0.0
     })
     .await;
     // Whoever stands still while others wait gives its room up, so a whole body gets through.
@@ -135,7 +135,7 @@ async fn large_bodies_that_come_at_once_take_turns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_announced_as_too_large_takes_no_room() {
+async fn body_that_is_announced_as_too_large_takes_no_room() {
     let target = Target::start(options()).await;
     let mut raw = Raw::connect(&target.node).await;
     let length = 3 * ANNOUNCED;
@@ -165,14 +165,14 @@ async fn bodies_that_are_only_announced_take_no_room() {
     let large = json!({"channel": "a", "payload": "x".repeat(200 << 10)});
     let large = json!(vec![large; 15]);
     assert_eq!(target.node.post("q", &large).await.status(), 202);
-    assert_eq!(target.node.metric("pipecast_refused_total{reason=\"bodies_full\"}").await, 0.0);
+    assert_eq!(target.node.metric("pipecast_rejected_total{reason=\"body_memory_limit\"}").await, 0.0);
     drop(attackers);
     target.node.forget("q").await;
     target.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_with_256_mib_survives_bodies_that_stall() {
+async fn node_with_256_mib_survives_bodies_that_stall() {
     const MEMORY: u64 = 256 << 20;
     let cgroup = Cgroup::with_memory(MEMORY);
     let mut node = match &cgroup {

@@ -119,7 +119,7 @@ async fn hostile_announcements_get_no_line_into_a_stream() {
 
 /// One announcement or entry with the highest numbers there are must not overflow anything.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_highest_ids_there_are_end_a_pipeline_and_no_node() {
+async fn highest_ids_there_are_end_a_pipeline_and_no_node() {
     let (target, redis) = start().await;
     let highest = "9007199254740991-9007199254740991";
     redis.command(&["RPUSH", &list("p"), &frame(highest, "1")]);
@@ -142,7 +142,7 @@ async fn the_highest_ids_there_are_end_a_pipeline_and_no_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ids_that_go_backwards_are_told_as_a_gap_and_never_out_of_order() {
+async fn backward_ids_become_a_gap_and_never_reorder() {
     let (target, redis) = start().await;
     for (pipeline, ids) in
         [("p", ["9-1", "9-2", "5-3", "4-4"]), ("q", ["9-9", "9-8", "9-7", "9-6"]), ("r", ["9-1", "9-1", "9-1", "9-2"])]
@@ -169,7 +169,7 @@ async fn ids_that_go_backwards_are_told_as_a_gap_and_never_out_of_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_of_another_kind_fails_its_pipeline_alone() {
+async fn key_of_another_kind_fails_its_pipeline_alone() {
     let (target, redis) = start().await;
     for (kind, command) in [
         ("string", &["SET", "KEY", "x"][..]),
@@ -194,7 +194,7 @@ async fn a_key_of_another_kind_fails_its_pipeline_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_of_a_million_entries_is_read_at_its_end_and_trimmed() {
+async fn list_of_a_million_entries_is_read_at_its_end_and_trimmed() {
     let (target, redis) = start().await;
     let fill = "for n = 1, 1000000 do redis.call('RPUSH', KEYS[1], 'id: 5-' .. n .. '\\nevent: a\\ndata: 1\\n\\n') end";
     redis.command(&["EVAL", fill, "1", &list("p")]);

@@ -45,7 +45,7 @@ async fn target(options: Options) -> Target {
 
 /// Publishes live events beside the attack and hands each to a reader; the most memory that was used meanwhile.
 async fn peak_beside_live_events(target: &Target, mut each_turn: impl AsyncFnMut()) -> u64 {
-    let placed = async || target.node.metric("pipecast_replays_total{outcome=\"history\"}").await;
+    let placed = async || target.node.metric("pipecast_streams_opened_total{start=\"history\"}").await;
     let placed_before = placed().await;
     let mut reader = target.node.open("live", "?replay=0").await;
     eventually("the reader is placed", || async { placed().await > placed_before }).await;
@@ -86,7 +86,7 @@ async fn answers_on_closed_windows_hold_a_page_each_and_not_a_history() {
 
 /// Each takes some bytes now and then, so no deadline for clients that take nothing ends it.
 #[tokio::test(flavor = "multi_thread")]
-async fn hundreds_of_readers_that_take_a_little_are_bounded_and_delay_no_live_event() {
+async fn trickling_history_readers_delay_no_live_event() {
     let redis = Redis::start().await;
     for options in [options(), options().redis(&redis.url())] {
         let target = target(options).await;
@@ -103,7 +103,7 @@ async fn hundreds_of_readers_that_take_a_little_are_bounded_and_delay_no_live_ev
         assert!(peak < MOST_BYTES, "{peak} bytes more");
         assert!(target.node.metric("pipecast_histories_bytes").await <= SHARE as f64);
         eventually("those without room are told so", || async {
-            target.node.metric("pipecast_refused_total{reason=\"histories_full\"}").await > 0.0
+            target.node.metric("pipecast_rejected_total{reason=\"history_memory_limit\"}").await > 0.0
         })
         .await;
         drop(readers);
@@ -123,7 +123,7 @@ async fn one_connection_cannot_take_the_room_of_all() {
     let mut attacker = Http2::connect(&target.node, &[(INITIAL_WINDOW, 0)]).await;
     attacker.send((0..250u32).flat_map(|n| get(2 * n + 1, EVENTS)).collect::<Vec<_>>()).await;
     eventually("it has what it can get", || async {
-        target.node.metric("pipecast_refused_total{reason=\"histories_full\"}").await > 0.0
+        target.node.metric("pipecast_rejected_total{reason=\"history_memory_limit\"}").await > 0.0
     })
     .await;
     assert_eq!(target.node.history("large", "?limit=1").await["events"][0]["payload"]["n"], 99);
@@ -134,7 +134,7 @@ async fn one_connection_cannot_take_the_room_of_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_with_256_mib_survives_histories_that_are_not_taken() {
+async fn node_with_256_mib_survives_histories_that_are_not_taken() {
     const MEMORY: u64 = 256 << 20;
     let cgroup = Cgroup::with_memory(MEMORY);
     let options = Options::default().set("STREAM__WRITE_TIMEOUT", "10m");
@@ -175,7 +175,7 @@ async fn a_node_with_256_mib_survives_histories_that_are_not_taken() {
 
 /// How few bytes ever come out of it is the client's choice; how long a page's room is kept for that is not.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_which_hardly_anything_is_taken_gives_its_room_back() {
+async fn answer_of_which_hardly_anything_is_taken_gives_its_room_back() {
     let options = Options::default().set("STREAM__WRITE_TIMEOUT", "2s").set("LIMITS__HISTORIES", "16MiB");
     let target = Target::start(options).await;
     let held = async || target.node.metric("pipecast_histories_bytes").await;
@@ -209,7 +209,7 @@ async fn an_answer_of_which_hardly_anything_is_taken_gives_its_room_back() {
 
 /// Half a document must not pass for a whole one.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_the_store_cannot_finish_breaks_off() {
+async fn answer_that_the_store_cannot_finish_breaks_off() {
     let mut redis = Redis::start().await;
     let node = options().redis(&redis.url()).start().await;
     fill(&node).await;
@@ -234,7 +234,7 @@ async fn an_answer_that_the_store_cannot_finish_breaks_off() {
 
 /// A client that reads as fast as it can gets all of it, over both.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_history_arrives_whole() {
+async fn large_history_arrives_whole() {
     let redis = Redis::start().await;
     for options in [options(), options().redis(&redis.url()), options().client(http2())] {
         let node = options.start().await;

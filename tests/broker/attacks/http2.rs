@@ -36,7 +36,7 @@ async fn flood(attacker: &mut Http2, frames: &[u8], times: usize) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_that_are_reset_at_once_end_the_connection_and_no_other() {
+async fn rapid_reset_ends_only_its_connection() {
     let target = Target::start(Options::default()).await;
     let mut other = Http2::connect(&target.node, &[]).await;
     other.send(get(1, STREAM)).await;
@@ -54,7 +54,7 @@ async fn streams_that_are_reset_at_once_end_the_connection_and_no_other() {
     }
     target.node.publish("p", "a", json!("goes on")).await;
     other.until_text(1, "data: \"goes on\"\n\n").await;
-    eventually("no stream is left", || async { target.node.metric("pipecast_connections").await == 1.0 }).await;
+    eventually("no stream is left", || async { target.node.metric("pipecast_streams").await == 1.0 }).await;
     drop(other);
     target.assert_unharmed().await;
 }
@@ -69,7 +69,7 @@ async fn streams_that_are_opened_and_reset_one_by_one_leave_nothing() {
         attacker.until(|frame| frame.kind == DATA && frame.stream == stream).await;
         attacker.send(cancel(stream)).await;
     }
-    eventually("no stream is left", || async { target.node.metric("pipecast_connections").await == 0.0 }).await;
+    eventually("no stream is left", || async { target.node.metric("pipecast_streams").await == 0.0 }).await;
     drop(attacker);
     target.assert_unharmed().await;
 }
@@ -124,7 +124,7 @@ async fn floods_of_settings_and_pings_hold_nothing_and_nobody() {
 
 /// The HTTP library takes an answer whole as soon as the window opens a little, and holds it for as long as the client likes.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_which_hardly_anything_is_taken_is_ended_whatever_it_says() {
+async fn barely_read_answers_are_ended() {
     let target = Target::start(Options::default().set("STREAM__WRITE_TIMEOUT", "1s")).await;
     let batch = json!(vec![json!({"channel": "a", "payload": 1}); 1000]).to_string();
     let head = [request("POST", "/pipelines/p/events"), header(0, "content-type", "application/json")].concat();
@@ -143,7 +143,7 @@ async fn an_answer_of_which_hardly_anything_is_taken_is_ended_whatever_it_says()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_is_not_taken_is_ended_and_its_neighbours_go_on() {
+async fn stream_that_is_not_taken_is_ended_and_its_neighbours_go_on() {
     let target = Target::start(Options::default().set("STREAM__WRITE_TIMEOUT", "1s")).await;
     // No stream may be sent anything until the client opens its window.
     let mut client = Http2::connect(&target.node, &[(INITIAL_WINDOW, 0)]).await;
@@ -158,25 +158,24 @@ async fn a_stream_that_is_not_taken_is_ended_and_its_neighbours_go_on() {
     reset.sort_unstable();
     assert_eq!(reset, [1, 5]);
     eventually("both count as ended for that", || async {
-        target.node.metric("pipecast_connections_total{end=\"write_timeout\"}").await == 2.0
+        target.node.metric("pipecast_streams_closed_total{reason=\"write_timeout\"}").await == 2.0
     })
     .await;
     target.node.publish("p", "a", json!("goes on")).await;
     client.until_text(3, "data: \"goes on\"\n\n").await;
-    assert_eq!(target.node.metric("pipecast_connections").await, 1.0);
+    assert_eq!(target.node.metric("pipecast_streams").await, 1.0);
     drop(client);
     target.assert_unharmed().await;
 }
 
 /// The window of the whole connection is closed: then all of its streams stand still.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_streams_of_which_nothing_is_taken_are_ended_with_bounded_memory() {
+async fn stalled_streams_are_closed_within_bounded_memory() {
     const STREAMS: u32 = 200;
     let target = Target::start(Options::default().set("STREAM__WRITE_TIMEOUT", "2s")).await;
     let mut attacker = Http2::connect(&target.node, &[]).await;
     attacker.send(streams(STREAMS).flat_map(|stream| get(stream, STREAM)).collect::<Vec<_>>()).await;
-    eventually("all are open", || async { target.node.metric("pipecast_connections").await == f64::from(STREAMS) })
-        .await;
+    eventually("all are open", || async { target.node.metric("pipecast_streams").await == f64::from(STREAMS) }).await;
     let mut grown = 0;
     for _ in 0..100 {
         target.node.publish("p", "a", json!("x".repeat(64 << 10))).await;
@@ -186,7 +185,7 @@ async fn two_hundred_streams_of_which_nothing_is_taken_are_ended_with_bounded_me
     let most = 2 * (4 << 20) + u64::from(STREAMS) * (64 << 10) + super::KEPT_BYTES;
     assert!(grown < most, "{grown} bytes more, {most} are allowed");
     eventually("all are ended", || async {
-        target.node.metric("pipecast_connections_total{end=\"write_timeout\"}").await == f64::from(STREAMS)
+        target.node.metric("pipecast_streams_closed_total{reason=\"write_timeout\"}").await == f64::from(STREAMS)
     })
     .await;
     drop(attacker);
@@ -231,15 +230,16 @@ async fn headers_that_unpack_to_megabytes_are_refused() {
             }
         }
         assert!(target.grown_bytes() < super::KEPT_BYTES, "{} bytes", target.grown_bytes());
-        assert_eq!(target.node.metric("pipecast_connections").await, 0.0, "it was answered with a stream");
+        assert_eq!(target.node.metric("pipecast_streams").await, 0.0, "it was answered with a stream");
     }
     target.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_streams_than_a_connection_may_have_are_refused_and_the_others_go_on() {
+async fn excess_http2_streams_are_refused_and_others_go_on() {
     const LIMIT: u32 = 10;
-    let target = Target::start(Options::default().set("LIMITS__STREAMS_PER_CONNECTION", &LIMIT.to_string())).await;
+    let target =
+        Target::start(Options::default().set("LIMITS__HTTP2_MAX_CONCURRENT_STREAMS", &LIMIT.to_string())).await;
     let mut client = Http2::connect(&target.node, &[]).await;
     client.send(streams(50).flat_map(|stream| get(stream, STREAM)).collect::<Vec<_>>()).await;
     let mut refused = Vec::new();
@@ -250,10 +250,8 @@ async fn more_streams_than_a_connection_may_have_are_refused_and_the_others_go_o
         refused.push(frame.stream);
     }
     assert_eq!(refused, streams(50).skip(10).collect::<Vec<_>>());
-    eventually("the others are open", || async {
-        target.node.metric("pipecast_connections").await == f64::from(LIMIT)
-    })
-    .await;
+    eventually("the others are open", || async { target.node.metric("pipecast_streams").await == f64::from(LIMIT) })
+        .await;
     target.node.publish("p", "a", json!("goes on")).await;
     client.until_text(1, "data: \"goes on\"\n\n").await;
     drop(client);
@@ -317,13 +315,13 @@ async fn headers_that_would_split_a_request_are_refused() {
         attacker.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, &block)).await;
         let end = attacker.until(|frame| matches!(frame.kind, RST_STREAM | GOAWAY | HEADERS)).await;
         assert!(end.kind != HEADERS || end.payload[0] != STATUS_200, "{block:?}: {end:?}");
-        assert_eq!(target.node.metric("pipecast_connections").await, 0.0, "{block:?} opened a stream");
+        assert_eq!(target.node.metric("pipecast_streams").await, 0.0, "{block:?} opened a stream");
     }
     target.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_asks_nothing_more_is_told_and_let_go_and_one_with_a_stream_is_not() {
+async fn idle_http2_connections_close_unless_they_stream() {
     let options = Options::default().set("LIMITS__REQUEST_TIMEOUT", "500ms").set("LIMITS__IDLE_TIMEOUT", "500ms");
     let target = Target::start(options).await;
     let mut reader = Http2::connect(&target.node, &[]).await;

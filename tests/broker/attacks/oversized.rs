@@ -12,7 +12,7 @@ use crate::support::raw::Raw;
 
 const POST: &str = "POST /pipelines/p/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
 
-/// What one client may make the node hold at most: a body of `limits.request` in the making and as it grows.
+/// What one client may make the node hold at most: a body of `limits.max_request_size` in the making and as it grows.
 const A_BODY: u64 = 3 * (4 << 20);
 
 /// Fails unless the node refuses with one of these statuses, or closes before its answer was read: it need not
@@ -25,7 +25,7 @@ async fn assert_turned_away(raw: &mut Raw, statuses: &[u16]) {
 }
 
 #[tokio::test]
-async fn a_gigabyte_announced_a_hundred_times_costs_nothing() {
+async fn gigabyte_announced_a_hundred_times_costs_nothing() {
     let target = Target::start(Options::default()).await;
     for expect in ["", "Expect: 100-continue\r\n"] {
         let mut attackers = Vec::new();
@@ -45,7 +45,7 @@ async fn a_gigabyte_announced_a_hundred_times_costs_nothing() {
 
 /// It announces what could just be thrown away, and sends more.
 #[tokio::test]
-async fn a_gigabyte_that_is_sent_all_the_same_is_cut_off() {
+async fn gigabyte_that_is_sent_all_the_same_is_cut_off() {
     let target = Target::start(Options::default()).await;
     for head in ["Content-Length: 1073741824\r\n\r\n", "Content-Length: 16777216\r\n\r\n"] {
         let mut raw = Raw::connect(&target.node).await;
@@ -66,7 +66,7 @@ async fn a_gigabyte_that_is_sent_all_the_same_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_body_of_endless_chunks_is_cut_off() {
+async fn body_of_endless_chunks_is_cut_off() {
     let target = Target::start(Options::default().set("LIMITS__REQUEST_TIMEOUT", "2s")).await;
     let mebibyte = [b"100000\r\n".as_slice(), &vec![b'1'; 1 << 20], b"\r\n"].concat();
     // Many small ones cost more than they carry.
@@ -106,7 +106,7 @@ async fn chunks_of_nothing_but_extensions_and_trailers_are_cut_off() {
 
 /// A byte now and then keeps nothing open: the time is for the whole body.
 #[tokio::test]
-async fn a_body_that_drips_is_refused_in_time() {
+async fn body_that_drips_is_refused_in_time() {
     let target = Target::start(Options::default().set("LIMITS__REQUEST_TIMEOUT", "1s")).await;
     let mut attackers = Vec::new();
     for n in 0..100 {
@@ -128,12 +128,12 @@ async fn a_body_that_drips_is_refused_in_time() {
         let text = raw.text();
         assert!(text.is_empty() || text.starts_with("HTTP/1.1 408 "), "{text}");
     }
-    assert_eq!(target.node.metric("pipecast_refused_total{reason=\"timeout\"}").await, 100.0);
+    assert_eq!(target.node.metric("pipecast_rejected_total{reason=\"request_timeout\"}").await, 100.0);
     target.assert_unharmed().await;
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_large_is_refused() {
+async fn head_that_is_too_large_is_refused() {
     let target = Target::start(Options::default()).await;
     let one = format!("X: {}\r\n", "y".repeat(64 << 10));
     let some: String = (0..64).map(|n| format!("X-{n}: {}\r\n", "y".repeat(1016))).collect();
@@ -151,7 +151,7 @@ async fn a_head_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn a_thousand_headers_are_refused() {
+async fn thousand_headers_are_refused() {
     let target = Target::start(Options::default()).await;
     for header in ["X: y\r\n", "Last-Event-ID: 1-1\r\n", "Content-Length: 0\r\n", "Authorization: Bearer x\r\n"] {
         let mut raw = Raw::connect(&target.node).await;
@@ -163,7 +163,7 @@ async fn a_thousand_headers_are_refused() {
 }
 
 #[tokio::test]
-async fn an_address_of_64_kib_is_refused() {
+async fn address_of_64_kib_is_refused() {
     let target = Target::start(Options::default()).await;
     let long = "x".repeat(64 << 10);
     for path in [

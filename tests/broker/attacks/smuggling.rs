@@ -53,7 +53,7 @@ async fn assert_one(node: &Node, request: &str) {
 }
 
 #[tokio::test]
-async fn a_request_with_two_lengths_is_refused() {
+async fn request_with_two_lengths_is_refused() {
     let target = Target::start(Options::default()).await;
     let hidden = hidden();
     for lines in [
@@ -69,7 +69,7 @@ async fn a_request_with_two_lengths_is_refused() {
 }
 
 #[tokio::test]
-async fn a_length_that_is_no_number_is_refused() {
+async fn length_that_is_no_number_is_refused() {
     let target = Target::start(Options::default()).await;
     let hidden = hidden();
     for length in ["-1", "+0", "0x0", "1e1", " ", "0 0", "18446744073709551616", "٠", "1_0", "\"0\""] {
@@ -79,7 +79,7 @@ async fn a_length_that_is_no_number_is_refused() {
 }
 
 #[tokio::test]
-async fn a_length_beside_chunks_ends_with_the_chunks_and_the_connection_with_it() {
+async fn content_length_with_chunks_closes_the_connection() {
     let target = Target::start(Options::default()).await;
     let body = format!("0\r\n\r\n{}", hidden());
     for lines in [
@@ -95,7 +95,7 @@ async fn a_length_beside_chunks_ends_with_the_chunks_and_the_connection_with_it(
 }
 
 #[tokio::test]
-async fn a_transfer_coding_that_hides_its_chunks_is_refused() {
+async fn transfer_coding_that_hides_its_chunks_is_refused() {
     let target = Target::start(Options::default()).await;
     let body = format!("0\r\n\r\n{}", hidden());
     for coding in ["xchunked", "chunked, identity", "identity", "chunked; q=1", "chunk", "\"chunked\"", "chunked,"] {
@@ -114,7 +114,7 @@ async fn a_transfer_coding_that_hides_its_chunks_is_refused() {
 }
 
 #[tokio::test]
-async fn a_header_that_goes_on_in_the_next_line_is_refused() {
+async fn header_that_goes_on_in_the_next_line_is_refused() {
     let target = Target::start(Options::default()).await;
     let hidden = hidden();
     for lines in [
@@ -129,7 +129,7 @@ async fn a_header_that_goes_on_in_the_next_line_is_refused() {
 }
 
 #[tokio::test]
-async fn a_header_with_a_space_before_its_colon_is_refused() {
+async fn header_with_a_space_before_its_colon_is_refused() {
     let target = Target::start(Options::default()).await;
     let hidden = hidden();
     for lines in [
@@ -212,7 +212,7 @@ async fn chunk_sizes_that_are_no_numbers_are_refused() {
 }
 
 #[tokio::test]
-async fn a_body_where_none_is_read_is_not_a_request() {
+async fn body_where_none_is_read_is_not_a_request() {
     let target = Target::start(Options::default()).await;
     let hidden = hidden();
     for first in
@@ -230,7 +230,7 @@ async fn a_body_where_none_is_read_is_not_a_request() {
 }
 
 #[tokio::test]
-async fn what_follows_a_subscription_is_dropped_and_never_executed() {
+async fn requests_after_a_subscription_never_run() {
     for way in both_ways() {
         // Streams end by themselves: also then the rest is no request.
         let target = Target::start(way.set("STREAM__MAX_AGE", "1s")).await;
@@ -239,7 +239,7 @@ async fn what_follows_a_subscription_is_dropped_and_never_executed() {
         raw.read_until("retry: ").await;
         raw.try_send(hidden()).await;
         eventually("the stream has ended", || async {
-            target.node.metric("pipecast_connections_total{end=\"max_age\"}").await >= 1.0
+            target.node.metric("pipecast_streams_closed_total{reason=\"max_age\"}").await >= 1.0
         })
         .await;
         raw.try_send(hidden()).await;

@@ -23,7 +23,7 @@ const HALVES: [&[u8]; 7] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_thousand_half_sent_requests_are_let_go_beside_live_traffic() {
+async fn half_sent_requests_time_out_beside_live_traffic() {
     const ATTACKERS: usize = 5000;
     let target = Target::start(Options::default().set("LIMITS__REQUEST_TIMEOUT", "6s")).await;
     let mut reader = target.node.open("live", "").await;
@@ -73,7 +73,7 @@ async fn connections_that_come_and_go_leave_nothing_behind() {
             });
             futures_util::future::join_all(opening).await;
         }
-        eventually("all have left", || async { target.node.metric("pipecast_connections").await == 0.0 }).await;
+        eventually("all have left", || async { target.node.metric("pipecast_streams").await == 0.0 }).await;
         eventually("their sockets are closed", || async { target.node.open_files() < 100 }).await;
         target.assert_unharmed().await;
     }
@@ -81,7 +81,7 @@ async fn connections_that_come_and_go_leave_nothing_behind() {
 
 /// Fifty readers that would have to be sent 2 GB between them.
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_that_take_nothing_while_40_mib_pass_cost_no_memory_and_no_other_reader_an_event() {
+async fn stalled_readers_cost_no_memory_and_no_events() {
     const STUCK: usize = 50;
     const EVENTS: usize = 640;
     /// The log (its backlog and history, twice while it is trimmed), and 256 KiB a reader.
@@ -108,9 +108,9 @@ async fn readers_that_take_nothing_while_40_mib_pass_cost_no_memory_and_no_other
         assert_contiguous(&events);
         assert!(grown < MOST_BYTES, "{grown} bytes more, {MOST_BYTES} are allowed");
         // Still there, and none of them got what passed.
-        assert_eq!(target.node.metric("pipecast_connections").await, (STUCK + 1) as f64);
+        assert_eq!(target.node.metric("pipecast_streams").await, (STUCK + 1) as f64);
         drop((stuck, fast));
-        eventually("all have left", || async { target.node.metric("pipecast_connections").await == 0.0 }).await;
+        eventually("all have left", || async { target.node.metric("pipecast_streams").await == 0.0 }).await;
         target.node.forget("p").await;
         target.assert_unharmed().await;
     }
@@ -118,7 +118,7 @@ async fn readers_that_take_nothing_while_40_mib_pass_cost_no_memory_and_no_other
 
 /// Readers that take a little now and then: never long enough nothing to be closed, and blocked over and over.
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_that_take_a_little_at_a_time_cost_no_memory_and_no_other_reader_an_event() {
+async fn trickling_readers_cost_no_memory_and_no_events() {
     const DRIPPING: usize = 50;
     const EVENTS: usize = 400;
     for way in both_ways() {
@@ -145,9 +145,9 @@ async fn readers_that_take_a_little_at_a_time_cost_no_memory_and_no_other_reader
         // The log, what each reader has not been sent, and nothing for each time that one was blocked.
         let most = 2 * (4 << 20) + DRIPPING as u64 * (256 << 10) + super::KEPT_BYTES;
         assert!(target.grown_bytes() < most, "{} bytes more, {most} are allowed", target.grown_bytes());
-        assert_eq!(target.node.metric("pipecast_connections").await, (DRIPPING + 1) as f64, "one was closed");
+        assert_eq!(target.node.metric("pipecast_streams").await, (DRIPPING + 1) as f64, "one was closed");
         drop((dripping, fast));
-        eventually("all have left", || async { target.node.metric("pipecast_connections").await == 0.0 }).await;
+        eventually("all have left", || async { target.node.metric("pipecast_streams").await == 0.0 }).await;
         target.node.forget("p").await;
         target.assert_unharmed().await;
     }
@@ -174,7 +174,7 @@ async fn answers_that_are_not_taken_end_the_connection() {
 
 /// Between its requests too a connection has no more time than a request.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_asks_nothing_more_is_let_go() {
+async fn connection_that_asks_nothing_more_is_let_go() {
     let target = Target::start(Options::default().set("LIMITS__IDLE_TIMEOUT", "500ms")).await;
     let mut raw = Raw::connect(&target.node).await;
     raw.get("/nowhere").await;

@@ -69,7 +69,7 @@ impl Issuer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_is_fetched_when_a_token_names_it() {
+async fn new_key_is_fetched_when_a_token_names_it() {
     let (old, new) = (NamedKey::new("old"), NamedKey::new("new"));
     let issuer = Issuer::start(Some(key_set(&[&old]))).await;
     let node = issuer.options().start().await;
@@ -120,7 +120,7 @@ fn odd_keys() -> Vec<(Value, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_odd_key_is_left_out_and_the_others_count() {
+async fn odd_key_is_left_out_and_the_others_count() {
     let (stolen, new) = (NamedKey::new("stolen"), NamedKey::new("new"));
     let issuer = Issuer::start(Some(key_set(&[&stolen]))).await;
     let node = issuer.options().start().await;
@@ -169,7 +169,7 @@ async fn many_keys_without_a_name_cost_no_named_one_its_tokens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_of_odd_keys_alone_does_not_fill_the_log() {
+async fn set_of_odd_keys_alone_does_not_fill_the_log() {
     let key = NamedKey::new("key");
     let odd = |n: usize| {
         let mut keys = vec![json!({}); n];
@@ -192,7 +192,7 @@ async fn a_set_of_odd_keys_alone_does_not_fill_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_without_a_usable_key_takes_the_stolen_one_away() {
+async fn set_without_a_usable_key_takes_the_stolen_one_away() {
     let (stolen, new) = (NamedKey::new("stolen"), NamedKey::new("new"));
     let small = json!({"kty": "RSA", "kid": "small", "n": super::issuer::base64url(&[0xff; 128]), "e": "AQAB"});
     for keys in [json!([]), json!([small])] {
@@ -258,7 +258,7 @@ fn failures(elsewhere: &Issuer, key: &NamedKey) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_no_key_set_changes_nothing_and_is_counted() {
+async fn answer_that_is_no_key_set_changes_nothing_and_is_counted() {
     let (key, other) = (NamedKey::new("key"), NamedKey::new("other"));
     let elsewhere = Issuer::start(Some(key_set(&[&other]))).await;
     let check = async |(head, body): (String, String)| {
@@ -281,7 +281,7 @@ async fn an_answer_that_is_no_key_set_changes_nothing_and_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_with_made_up_names_do_not_turn_a_node_against_the_issuer() {
+async fn forged_kids_cause_no_fetch_storm_at_the_issuer() {
     let key = NamedKey::new("key");
     let issuer = Issuer::start(Some(key_set(&[&key]))).await;
     let node = issuer.options().start().await;
@@ -319,7 +319,7 @@ async fn while_there_are_no_keys_nobody_is_refused_for_good() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_set_that_anyone_may_read_holds_no_secrets() {
+async fn key_set_that_anyone_may_read_holds_no_secrets() {
     let secret = super::issuer::base64url(super::issuer::SECRET.as_bytes());
     let key = NamedKey::new("key");
     let mut set: serde_json::Value = serde_json::from_str(&key_set(&[&key])).unwrap();

@@ -48,7 +48,7 @@ fn write(path: &Path, text: impl AsRef<[u8]>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_ends_after_its_right_is_not_stored() {
+async fn body_that_ends_after_its_right_is_not_stored() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let static_key =
@@ -60,7 +60,7 @@ async fn a_body_that_ends_after_its_right_is_not_stored() {
     let setting = |name: &str| path(name).display().to_string();
     let node = guarded(Options::default())
         .set("AUTH__LEEWAY", "0s")
-        .set("AUTH__REVOKED", &setting("revoked"))
+        .set("AUTH__REVOCATION_FILE", &setting("revoked"))
         .set("AUTH__JWKS_FILE", &setting("jwks"))
         .set("AUTH__KEYS_FILE", &setting("keys"))
         .start()
@@ -91,11 +91,11 @@ async fn a_body_that_ends_after_its_right_is_not_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_under_way_ends_with_its_right() {
+async fn history_under_way_ends_with_its_right() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("revoked");
     write(&file, "");
-    let options = guarded(Options::default()).set("AUTH__REVOKED", &file.display().to_string());
+    let options = guarded(Options::default()).set("AUTH__REVOCATION_FILE", &file.display().to_string());
     let node = options.set("STREAM__SEND_BUFFER", "16KiB").start().await;
     let lasting = hs256(&with(claims(all()), "jti", json!("lasting")));
     // More than the sockets on the way take, and many pages.
@@ -127,13 +127,13 @@ async fn a_history_under_way_ends_with_its_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_waits_for_the_store_ends_with_its_right() {
+async fn stream_that_waits_for_the_store_ends_with_its_right() {
     for options in both_ways() {
         let mut redis = Redis::start().await;
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("revoked");
         write(&file, "");
-        let options = guarded(options).set("AUTH__REVOKED", &file.display().to_string());
+        let options = guarded(options).set("AUTH__REVOCATION_FILE", &file.display().to_string());
         let node = options.redis(&redis.url()).start().await;
         redis.kill();
         eventually("the store is away", || async { !node.is_ready().await }).await;
@@ -151,7 +151,7 @@ async fn a_stream_that_waits_for_the_store_ends_with_its_right() {
             raw.read_to_end().await;
             assert!(raw.text().ends_with("0\r\n\r\n"), "{}", raw.text());
         }
-        assert_eq!(node.metric("pipecast_connections_total{end=\"revoked\"}").await, 1.0);
-        assert_eq!(node.metric("pipecast_connections_total{end=\"token\"}").await, 1.0);
+        assert_eq!(node.metric("pipecast_streams_closed_total{reason=\"revoked\"}").await, 1.0);
+        assert_eq!(node.metric("pipecast_streams_closed_total{reason=\"token\"}").await, 1.0);
     }
 }

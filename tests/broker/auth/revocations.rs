@@ -15,7 +15,7 @@ fn token(jti: &str) -> String {
 }
 
 async fn node_with(file: &Path) -> Node {
-    guarded(Options::default()).set("AUTH__REVOKED", &file.display().to_string()).start().await
+    guarded(Options::default()).set("AUTH__REVOCATION_FILE", &file.display().to_string()).start().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,13 +50,13 @@ async fn whatever_an_editor_writes_around_a_name_it_is_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_cannot_be_read_again_is_told_and_lifts_nothing() {
+async fn file_that_cannot_be_read_again_is_told_and_lifts_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("revoked");
     std::fs::write(&file, "first\nsecond\n").unwrap();
     let node = node_with(&file).await;
-    let stale = "pipecast_auth_stale{source=\"revoked\"}";
-    let failures = "pipecast_auth_read_failures_total{source=\"revoked\"}";
+    let stale = "pipecast_auth_stale{source=\"revocation_file\"}";
+    let failures = "pipecast_auth_read_failures_total{source=\"revocation_file\"}";
     assert_eq!((node.metric(stale).await, node.metric(failures).await), (0.0, 0.0));
     let utf16: Vec<u8> = "\u{feff}third\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (n, (bytes, problem)) in [
@@ -92,7 +92,7 @@ async fn a_file_that_cannot_be_read_again_is_told_and_lifts_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_name_that_a_token_has_for_its_key_is_revoked_whether_the_node_knows_it_or_not() {
+async fn revoked_kid_applies_to_known_and_unknown_keys() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("revoked");
     std::fs::write(&file, "").unwrap();

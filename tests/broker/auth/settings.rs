@@ -47,7 +47,7 @@ fn away_from_loopback_somebody_must_have_decided() {
 }
 
 #[test]
-fn secrets_are_not_shown_and_bad_ones_are_refused_without_a_word_of_them() {
+fn bad_secrets_are_rejected_without_being_shown() {
     let keys = r#"[{name="backend", key="hunter2-hunter2-hunter2", publish=["p_*"]}]"#;
     let output = pipecast(&["config"], &[("KEYS", keys), ("JWT_SECRET", &format!("hunter2{SECRET}"))]);
     let text = faults(&output);
@@ -105,17 +105,17 @@ fn secrets_are_not_shown_and_bad_ones_are_refused_without_a_word_of_them() {
     odd["x"] = serde_json::json!("hunter2");
     let set = serde_json::json!({"keys": [good, odd]}).to_string();
     check(&[("JWKS_FILE", &write("odd", &set))], "key 1 (kid `odd-one`)");
-    check(&[("REVOKED", &write("revoked", "first\n\"second\n"))], "line 2");
+    check(&[("REVOCATION_FILE", &write("revoked", "first\n\"second\n"))], "line 2");
     check(&[("JWKS_MAX_AGE", "1s")], "auth.jwks_max_age");
     check(&[("JWKS_URL", "http://keys.example/jwks")], "https://");
     check(&[("JWKS_URL", "https://me:hunter2@keys.example/jwks")], "must not hold a password");
     check(&[("PUBLISH", "token")], "nothing to check tokens with");
     check(&[("PUBLISH", "closed")], "write open or token");
-    check(&[("REVOKED", "/nonexistent")], "there is no file");
+    check(&[("REVOCATION_FILE", "/nonexistent")], "there is no file");
 }
 
 #[test]
-fn a_byte_order_mark_hides_nothing_in_any_file() {
+fn byte_order_mark_hides_nothing_in_any_file() {
     let folder = tempfile::tempdir().unwrap();
     let marked = |name: &str, text: &[u8]| {
         let path = folder.path().join(name);
@@ -135,13 +135,13 @@ fn a_byte_order_mark_hides_nothing_in_any_file() {
         (("KEYS_FILE", marked("keys", static_key.as_bytes())), "0123456789abcdef"),
         (("KEYS", in_a_file.replace("FILE", &marked("key", b"0123456789abcdef\n"))), "0123456789abcdef"),
     ] {
-        let output = pipecast(&["token", "--check", token], &[(environment.0, &environment.1)]);
+        let output = pipecast(&["token", "inspect", token], &[(environment.0, &environment.1)]);
         assert_eq!(output.status.code(), Some(0), "{}: {}", environment.0, faults(&output));
     }
 }
 
 #[test]
-fn a_broken_file_of_settings_is_told_without_its_secrets() {
+fn broken_file_of_settings_is_told_without_its_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipecast.toml");
     std::fs::write(&file, "[auth]\njwt_secret = \"hunter2-hunter2\n").unwrap();

@@ -63,7 +63,7 @@ async fn keys_in_a_file_of_their_own_open_what_they_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_limited_to_channels_reads_no_others() {
+async fn key_limited_to_channels_reads_no_others() {
     let keys = format!(
         r#"[{{name="writer", key="{WRITER}", publish=["*"]}}, {{name="reader", key="{READER}", subscribe=["*"], channels=["names"]}}]"#
     );
@@ -80,7 +80,7 @@ async fn each_key_has_a_rate_of_its_own_however_many_share_an_address() {
     let keys = format!(
         r#"[{{name="writer", key="{WRITER}", publish=["*"]}}, {{name="another", key="{other}", publish=["*"]}}]"#
     );
-    let node = options().set("AUTH__KEYS", &keys).set("LIMITS__PUBLISH_RATE", "2/h").start().await;
+    let node = options().set("AUTH__KEYS", &keys).set("LIMITS__PUBLISH_RATE_PER_PUBLISHER", "2/h").start().await;
     let status = async |pipeline: &str, key: &str| {
         let headers = [("Authorization", &*format!("Bearer {key}"))];
         node.post_with(pipeline, json!({"channel": "a", "payload": 1}), &headers).await.status().as_u16()

@@ -15,7 +15,7 @@ use crate::support::redis::Redis;
 use crate::support::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_ends_with_its_token_and_the_reconnect_is_refused() {
+async fn stream_ends_with_its_token_and_the_reconnect_is_refused() {
     for options in both_ways() {
         let node = guarded(options).start().await;
         // Time enough to open it on a busy machine.
@@ -37,7 +37,7 @@ async fn a_stream_ends_with_its_token_and_the_reconnect_is_refused() {
         assert!(last.is_some_and(|last| last.starts_with("retry: ")), "{body:?}");
         assert!(raw.text().ends_with("0\r\n\r\n"), "the end of the body");
         eventually("its time is over", || async { status(&node, "/sse", &token).await == 401 }).await;
-        assert_eq!(node.metric("pipecast_connections_total{end=\"token\"}").await, 1.0);
+        assert_eq!(node.metric("pipecast_streams_closed_total{reason=\"token\"}").await, 1.0);
         publish(&node, "p", "a", json!(2), &lasting).await;
         assert_eq!(other.numbers(2).await, [1, 2]);
     }
@@ -53,7 +53,7 @@ async fn revoking_ends_the_streams_on_all_nodes_and_no_others() {
     let keys = r#"[{name="first", key="0123456789abcdef", subscribe=["*"]}, {name="second", key="fedcba9876543210", subscribe=["*"]}]"#;
     let mut nodes = Vec::new();
     for options in both_ways() {
-        let options = guarded(options).set("AUTH__REVOKED", &file).set("AUTH__KEYS", keys).redis(&redis.url());
+        let options = guarded(options).set("AUTH__REVOCATION_FILE", &file).set("AUTH__KEYS", keys).redis(&redis.url());
         nodes.push(options.start().await);
     }
     let token = |jti: &str| hs256(&with(claims(all()), "jti", json!(jti)));
@@ -76,7 +76,7 @@ async fn revoking_ends_the_streams_on_all_nodes_and_no_others() {
             assert_eq!(status(node, "/sse", token).await, 401);
             assert_eq!(status(node, "/events", token).await, 401);
         }
-        assert_eq!(node.metric("pipecast_connections_total{end=\"revoked\"}").await, 2.0);
+        assert_eq!(node.metric("pipecast_streams_closed_total{reason=\"revoked\"}").await, 2.0);
     }
     publish(&nodes[0], "p", "a", json!(7), &staying).await;
     for stream in &mut going_on {
@@ -92,12 +92,12 @@ async fn revoking_ends_the_streams_on_all_nodes_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_stream_gets_nothing_more() {
+async fn revoked_stream_gets_nothing_more() {
     for options in both_ways() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("revoked");
         std::fs::write(&file, "").unwrap();
-        let options = guarded(options).set("AUTH__REVOKED", &file.display().to_string());
+        let options = guarded(options).set("AUTH__REVOCATION_FILE", &file.display().to_string());
         let node = options.start().await;
         let writer = hs256(&with(claims(all()), "jti", json!("writer")));
         let mut raw = Raw::connect(&node).await;
@@ -109,16 +109,16 @@ async fn a_revoked_stream_gets_nothing_more() {
         assert_eq!(body.matches("retry: ").count(), 2, "{body}");
         assert!(raw.text().ends_with("0\r\n\r\n"));
         publish(&node, "p", "a", json!(1), &writer).await;
-        eventually("it has left", || async { node.metric("pipecast_connections").await == 0.0 }).await;
+        eventually("it has left", || async { node.metric("pipecast_streams").await == 0.0 }).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_the_streams_on_one_connection_of_http_2_only_the_revoked_one_ends() {
+async fn revocation_ends_one_of_many_http2_streams() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("revoked");
     std::fs::write(&file, "").unwrap();
-    let node = guarded(Options::default()).set("AUTH__REVOKED", &file.display().to_string()).start().await;
+    let node = guarded(Options::default()).set("AUTH__REVOCATION_FILE", &file.display().to_string()).start().await;
     let token = |jti: &str| hs256(&with(claims(all()), "jti", json!(jti)));
     let (leaving, staying) = (token("leaving"), token("staying"));
     let mut connection = Connection::open(&node).await;
@@ -134,11 +134,11 @@ async fn of_the_streams_on_one_connection_of_http_2_only_the_revoked_one_ends() 
     assert!(whole.matches("retry: ").count() == 2 && whole.ends_with("\n\n"), "{whole:?}");
     publish(&node, "p", "a", json!(7), &staying).await;
     read_until(&mut going_on, "data: 7\n\n").await;
-    assert_eq!(node.metric("pipecast_connections_total{end=\"revoked\"}").await, 1.0);
+    assert_eq!(node.metric("pipecast_streams_closed_total{reason=\"revoked\"}").await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_read_again_and_only_streams_that_are_not_allowed_any_more_end() {
+async fn key_reload_ends_only_streams_that_lost_access() {
     for options in both_ways() {
         let folder = tempfile::tempdir().unwrap();
         let (file, secret) = (folder.path().join("keys.toml"), folder.path().join("secret"));
@@ -214,7 +214,7 @@ async fn keys_are_read_again_and_only_streams_that_are_not_allowed_any_more_end(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_set_is_read_again_and_cuts_no_stream() {
+async fn key_set_is_read_again_and_cuts_no_stream() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jwks.json");
     let (old, new) = (NamedKey::new("old"), NamedKey::new("new"));

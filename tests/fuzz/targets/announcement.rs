@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use pipecast::announcement::Announcement;
+use pipecast::log::announcement::Announcement;
 
 fuzz_target!(|text: &[u8]| {
     let Ok(announcement) = Announcement::parse(Bytes::copy_from_slice(text)) else { return };

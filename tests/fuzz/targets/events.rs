@@ -3,12 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use pipecast::event::{Batch, EventLimits, Shape};
-use pipecast::event_id::EventId;
-use pipecast::frame::Frame;
+use pipecast::event::EventId;
+use pipecast::sse::frame::Frame;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-const LIMITS: EventLimits = EventLimits { event_bytes: 1024, batch: 8, depth: 16 };
+const LIMITS: EventLimits = EventLimits { max_event_size: 1024, max_batch_events: 8, max_json_depth: 16 };
 
 fuzz_target!(|body: &[u8]| {
     let text = std::str::from_utf8(body).map(|text| text.strip_prefix('\u{feff}').unwrap_or(text));
@@ -43,7 +43,7 @@ fn read(text: &str) -> Option<Value> {
 
 fn compare(batch: &Batch, events: &[Value]) {
     assert_eq!(batch.events.len(), events.len());
-    assert!((1..=LIMITS.batch).contains(&events.len()));
+    assert!((1..=LIMITS.max_batch_events).contains(&events.len()));
     for (taken, event) in batch.events.iter().zip(events) {
         let frame = Frame::new(EventId { ms: 1, seq: 1 }, taken.body()).expect("the body of an event makes a frame");
         assert_eq!(event.as_object().expect("an event is an object").len(), 2);
@@ -52,6 +52,6 @@ fn compare(batch: &Batch, events: &[Value]) {
         assert!(!frame.channel().contains(char::is_control));
         assert_eq!(event["payload"], serde_json::from_str::<Value>(frame.payload()).expect("a payload is JSON"));
         assert!(!frame.payload().contains(['\r', '\n', '\0']));
-        assert!(frame.channel().len() + frame.payload().len() <= LIMITS.event_bytes);
+        assert!(frame.channel().len() + frame.payload().len() <= LIMITS.max_event_size);
     }
 }

@@ -4,9 +4,9 @@
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use pipecast::event_id::ResumePoint;
-use pipecast::proxies::{ForwardedHeader, Peer, TrustedProxies};
-use pipecast::server::fuzzing;
+use pipecast::event::ResumePoint;
+use pipecast::limits::proxies::{ForwardedHeader, Peer, TrustedProxies};
+use pipecast::http::fuzzing;
 
 fuzz_target!(|data: &[u8]| {
     let lines: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();

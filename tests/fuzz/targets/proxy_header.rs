@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use pipecast::proxies::Peer;
-use pipecast::server::fuzzing;
+use pipecast::limits::proxies::Peer;
+use pipecast::http::fuzzing;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const FIXED: usize = SIGNATURE.len() + 4;

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pipecast::event::check_channel;
-use pipecast::server::fuzzing;
+use pipecast::http::fuzzing;
 use url::form_urlencoded;
 
 fuzz_target!(|query: &str| {

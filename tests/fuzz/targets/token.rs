@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
 use pipecast::auth::{Auth, Presented};
-use pipecast::pipeline::PipelineId;
+use pipecast::event::PipelineId;
 use pipecast::settings::{Settings, Sources};
 use ring::hmac;
 use serde_json::Value;

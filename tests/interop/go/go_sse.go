@@ -15,7 +15,7 @@ func followWithGoSSE(url string) {
 	client := sse.Client{OnRetry: func(failure error, _ time.Duration) { printError(failure) }}
 	connection := client.NewConnection(request)
 	if !asItComes {
-		// Above limits.event of the node.
+		// Above limits.max_event_size of the node.
 		connection.Buffer(nil, 1<<20)
 	}
 	connection.SubscribeToAll(func(event sse.Event) { printMessage(event.LastEventID, event.Type, event.Data) })

@@ -1,0 +1,14 @@
+//! What a publisher sends: a pipeline's name, events with their channel and payload, and the ids that the store gives them. No I/O.
+
+mod channel;
+mod compact_json;
+mod gap;
+mod id;
+mod pipeline;
+mod submission;
+
+pub use channel::{InvalidChannel, RESERVED_PREFIX, check_channel, check_publishable};
+pub use gap::{Gap, GapReason};
+pub use id::{EventId, InvalidEventId, ResumePoint};
+pub use pipeline::{InvalidPipelineId, PipelineId};
+pub use submission::{BYTE_ORDER_MARK, Batch, Event, EventLimits, InvalidBatch, Place, Shape};

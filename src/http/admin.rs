@@ -1,0 +1,86 @@
+//! The admin listener: `/metrics`, `/livez`, `/readyz`.
+
+use bytes::Bytes;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use url::form_urlencoded;
+
+use super::body::Body;
+use super::connection::arriving::Arriving;
+use crate::node::Node;
+use crate::node::drain::Phase;
+
+/// Answers a request on the admin listener.
+pub(super) fn answer(node: &Node, request: &Request<Arriving>) -> Response<Body> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET and HEAD\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/metrics" => metrics(node),
+        // Whether the process answers, and nothing else: a restart mends no store.
+        "/livez" => text(StatusCode::OK, "alive\n"),
+        "/readyz" => match StoreCheck::parse(request.uri().query()) {
+            Ok(check) => readiness(node, check),
+            Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+        },
+        _ => text(StatusCode::NOT_FOUND, "the paths here are /metrics, /livez and /readyz\n"),
+    }
+}
+
+/// Whether a store that is away makes a node unready.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum StoreCheck {
+    Included,
+    Excluded,
+}
+
+impl StoreCheck {
+    /// Reads `exclude=store`, in the words of Kubernetes' own API server. That one passes unknown names with a note; a probe
+    /// reads no notes, so here they are refused.
+    fn parse(query: Option<&str>) -> Result<Self, &'static str> {
+        let mut check = Self::Included;
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            match (&*name, &*value) {
+                ("exclude", "store") => check = Self::Excluded,
+                ("exclude", _) => {
+                    return Err("the only check that exclude= can leave out is `store`: /readyz?exclude=store\n");
+                }
+                _ => return Err("the only parameter that /readyz takes is exclude=store\n"),
+            }
+        }
+        Ok(check)
+    }
+}
+
+fn readiness(node: &Node, check: StoreCheck) -> Response<Body> {
+    if node.drain.phase() > Phase::Serving {
+        text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else if check == StoreCheck::Included && !node.is_store_up() {
+        text(StatusCode::SERVICE_UNAVAILABLE, "the store is away: no probe has come back for too long\n")
+    } else {
+        text(StatusCode::OK, "ready\n")
+    }
+}
+
+fn metrics(node: &Node) -> Response<Body> {
+    match node.metrics.encode(node.observe()) {
+        Ok(encoded) => {
+            let mut response = Response::new(Body::Full(encoded.into()));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
+            response
+        }
+        Err(error) => {
+            tracing::error!(%error, "metrics could not be written");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be written\n")
+        }
+    }
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::Full(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

@@ -1,0 +1,133 @@
+//! The bodies of answers.
+
+use std::num::NonZeroU8;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+
+use super::connection::http2::StreamState;
+use super::connection::socket::ConnectionState;
+use super::connection::stream_body::StreamBody;
+use super::handlers::history_pages::Pages;
+use crate::event::PipelineId;
+use crate::stream::admission::Admission;
+use crate::stream::content_encoding::Coding;
+use crate::stream::subscription::Wanted;
+
+/// What an answer carries.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// Nothing.
+    Empty,
+    /// Bytes of known length.
+    Full(Bytes),
+    /// Bytes that are told from a whole stream by nothing but their early end.
+    Short(Bytes),
+    /// A history, or what else is given out as one is.
+    Pages(Box<Pages>),
+    /// A stream that is asked for; `http::connection` decides how it is carried.
+    Opening(Box<Opening>),
+    /// A stream carried by hyper.
+    Stream(Box<StreamBody>),
+}
+
+/// A body in HTTP/1.1, whose connection learns when it is over.
+#[derive(Debug)]
+pub(super) struct Bounded {
+    body: Body,
+    connection: Arc<ConnectionState>,
+}
+
+/// An answer cannot be finished. Its client must not take it for whole, so its body has no regular end.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the rest of the answer cannot be had")]
+pub(super) struct Interrupted;
+
+/// A stream that is asked for.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) pipeline: PipelineId,
+    pub(super) wanted: Wanted,
+    pub(super) coding: Coding,
+    /// Seconds between two keepalives, where the client asked for its own.
+    pub(super) keepalive: Option<NonZeroU8>,
+    pub(super) admission: Admission,
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Interrupted;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        let body = self.get_mut();
+        let polled = body.poll_data(cx);
+        StreamState::asked(matches!(polled, Poll::Ready(Some(_))) || body.is_to_be_taken());
+        polled.map(|data| data.map(|bytes| bytes.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Pages(pages) => pages.size_hint(),
+            Self::Short(_) | Self::Opening(_) | Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Body {
+    /// Whether the client has yet to take what others count on.
+    fn is_to_be_taken(&self) -> bool {
+        matches!(self, Self::Pages(pages) if pages.taking().stands_at().is_some())
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
+        match self {
+            Self::Empty | Self::Opening(_) => Poll::Ready(None),
+            Self::Full(bytes) | Self::Short(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(bytes)))
+            }
+            Self::Pages(pages) => pages.poll_piece(cx),
+            Self::Stream(stream) => stream.poll_chunk(cx).map(|bytes| bytes.map(Ok)),
+        }
+    }
+}
+
+impl Bounded {
+    pub(super) fn new(body: Body, connection: Arc<ConnectionState>) -> Self {
+        Self { body, connection }
+    }
+}
+
+impl http_body::Body for Bounded {
+    type Data = Bytes;
+    type Error = Interrupted;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Bounded {
+    // hyper drops a body when it has the last of it in its buffer.
+    fn drop(&mut self) {
+        self.connection.body_is_over();
+    }
+}

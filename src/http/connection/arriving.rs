@@ -1,0 +1,158 @@
+//! A request's body on its way to the node, and what becomes of the part that nobody reads.
+//!
+//! Closing a connection with unread bytes on it resets it: its client may never see the answer, and a client that
+//! keeps it fails with its next request. So what is left of a body is drained within a bound, or the client is told that
+//! the connection ends. Nothing of it is kept, and it takes no room from bodies that are received.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Body as _;
+use hyper::Request;
+use hyper::body::{Frame, Incoming};
+use hyper::header;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::socket::{ConnectionState, Transport};
+
+/// Longest time that an answer waits for the rest of its request's body.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// How long that is done.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// How many bytes are read and thrown away of a request whose body nobody wants.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::http) struct Discards {
+    /// Largest body that is read to its end before the answer; and most that is read behind what was not understood.
+    pub(in crate::http) before: u64,
+    /// Most that is read of a body after an answer that ends its connection.
+    pub(in crate::http) after: u64,
+}
+
+impl Discards {
+    /// Where no request has a body.
+    pub(in crate::http) const FEW: Self = Self { before: 64 << 10, after: 64 << 10 };
+
+    /// Where publishers send bodies of at most so many bytes.
+    pub(in crate::http) fn of_bodies(limit: usize) -> Self {
+        Self { before: 4 * limit as u64, after: 48 << 20 }
+    }
+}
+
+/// A body of which more may be on its way.
+pub(in crate::http) struct Arriving {
+    incoming: Incoming,
+    /// Of HTTP/1.1, where the end of what a client sends is kept from hyper.
+    connection: Option<Arc<ConnectionState>>,
+    /// Bytes that were read.
+    received: u64,
+    is_whole: bool,
+    is_broken: bool,
+}
+
+/// A body's end will not come.
+#[derive(Debug)]
+pub(in crate::http) struct BrokenOff;
+
+/// What is left of a request's body when its answer is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::http) enum Rest {
+    /// Nothing: the next request may come.
+    Nothing,
+    /// More than is read before the answer.
+    More,
+    /// Nobody knows where it ends.
+    Broken,
+}
+
+impl Arriving {
+    /// A body that nothing was read of.
+    pub(in crate::http) fn new(incoming: Incoming, connection: Option<Arc<ConnectionState>>) -> Self {
+        let is_whole = incoming.is_end_stream();
+        Self { incoming, connection, received: 0, is_whole, is_broken: false }
+    }
+
+    /// Bytes that are still to come, where the head says so.
+    pub(in crate::http) fn announced(&self) -> Option<u64> {
+        self.incoming.size_hint().exact()
+    }
+
+    /// The next of it.
+    pub(in crate::http) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => frame.map(|frame| frame.map_err(|_| BrokenOff)),
+            Poll::Pending if self.connection.as_ref().is_some_and(|connection| connection.has_ended()) => {
+                Some(Err(BrokenOff))
+            }
+            Poll::Pending => return Poll::Pending,
+        };
+        if let Some(Ok(frame)) = &frame {
+            self.received += frame.data_ref().map_or(0, Bytes::len) as u64;
+        }
+        self.is_broken |= matches!(frame, Some(Err(_)));
+        self.is_whole = frame.is_none() || self.incoming.is_end_stream();
+        Poll::Ready(frame)
+    }
+
+    /// Whether all of it was given out.
+    pub(in crate::http) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    async fn discard(&mut self, most: u64) -> Rest {
+        while !self.is_whole {
+            if self.received > most {
+                return Rest::More;
+            }
+            if let Some(Err(_)) = poll_fn(|cx| self.poll_frame(cx)).await {
+                return Rest::Broken;
+            }
+        }
+        Rest::Nothing
+    }
+}
+
+/// Reads what is left of a request's body, unless that is too much.
+pub(in crate::http) async fn drain(request: &mut Request<Arriving>, discards: Discards) -> Rest {
+    // Reading on would ask for a body that a client holds back until it is asked (RFC 9110, 10.1.1).
+    let is_held_back = request.headers().contains_key(header::EXPECT);
+    let (body, most) = (request.body_mut(), discards.before);
+    if body.is_broken {
+        return Rest::Broken;
+    }
+    if body.is_whole {
+        return Rest::Nothing;
+    }
+    if is_held_back || body.announced().is_some_and(|rest| body.received.saturating_add(rest) > most) {
+        return Rest::More;
+    }
+    timeout(DRAIN_TIME, body.discard(most)).await.unwrap_or(Rest::More)
+}
+
+/// Ends our side of a connection with these bytes, and reads on for a moment, so that its client comes to read the answer.
+pub(in crate::http) async fn linger(mut transport: impl Transport, last: &[u8], most: u64) {
+    let discard = async {
+        transport.write_all(last).await?;
+        transport.shutdown().await?;
+        let mut buffer = vec![0; 8 << 10];
+        let mut discarded = 0;
+        while discarded < most {
+            match transport.read(&mut buffer).await? {
+                0 => break,
+                length => discarded += length as u64,
+            }
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    // The client may be gone, or never end: either way it had its time.
+    let _ = timeout(LINGER_TIME, discard).await;
+}

@@ -1,0 +1,259 @@
+//! The only table from error to status: problem details (RFC 9457) that say what to do.
+
+use bytes::Bytes;
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use hyper::{Response, StatusCode};
+
+use super::body::Body;
+use crate::auth::Refused;
+use crate::event::{InvalidBatch, InvalidPipelineId, Place};
+use crate::limits::RateReached;
+use crate::metrics::Rejection;
+use crate::store::{InvalidIdempotencyKey, StoreError};
+
+/// Why a request was refused. A refused request has changed nothing, but for [`StoreError::Away`]
+/// after a time-out, of which nobody knows.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestError {
+    #[error("{0}")]
+    Pipeline(#[from] InvalidPipelineId),
+    #[error("{0}")]
+    Batch(#[from] InvalidBatch),
+    #[error("{0}")]
+    Key(#[from] InvalidIdempotencyKey),
+    #[error("{0}")]
+    Access(#[from] Refused),
+    #[error(
+        "pages of this origin cannot publish or delete, since this node is open only by default; set server.cors_origins to the origins that may (* for all), or set auth.publish to token or open"
+    )]
+    ForeignPage,
+    #[error(
+        "this node is open only by default, so it answers to localhost, IP addresses and names outside the public DNS, and to no name that a web page could let point here; use one of those, or set server.cors_origins or auth.publish, or server.trusted_proxies if a proxy passes the name on"
+    )]
+    ForeignHost,
+    #[error("{0}")]
+    Query(String),
+    #[error(
+        "there is nothing at this path; the routes are /pipelines/{{pipeline}}/events, /pipelines/{{pipeline}}/sse and /pipelines/{{pipeline}}"
+    )]
+    NoRoute,
+    #[error("this path takes {0}")]
+    Method(&'static str),
+    #[error(
+        "the body must be application/json or application/x-ndjson in UTF-8; send the header Content-Type: application/json"
+    )]
+    MediaType,
+    #[error("the body must not be compressed; send it without Content-Encoding")]
+    ContentCoding,
+    /// What proxies could take for another request: the connection ends with it.
+    #[error("{0}")]
+    Malformed(&'static str),
+    #[error("the header {0} is there more than once, and has one value; send it once")]
+    Repeated(HeaderName),
+    /// What the HTTP library cannot read, in its words.
+    #[error("this cannot be read as a request of HTTP/1.1: {0}. The connection ends here; check what the client sends")]
+    Unreadable(String),
+    #[error(
+        "this is a TLS handshake, and the listener speaks plain HTTP; use http://, or set server.tls_cert and server.tls_key"
+    )]
+    Handshake,
+    #[error(
+        "the head of the request has more than {0} bytes or more than 100 headers; shorten it: mostly there are too many cookies"
+    )]
+    HeadTooLarge(usize),
+    #[error("the body has more than {0} bytes (limits.max_request_size); split the batch or send less")]
+    BodyTooLarge(usize),
+    #[error("the body did not arrive within {0:?} (limits.request_timeout); send it again")]
+    BodyTimeout(std::time::Duration),
+    #[error("the body broke off; send it again")]
+    BodyBroken,
+    #[error("the node has no room for another body now (limits.bodies); nothing was stored: send it again in a moment")]
+    BodiesFull,
+    #[error("the node has no room for another history now (limits.histories); ask again in a moment")]
+    HistoriesFull,
+    #[error("{0}")]
+    Rate(#[from] RateReached),
+    // The store's own words are for the operator's log.
+    #[error("{}", store_detail(.error, *.request))]
+    Store {
+        request: StoreRequest,
+        #[source]
+        error: StoreError,
+    },
+}
+
+/// What a request asked of the store. It decides what the client has to repeat after a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum StoreRequest {
+    Publish,
+    Read,
+    Delete,
+}
+
+impl StoreRequest {
+    /// The error of a request that the store failed.
+    pub(super) fn failed(self, error: StoreError) -> RequestError {
+        RequestError::Store { request: self, error }
+    }
+}
+
+/// What a client can do about a failure of the store.
+fn store_detail(error: &StoreError, request: StoreRequest) -> &'static str {
+    use StoreRequest::{Delete, Publish, Read};
+    match (error, request) {
+        (StoreError::Away(_), Publish) => {
+            "Redis is unreachable; the events may or may not have been stored. Retry with the same Idempotency-Key; without one, events may be stored twice"
+        }
+        (StoreError::Away(_), Read) => "Redis is unreachable; try again",
+        (StoreError::Away(_), Delete) => {
+            "Redis is unreachable; the history may or may not have been deleted. Try again"
+        }
+        (StoreError::Refusing(_), Publish) => {
+            "Redis accepts no events at the moment, and its operator has to act; nothing was stored. Retry later"
+        }
+        (StoreError::Refusing(_), Read) => {
+            "Redis rejects requests at the moment, and its operator has to act. Try again later"
+        }
+        (StoreError::Refusing(_), Delete) => {
+            "Redis accepts no changes at the moment, and its operator has to act; nothing was deleted. Try again later"
+        }
+        (StoreError::Unexpected(_), _) => {
+            "the store cannot serve this pipeline, and a retry will not help; see the log of this node for the reason"
+        }
+        (StoreError::Full, _) => {
+            "the node has no memory left for events (store.memory), and all events that it keeps are in use; nothing was stored. Retry later"
+        }
+        (StoreError::KeyReused, _) => {
+            "this Idempotency-Key was used for other events on this pipeline in the last ten minutes; nothing was stored. Use a new key for new events"
+        }
+    }
+}
+
+impl RequestError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Batch(InvalidBatch::TooLarge { .. } | InvalidBatch::TooMany { .. }) | Self::BodyTooLarge(_) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::Pipeline(_)
+            | Self::Batch(_)
+            | Self::Key(_)
+            | Self::Query(_)
+            | Self::Malformed(_)
+            | Self::Repeated(_)
+            | Self::Unreadable(_)
+            | Self::Handshake
+            | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::Access(Refused::Forbidden(_) | Refused::Channel) | Self::ForeignPage | Self::ForeignHost => {
+                StatusCode::FORBIDDEN
+            }
+            Self::Access(Refused::NoKeys) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Access(_) => StatusCode::UNAUTHORIZED,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MediaType | Self::ContentCoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Store { error: StoreError::Away(_) | StoreError::Refusing(_) | StoreError::Full, .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Store { error: StoreError::Unexpected(_), .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Store { error: StoreError::KeyReused, .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::BodiesFull | Self::HistoriesFull => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The reason as the metrics count it.
+    pub(super) fn rejection(&self) -> Rejection {
+        if let Self::Rate(reached) = self {
+            return reached.rejection;
+        }
+        match self.status() {
+            _ if matches!(self, Self::BodiesFull) => Rejection::BodyMemoryLimit,
+            _ if matches!(self, Self::HistoriesFull) => Rejection::HistoryMemoryLimit,
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Rejection::TooLarge,
+            StatusCode::REQUEST_TIMEOUT => Rejection::RequestTimeout,
+            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Access(_)) => Rejection::JwksUnavailable,
+            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Store { error: StoreError::Full, .. }) => {
+                Rejection::StoreMemoryLimit
+            }
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => Rejection::StoreUnavailable,
+            StatusCode::UNAUTHORIZED => Rejection::Unauthorized,
+            StatusCode::FORBIDDEN => Rejection::Forbidden,
+            _ => Rejection::BadRequest,
+        }
+    }
+
+    /// The answer.
+    pub(super) fn response(&self) -> Response<Body> {
+        let status = self.status();
+        let mut problem = serde_json::json!({
+            "type": "about:blank",
+            "title": status.canonical_reason().unwrap_or_default(),
+            "status": status.as_u16(),
+            "detail": self.to_string(),
+        });
+        if let Some(index) = self.index() {
+            problem["index"] = index.into();
+        }
+        let mut text = problem.to_string();
+        text.push('\n');
+        let mut response = Response::new(Body::Full(Bytes::from(text)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match self {
+            Self::Method(allowed) => {
+                headers.insert(ALLOW, HeaderValue::from_static(allowed));
+            }
+            Self::ContentCoding => {
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            }
+            Self::Malformed(_) => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::Rate(reached) => {
+                headers.insert(RETRY_AFTER, reached.retry_after().into());
+            }
+            Self::Access(refused) if status != StatusCode::SERVICE_UNAVAILABLE => {
+                // RFC 6750, 3: no error where nothing was presented.
+                let challenge = match refused {
+                    Refused::Missing => "Bearer",
+                    Refused::Forbidden(_) | Refused::Channel => "Bearer error=\"insufficient_scope\"",
+                    _ => "Bearer error=\"invalid_token\"",
+                };
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+            Self::Store { error: StoreError::Refusing(_) | StoreError::Full, .. } => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
+            }
+            Self::BodiesFull
+            | Self::HistoriesFull
+            | Self::Store { error: StoreError::Away(_), .. }
+            | Self::Access(_) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    fn index(&self) -> Option<usize> {
+        let Self::Batch(
+            InvalidBatch::Malformed { at, .. }
+            | InvalidBatch::Channel { at, .. }
+            | InvalidBatch::TooDeep { at, .. }
+            | InvalidBatch::TooLarge { at, .. },
+        ) = self
+        else {
+            return None;
+        };
+        match at {
+            Place::Index(index) => Some(*index),
+            Place::Whole => None,
+        }
+    }
+}

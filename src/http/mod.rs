@@ -1,0 +1,27 @@
+//! HTTP: from a listening socket to an answer. The only room that knows hyper.
+//!
+//! [`listen`](Server) binds the two listeners and accepts; `connection` finds out what a client speaks and serves it; `router`
+//! judges each request and gives it to one of the `handlers`, or to `admin`; `error` is the only table from error to status.
+//! `inspector` is the page for browsers. What a route must not decide: what a client gets next (`stream`), whether it may
+//! (`auth`, `limits`), and what is stored (`store`).
+
+mod accept;
+mod accept_encoding;
+mod admin;
+mod body;
+mod connection;
+mod cors;
+mod credential;
+mod error;
+mod foreign_page;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod handlers;
+mod inspector;
+mod listen;
+mod router;
+mod target;
+mod weight;
+
+pub use connection::tls::{Tls, TlsError, TlsFiles};
+pub use listen::Server;

@@ -1,0 +1,364 @@
+//! Frames: events as SSE text, made once and shared by every connection.
+//!
+//! A frame is exactly `id: <id>\nevent: <channel>\ndata: <payload>\n\n`. What comes back from the
+//! store is read with the same strictness as what a publisher sends: a damaged or hostile entry
+//! can be left out, but can never break a line of somebody's stream. No I/O.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::event::EventId;
+use crate::sse::gzip::{self, Checksum};
+
+/// One event as SSE text, ending in a blank line. Cheap to clone: the text is shared.
+///
+/// Kept wrapped as an HTTP/1.1 chunk (RFC 9112, 7.1), the form in which most connections send it.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    id: EventId,
+    chunk: Bytes,
+    /// Bytes of the chunk before the text.
+    text_starts: u8,
+    /// Where the channel stands in the text.
+    channel_starts: u16,
+    channel_bytes: u8,
+    /// The compressed form, made by the first connection that wants it and shared by all clones of this one.
+    compressed: Option<Arc<OnceLock<Compressed>>>,
+}
+
+/// A frame as a piece of gzip streams, shared as the frame is.
+#[derive(Clone, Debug)]
+pub struct Compressed {
+    /// Wrapped as a chunk, as the frame is.
+    chunk: Bytes,
+    piece_starts: u8,
+    checksum: Checksum,
+}
+
+/// Text that is not a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a frame of this broker")]
+pub struct InvalidFrame;
+
+impl Frame {
+    /// Writes the frame of an event that was given `id`; `body` is [`crate::event::Event::body`].
+    ///
+    /// # Errors
+    /// When `body` is not the body of an event.
+    pub fn new(id: EventId, body: &[u8]) -> Result<Self, InvalidFrame> {
+        let mut text = format!("id: {id}\n").into_bytes();
+        text.extend_from_slice(body);
+        Self::parse(text.into())
+    }
+
+    /// Reads a frame back, strictly.
+    ///
+    /// # Errors
+    /// When `text` is not one whole frame and nothing else.
+    pub fn parse(text: Bytes) -> Result<Self, InvalidFrame> {
+        let mut rest = text.clone();
+        let frame = Self::take(&mut rest)?;
+        if rest.is_empty() { Ok(frame) } else { Err(InvalidFrame) }
+    }
+
+    /// Takes the first frame off `text`.
+    ///
+    /// # Errors
+    /// When `text` does not begin with a frame; `text` is then left in any state.
+    pub fn take(text: &mut Bytes) -> Result<Self, InvalidFrame> {
+        let mut offset = 0;
+        let mut line = |prefix: &[u8]| -> Result<(usize, usize), InvalidFrame> {
+            let rest = &text[offset..];
+            let length = memchr::memchr(b'\n', rest).ok_or(InvalidFrame)?;
+            if !rest[..length].starts_with(prefix) || memchr::memchr2(b'\r', 0, &rest[..length]).is_some() {
+                return Err(InvalidFrame);
+            }
+            let range = (offset + prefix.len(), offset + length);
+            offset += length + 1;
+            Ok(range)
+        };
+        let id = line(b"id: ")?;
+        let channel = line(b"event: ")?;
+        let data = line(b"data: ")?;
+        let end = line(b"")?;
+        if end.0 != end.1 || data.0 == data.1 {
+            return Err(InvalidFrame);
+        }
+        let text = text.split_to(offset);
+        let id = std::str::from_utf8(&text[id.0..id.1]).map_err(|_| InvalidFrame)?;
+        let id: EventId = id.parse().map_err(|_| InvalidFrame)?;
+        // Events count from 1. Nothing comes just before 0, so that a log could not say where it begins.
+        if id.seq == 0 {
+            return Err(InvalidFrame);
+        }
+        let channel_bytes = u8::try_from(channel.1 - channel.0).map_err(|_| InvalidFrame)?;
+        let channel_starts = u16::try_from(channel.0).map_err(|_| InvalidFrame)?;
+        std::str::from_utf8(&text).map_err(|_| InvalidFrame)?;
+        let (chunk, text_starts) = wrap(&text);
+        Ok(Self { id, chunk, text_starts, channel_starts, channel_bytes, compressed: None })
+    }
+
+    /// The event's id.
+    pub fn id(&self) -> EventId {
+        self.id
+    }
+
+    /// The whole frame as a client sees it.
+    pub fn text(&self) -> &[u8] {
+        &self.chunk[usize::from(self.text_starts)..self.chunk.len() - CHUNK_END.len()]
+    }
+
+    /// The same, shared.
+    pub fn shared_text(&self) -> Bytes {
+        self.chunk.slice(usize::from(self.text_starts)..self.chunk.len() - CHUNK_END.len())
+    }
+
+    /// The frame as one chunk of an HTTP/1.1 body.
+    pub fn chunk(&self) -> &Bytes {
+        &self.chunk
+    }
+
+    /// The frame with room for its compressed form: clones made from here on share it.
+    pub fn compressible(mut self) -> Self {
+        self.compressed.get_or_insert_default();
+        self
+    }
+
+    /// The compressed form. Made now if nobody has asked for it before, of which `made` is told;
+    /// whoever asks meanwhile waits: microseconds, or a millisecond for 256 KiB.
+    pub fn compressed(&self, made: impl FnOnce()) -> Compressed {
+        let make = || {
+            made();
+            let (chunk, piece_starts) = wrap(&gzip::compress(self.text()));
+            Compressed { chunk, piece_starts, checksum: Checksum::of(self.text()) }
+        };
+        match &self.compressed {
+            Some(compressed) => compressed.get_or_init(make).clone(),
+            None => make(),
+        }
+    }
+
+    /// The channel's name.
+    pub fn channel(&self) -> &str {
+        let starts = usize::from(self.channel_starts);
+        self.str(starts, starts + usize::from(self.channel_bytes))
+    }
+
+    /// The payload: compact JSON, as far as whoever wrote the store's list kept to the rules.
+    pub fn payload(&self) -> &str {
+        let starts = usize::from(self.channel_starts) + usize::from(self.channel_bytes) + "\ndata: ".len();
+        self.str(starts, self.text().len() - "\n\n".len())
+    }
+
+    fn str(&self, starts: usize, ends: usize) -> &str {
+        // Reading proved that the text is UTF-8 and that lines begin and end at ASCII.
+        std::str::from_utf8(&self.text()[starts..ends]).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Frame {
+    fn eq(&self, other: &Self) -> bool {
+        // All else follows from the text.
+        self.chunk == other.chunk
+    }
+}
+
+impl Eq for Frame {}
+
+impl Compressed {
+    /// The piece as one chunk of an HTTP/1.1 body.
+    pub fn chunk(&self) -> &Bytes {
+        &self.chunk
+    }
+
+    /// The piece.
+    pub fn shared_piece(&self) -> Bytes {
+        self.chunk.slice(usize::from(self.piece_starts)..self.chunk.len() - CHUNK_END.len())
+    }
+
+    /// Of the frame's text.
+    pub fn checksum(&self) -> Checksum {
+        self.checksum
+    }
+}
+
+const CHUNK_END: &[u8] = b"\r\n";
+
+/// Text as one chunk of an HTTP/1.1 body, and where the text begins in it.
+pub fn wrap(text: &[u8]) -> (Bytes, u8) {
+    let size = format!("{:x}\r\n", text.len());
+    let mut chunk = Vec::with_capacity(size.len() + text.len() + CHUNK_END.len());
+    chunk.extend_from_slice(size.as_bytes());
+    chunk.extend_from_slice(text);
+    chunk.extend_from_slice(CHUNK_END);
+    // At most sixteen digits and the line break.
+    (chunk.into(), u8::try_from(size.len()).unwrap_or(u8::MAX))
+}
+
+/// What a store keeps of a pipeline.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The resume point just before the first frame; with no frames, the pipeline's newest id.
+    pub floor: EventId,
+    /// The newest frames, oldest first, without a hole.
+    pub frames: Vec<Frame>,
+}
+
+impl History {
+    /// A block that holds only a position: what a forgotten history leaves behind, so that ids go
+    /// on from where they were.
+    pub fn marker(position: EventId) -> String {
+        format!("id: {position}\n\n")
+    }
+
+    /// Reads the entries of a store's list, oldest first.
+    ///
+    /// Entries that are no frames, or not in sequence, were not written by this broker: what
+    /// follows the last of them is kept, the rest is left out.
+    pub fn from_entries(entries: impl IntoIterator<Item = Bytes>) -> Self {
+        let mut history = Self::default();
+        for entry in entries {
+            if let Some(position) = read_marker(&entry) {
+                history = Self { floor: position, frames: Vec::new() };
+            } else if let Ok(frame) = Frame::parse(entry) {
+                if !history.newest().is_followed_by(frame.id()) {
+                    history = Self { floor: frame.id().just_before(), frames: Vec::new() };
+                }
+                history.frames.push(frame);
+            } else {
+                history = Self::default();
+            }
+        }
+        history
+    }
+
+    /// The newest event's id, `0-0` when there never was one.
+    pub fn newest(&self) -> EventId {
+        self.frames.last().map_or(self.floor, Frame::id)
+    }
+}
+
+fn read_marker(entry: &Bytes) -> Option<EventId> {
+    let id = entry.strip_prefix(b"id: ")?.strip_suffix(b"\n\n")?;
+    std::str::from_utf8(id).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Batch, EventLimits};
+    use futures_util::StreamExt;
+    use proptest::prelude::*;
+
+    const LIMITS: EventLimits = EventLimits { max_event_size: 1 << 20, max_batch_events: 1000, max_json_depth: 128 };
+
+    fn frame(ms: u64, seq: u64, channel: &str, payload: &str) -> Frame {
+        Frame::new(EventId { ms, seq }, format!("event: {channel}\ndata: {payload}\n\n").as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_frame_gives_back_its_parts() {
+        let frame = frame(17, 3, "nämes", r#"{"name":"Luke"}"#);
+        assert_eq!(frame.chunk(), &[b"2e\r\n", frame.text(), b"\r\n"].concat());
+        assert_eq!(frame.text(), "id: 17-3\nevent: nämes\ndata: {\"name\":\"Luke\"}\n\n".as_bytes());
+        assert_eq!((frame.channel(), frame.payload()), ("nämes", r#"{"name":"Luke"}"#));
+    }
+
+    #[test]
+    fn only_whole_frames_are_read() {
+        for bad in [
+            "",
+            "\n\n",
+            "id: 1-1\n\n",
+            "id: 1-1\nevent: a\ndata: 1\n",
+            "id: 1-1\nevent: a\ndata: 1\n\nx",
+            "id: 1-1\nevent: a\ndata: \n\n",
+            "id: x\nevent: a\ndata: 1\n\n",
+            "id: 1-0\nevent: a\ndata: 1\n\n",
+            "id: 1-1\ndata: 1\nevent: a\n\n",
+            "id: 1-1\nevent: a\ndata: 1\ndata: 2\n\n",
+            "id: 1-1\nevent: a\rdata: 2\ndata: 1\n\n",
+            "id: 1-1\nevent: a\ndata: 1\0\n\n",
+            "event: a\nid: 1-1\ndata: 1\n\n",
+        ] {
+            assert_eq!(Frame::parse(Bytes::from_static(bad.as_bytes())), Err(InvalidFrame), "{bad:?}");
+        }
+        assert!(Frame::parse(Bytes::from_static(b"id: 1-1\nevent: a\ndata: \"\xff\"\n\n")).is_err());
+    }
+
+    #[test]
+    fn a_damaged_list_keeps_what_follows_the_damage() {
+        let entry = Frame::shared_text;
+        let frames: Vec<_> = (1..=4).map(|seq| frame(10, seq, "a", "1")).collect();
+        let read = |entries: Vec<Bytes>| History::from_entries(entries);
+
+        let whole = read(frames.iter().map(entry).collect());
+        assert_eq!((whole.floor, whole.frames.len()), (EventId::ZERO, 4));
+
+        let damaged = read(vec![entry(&frames[0]), "rubbish".into(), entry(&frames[2]), entry(&frames[3])]);
+        assert_eq!((damaged.floor, damaged.frames.len()), (EventId { ms: 10, seq: 2 }, 2));
+
+        let with_hole = read(vec![entry(&frames[0]), entry(&frames[2])]);
+        assert_eq!((with_hole.floor, with_hole.frames.len()), (EventId { ms: 10, seq: 2 }, 1));
+
+        let marked = read(vec![History::marker(EventId { ms: 9, seq: 2 }).into(), entry(&frames[2])]);
+        assert_eq!((marked.floor, marked.frames.len()), (EventId { ms: 9, seq: 2 }, 1));
+
+        assert_eq!(read(vec![entry(&frames[0]), "rubbish".into()]), History::default());
+    }
+
+    /// What a client's parser makes of a stream, by a crate that is not ours.
+    fn dispatched(stream: Vec<u8>, cut: usize) -> Vec<(String, String, String)> {
+        let cut = cut.min(stream.len());
+        let pieces = [stream[..cut].to_vec(), stream[cut..].to_vec()];
+        let pieces = futures_util::stream::iter(pieces.map(Ok::<_, std::io::Error>));
+        let events = eventsource_stream::EventStream::new(pieces).map(|event| {
+            let event = event.unwrap();
+            (event.id, event.event, event.data)
+        });
+        futures_util::FutureExt::now_or_never(events.collect()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_published_is_what_a_client_dispatches(
+            events in prop::collection::vec(("[^\r\n\0]{1,40}", any::<String>()), 1..8),
+            cut in 0usize..2000,
+        ) {
+            let events: Vec<_> = events.into_iter().filter(|(c, _)| crate::event::check_publishable(c).is_ok()).collect();
+            prop_assume!(!events.is_empty());
+            let body = serde_json::Value::from_iter(
+                events.iter().map(|(channel, payload)| serde_json::json!({"channel": channel, "payload": payload})),
+            );
+            let batch = Batch::from_json(body.to_string().as_bytes(), &LIMITS).unwrap();
+            let mut stream = Vec::new();
+            for (event, seq) in batch.events.iter().zip(1..) {
+                let frame = Frame::new(EventId { ms: 1_700_000_000_000, seq }, event.body()).unwrap();
+                prop_assert_eq!(&Frame::parse(frame.shared_text()).unwrap(), &frame);
+                stream.extend_from_slice(frame.text());
+            }
+            let expected: Vec<_> = events.iter().zip(1..).map(|((channel, payload), seq)| {
+                (format!("1700000000000-{seq}"), channel.clone(), serde_json::to_string(payload).unwrap())
+            }).collect();
+            prop_assert_eq!(dispatched(stream, cut), expected);
+        }
+
+        #[test]
+        fn no_bytes_from_the_store_can_break_a_line(text in prop::collection::vec(any::<u8>(), 0..200), seed in 0usize..4) {
+            let mut entry = match seed {
+                0 => Vec::new(),
+                1 => b"id: 1-1\n".to_vec(),
+                2 => b"id: 1-1\nevent: a\n".to_vec(),
+                _ => b"id: 1-1\nevent: a\ndata: ".to_vec(),
+            };
+            entry.extend_from_slice(&text);
+            entry.extend_from_slice(b"\n\n");
+            if let Ok(frame) = Frame::parse(entry.into()) {
+                let lines = frame.text().split(|byte| *byte == b'\n').count();
+                prop_assert_eq!(lines, 5);
+                prop_assert!(!frame.text().contains(&b'\r'));
+            }
+        }
+    }
+}

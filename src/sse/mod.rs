@@ -1,0 +1,5 @@
+//! Server-Sent Events as text (WHATWG HTML 9.2): frames, the blocks between them, and their gzip form. No I/O.
+
+pub mod control;
+pub mod frame;
+pub mod gzip;
