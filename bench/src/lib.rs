@@ -12,16 +12,16 @@
 //!
 //! Read from the top down; each part uses only those below it.
 //!
-//! - [`bench`]: what a caller sees. It checks the options and starts the workload.
-//! - [`workload`]: what a run does step by step, one file per kind of load: idle streams, events at a rate or as many as possible, a
-//!   storm of clients. `measurement` holds the steps that they share and fills in the [`report`].
-//! - [`engine`]: the epoll loop. It passes each ready socket to a publisher or a subscriber, and sends each event on time.
-//! - [`publishers`] and [`subscribers`]: the connections. A publisher sends one request after another; a subscriber holds one stream.
-//! - [`http`]: the bytes. `target` writes requests for a server, `preset` knows the addresses of several kinds of servers, `response`
+//! - `bench`: what a caller sees. It checks the options and starts the workload.
+//! - `workload`: what a run does step by step, one file per kind of load: idle streams, events at a rate or as many as possible, a
+//!   storm of clients. `measurement` holds the steps that they share and fills in the `report`.
+//! - `engine`: the epoll loop. It passes each ready socket to a publisher or a subscriber, and sends each event on time.
+//! - `publishers` and `subscribers`: the connections. A publisher sends one request after another; a subscriber holds one stream.
+//! - `http`: the bytes. `target` writes requests for a server, `preset` knows the addresses of several kinds of servers, `response`
 //!   reads what they answer.
-//! - [`tally`]: the accounts. Every payload carries a `stamp`: who sent it, its place in the sequence and its time. From the stamps the
+//! - `tally`: the accounts. Every payload carries a `stamp`: who sent it, its place in the sequence and its time. From the stamps the
 //!   tally knows for each subscriber which events arrived, which are lost, duplicated or late, and how long they took.
-//! - [`shared`], [`clock`], [`kernel`], [`error`]: what all of these use.
+//! - `shared`, `clock`, `kernel`, `error`: what all of these use.
 
 // epoll, timerfd and /proc.
 #![cfg(target_os = "linux")]

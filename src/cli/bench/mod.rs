@@ -15,13 +15,13 @@ pub(super) use args::BenchArgs;
 use args::{CommonArgs, FanoutArgs, LoadArgs, Mode, PublishArgs, SaturateArgs};
 use progress_line::ProgressLine;
 
-use super::figures::count;
 use super::node_url::InvalidUrl;
+use super::number_format::count;
 use super::{Failure, InvalidToken, Outcome, print_error, print_out};
 use crate::limits::open_files;
 use crate::visible::visible;
 
-/// What was measured where: the JSON object of a run.
+/// What was measured, and where: the JSON object of a run.
 #[derive(Serialize)]
 struct Measured {
     mode: &'static str,
@@ -144,12 +144,12 @@ fn workload(mode: Mode) -> (&'static str, String, Workload, CommonArgs) {
 }
 
 fn events(title: &str, readers: usize, publishers: usize, rate: Option<u64>, load: &LoadArgs) -> (String, Workload) {
-    let pace = rate.map_or("as many as possible".into(), |rate| format!("{} events/s", count(rate)));
+    let pace = rate.map_or("as fast as possible".into(), |rate| format!("{} events/s", count(rate)));
     let from = match publishers {
         1 => "one publisher".into(),
         publishers => format!("{} publishers", count(publishers as u64)),
     };
-    let to = format!("{} readers{}", count(readers as u64), on(load.pipelines));
+    let to = format!("{} subscribers{}", count(readers as u64), on(load.pipelines));
     let (size, batch, time) = (load.size, load.batch, format_duration(load.duration));
     let what = format!("{title}: {from} to {to}, {pace}, {size} bytes each, {batch} per request, for {time}");
     let workload = Workload::Load(Load {

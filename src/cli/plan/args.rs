@@ -59,7 +59,7 @@ pub(crate) struct PlanArgs {
     /// Percentage of clients that do not keep up; the kernel buffers 128 KiB for each
     #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = clap::value_parser!(u8).range(0..=100))]
     slow_clients: u8,
-    /// One JSON object instead of a table
+    /// Print one JSON object instead of a table
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -1,6 +1,6 @@
 //! `pipecast plan`: the nodes, the Redis and the bandwidth that a load needs.
 //!
-//! Arithmetic only: [`load`] is what clients do, [`machines`] what nodes run on, [`costs`] what things were measured to cost, and [`size`]
+//! Arithmetic only: `load` is what clients do, `machines` what nodes run on, `costs` what things were measured to cost, and `size`
 //! combines them. It talks to no node.
 
 mod args;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::load::Load;
 use super::machines::Machines;
 use super::size::Plan;
-use crate::cli::figures::{bits, bytes, count, percent, rate, time};
+use crate::cli::number_format::{bits, bytes, count, percent, rate, time};
 
 /// As one JSON object on a line.
 pub(super) fn json(plan: &Plan) -> String {
