@@ -134,7 +134,7 @@ fn one_large_batch_costs_a_reader_who_was_up_to_date_no_gap() {
     assert_eq!(read_seqs(&log, &mut cursor), (6..=500).collect::<Vec<_>>());
     assert_eq!(log.history_len(), 5);
     log.announce(announcement(100, 501..=501), Instant::now());
-    assert!(log.bytes() < 400, "{} bytes are kept for nobody", log.bytes());
+    assert!(log.bytes() < 400, "{} bytes are kept without readers", log.bytes());
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn announcements_that_are_doubled_late_or_lost_are_told_apart() {
     assert_eq!(log.announce(announcement(100, 5..=5), now), Announced::Known);
     assert_eq!(log.announce(announcement(100, 4..=6), now), Announced::Added);
     assert_eq!(log.announce(announcement(100, 8..=8), now), Announced::Hole);
-    // A counter that began anew and reached the next number by chance is no continuation.
+    // A counter that restarted and reached the next number by chance is not a continuation.
     assert_eq!(log.announce(announcement(200, 7..=7), now), Announced::Hole);
     assert_eq!(log.announce(Announcement { after: id(100, 6), frames: Vec::new() }, now), Announced::Hole);
     assert_eq!(log.tail(), id(100, 6));
@@ -250,7 +250,7 @@ enum Step {
     Publish { count: u64, is_heard: bool },
     /// This node reads the store's list.
     ReRead,
-    /// The list is lost and begun anew later.
+    /// The list is lost and restarted later.
     Flush,
     /// The history is forgotten on request.
     Forget,
@@ -269,14 +269,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// A reader as a client is: the ids it got, and the resume point that it stands at.
+/// A model of a client: the ids it received, and its resume point.
 struct Reader {
     cursor: Cursor,
     at: EventId,
 }
 
-/// The promise of the whole project, on the log alone: what a reader gets has neither a hole nor a
-/// double nor a disorder that no gap told of, and in the end it has everything.
+/// The promise of the whole project, on the log only: a reader's events have nothing missing, no
+/// duplicate and no disorder without a gap, and in the end it has everything.
 fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
     let now = Instant::now();
     let mut log = Log::new(limits);
@@ -306,7 +306,7 @@ fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
                 for frame in frames {
                     let index = every_id.iter().position(|id| *id == frame.id()).expect("an event that was published");
                     let is_next = reader.at.is_followed_by(frame.id());
-                    // By the contract the next `seq` continues, also where the counter began anew
+                    // By the contract the next `seq` continues, even where the counter restarted
                     // in between: ids cannot tell that apart (ARCHITECTURE.md, what is known to be missing).
                     let has_begun_anew = begun_ms.iter().any(|ms| reader.at.ms < *ms && *ms <= frame.id().ms);
                     let skips_none = index == 0 || every_id[index - 1] <= reader.at || has_begun_anew;

@@ -1,4 +1,4 @@
-//! Whatever is read from outside, with bytes that nobody would send in good faith: nothing panics, and what is
+//! Everything read from outside, with arbitrary bytes: nothing panics, and what is
 //! accepted is in order. `PROPTEST_CASES` raises the number of cases.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
@@ -73,7 +73,7 @@ fn mutated(mut bytes: Vec<u8>, mutations: &[Mutation]) -> Vec<u8> {
     bytes
 }
 
-/// JSON as a publisher writes it, and what a parser could take for it.
+/// JSON as a publisher writes it, and near misses.
 fn json() -> impl Strategy<Value = Vec<u8>> {
     let tokens = [
         "{",
@@ -156,7 +156,7 @@ fn frame_text() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(id, channel, data)| format!("id: {id}\nevent: {channel}\ndata: {data}\n\n").into_bytes())
 }
 
-/// What may stand in a list or an announcement: frames one after the other, damaged or not.
+/// Contents of a list or a notification: frames in a row, damaged or not.
 fn stored(most: usize) -> impl Strategy<Value = Vec<u8>> {
     let run = (1u64..9, 1u64..9, 0..most).prop_map(|(ms, seq, count)| {
         let frames = (seq..).take(count).map(|seq| format!("id: {ms}-{seq}\nevent: a\ndata: {seq}\n\n"));
@@ -341,7 +341,7 @@ proptest! {
     }
 }
 
-/// Whether what is secret stands where a password does, and not in the host or the path.
+/// Whether the secret is in the password's position, not in the host or the path.
 fn url_password(settings: &Settings) -> bool {
     let url = settings.redis.as_ref().and_then(|redis| url::Url::parse(&redis.options.url).ok());
     url.is_some_and(|url| {

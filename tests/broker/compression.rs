@@ -53,7 +53,7 @@ impl Reader {
     async fn read_until(&mut self, text: &str) -> String {
         let began = std::time::Instant::now();
         let mut length = 0;
-        // Megabytes are not decoded anew with each piece of them, but when no more is there.
+        // Decode once no more data is waiting, not again for each piece of a large body.
         while length >= 16 << 10 || !self.text().contains(text) {
             assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {text:?} in {} bytes", self.text().len());
             length = self.0.read_some().await;
@@ -225,7 +225,7 @@ async fn event_is_compressed_once_however_many_read_it() {
         assert_eq!(compressions().await, 20.0);
         let mut late = Reader::open(&node, "/pipelines/p/sse").await;
         late.read_until("data: 20\n\n").await;
-        assert_eq!(compressions().await, 20.0, "a replay takes what is there");
+        assert_eq!(compressions().await, 20.0, "a replay reuses the compressed events");
     }
 }
 
@@ -306,12 +306,12 @@ async fn stalled_compressed_streams_are_closed_with_little_unsent() {
         .await;
         for reader in &mut stuck {
             let received = reader.0.read_to_end().await;
-            assert!(received < (256 << 10) + 8 * NARROW, "{received} bytes had been sent to one that takes nothing");
+            assert!(received < (256 << 10) + 8 * NARROW, "{received} bytes were sent to a stalled client");
         }
     }
 }
 
-/// The gap stands where the lost events would, and the checksum counts what was sent alone.
+/// The gap appears in place of the lost events, and the checksum covers only what was sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_compressed_reader_gets_a_gap_and_a_whole_end() {
     for way in compressing_both_ways() {

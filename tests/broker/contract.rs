@@ -208,7 +208,7 @@ async fn client_that_missed_too_much_gets_one_gap(node: &Node) {
     let (gap, resume) = stream.gap().await;
     assert_eq!(gap, json!({"reason": "trimmed", "after": ids[9], "missed": 40}));
     assert_eq!(stream.numbers(100).await, (51..=150).collect::<Vec<_>>());
-    // Cut right after the gap: the same is not told again.
+    // Cut right after the gap: it is not reported a second time.
     let mut again = node.open_with("p", "", Some(&resume)).await;
     assert_eq!(again.numbers(100).await, (51..=150).collect::<Vec<_>>());
     // The last one trimmed is contiguous, the one before it is not.
@@ -456,7 +456,7 @@ async fn filtered_stream_moves_its_resume_point(node: &Node) {
     raw.read_body_until(&format!("{}:keepalive\n\n:keepalive\n\n", position(&ids[148]))).await;
     let told = raw.body_text();
     assert!(!told.contains("numbers"), "{told}");
-    assert_eq!(told.matches(&position(&ids[148])).count(), 1, "told again although nothing has passed: {told}");
+    assert_eq!(told.matches(&position(&ids[148])).count(), 1, "repeated although no event passed: {told}");
     // An event is a position, too.
     let rare = node.publish("p", "rare", json!(151)).await;
     raw.read_body_until(&format!("id: {rare}\nevent: rare\ndata: 151\n\n:keepalive\n\n")).await;
@@ -536,7 +536,7 @@ async fn keepalives_come_on_busy_streams_too(node: &Node) {
     let body = raw.body_text();
     assert!(n > 3, "{n} events between three keepalives");
     for block in body.split_inclusive("\n\n").filter(|block| block.contains("keepalive")) {
-        assert_eq!(block, ":keepalive\n\n", "a keepalive stands alone");
+        assert_eq!(block, ":keepalive\n\n", "a keepalive is a block of its own");
     }
 }
 
@@ -597,7 +597,7 @@ async fn history_with_readers_does_not_expire(node: &Node) {
     assert_eq!(stream.numbers(1).await, [1]);
     for round in 0..3 {
         node.publish("unread", "a", json!(round)).await;
-        eventually("what nobody reads expires", || async { node.history("unread", "").await["events"] == json!([]) })
+        eventually("an unread history expires", || async { node.history("unread", "").await["events"] == json!([]) })
             .await;
     }
     assert_eq!(node.history("read", "").await["events"].as_array().unwrap().len(), 1);

@@ -66,7 +66,7 @@ fn plans_in_the_page_on_capacity_are_what_the_program_says() {
         assert_eq!(
             String::from_utf8(output.stdout).unwrap().trim_end(),
             plan,
-            "bench/capacity --page writes it anew: {arguments}"
+            "bench/capacity --page regenerates it: {arguments}"
         );
     }
 }
@@ -94,7 +94,7 @@ fn costs_in_the_page_on_capacity_are_those_that_are_built_in() {
         assert_eq!(
             shown.and_then(|text| text.parse().ok()),
             Some(cost),
-            "bench/capacity --page writes it anew: {name}"
+            "bench/capacity --page regenerates it: {name}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! A Redis that is far away, and one that comes back: what has to wait, and what must not.
+//! A distant Redis, and one that returns after an outage: what has to wait, and what must not.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::stream::assert_contiguous;
 
-/// Far more is asked than a far-away Redis can answer through the few connections of the pool.
+/// Clients ask for far more than a distant Redis can answer over the pool's few connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn client_history_reads_delay_no_stream_and_no_probe() {
     const CLIENTS: usize = 200;
@@ -52,7 +52,7 @@ async fn client_history_reads_delay_no_stream_and_no_probe() {
     assert!(node.is_ready().await);
 }
 
-/// While Redis was away the listening connection has come to wait long between its tries. Publishers go on at once.
+/// During a long outage the listening connection backs off. Publishers resume at once, and must be heard.
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_heard_at_its_first_publish_after_an_outage() {
     const EVENTS: u64 = 150;
@@ -71,7 +71,7 @@ async fn redis_is_heard_at_its_first_publish_after_an_outage() {
     for number in 1..=EVENTS {
         let key = number.to_string();
         let event = json!({"channel": "numbers", "payload": number});
-        eventually("events are taken", || async {
+        eventually("publishing works", || async {
             nodes[0].post_with("p", &event, &[("Idempotency-Key", &key)]).await.status() == StatusCode::ACCEPTED
         })
         .await;
@@ -80,7 +80,7 @@ async fn redis_is_heard_at_its_first_publish_after_an_outage() {
     }
     for (stream, node) in streams.iter_mut().zip(&nodes) {
         let events = stream.take(usize::try_from(EVENTS).unwrap() + 1).await;
-        assert!(events.iter().all(|event| event.event == "numbers"), "a gap was told: {}", node.log());
+        assert!(events.iter().all(|event| event.event == "numbers"), "a gap was reported: {}", node.log());
         assert_contiguous(&events);
     }
 }
@@ -150,7 +150,7 @@ async fn open_streams_recover_while_new_pipelines_keep_coming() {
     futures_util::future::join(futures_util::future::join_all(opening), live).await;
 }
 
-/// Each step of making a connection is answered in time, and all of them together take longer than one command may.
+/// Each step of connecting is fast enough, but together they take longer than one command may.
 #[tokio::test(flavor = "multi_thread")]
 async fn connecting_may_take_longer_than_a_command() {
     let redis = Redis::start().await;

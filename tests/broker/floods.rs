@@ -1,4 +1,4 @@
-//! What a server whose answers have no end can take from the commands that ask it: some memory, and some time.
+//! A server whose responses never end costs the commands only a bounded amount of memory and time.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 
 use crate::cli::{err, out, pipecast, run};
 
-/// What a server sends at most, so that a command which takes everything fails and does not fill the machine.
+/// Upper bound of what the server sends, so that a command without a bound fails instead of filling the machine.
 const MOST: usize = 400 << 20;
 
 /// Longer than any block of a node, which has an event of 64 MiB at most, and what is on its way besides.

@@ -1,4 +1,4 @@
-//! Pages that somebody on this machine visits, and a node that nobody has closed: they may read, and change nothing.
+//! Foreign web pages opened on this machine, and a node that is open by default: they may read but change nothing.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -80,7 +80,7 @@ async fn foreign_page_changes_nothing() {
     let ids = [node.publish("p", "a", json!(1)).await];
     for origin in FOREIGN {
         for method in CHANGING {
-            // With what takes a preflight, what a form sends, and what a page sends without asking.
+            // A request that needs a preflight, a form's, and one that a page may send without asking.
             for content in
                 ["application/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
             {
@@ -165,7 +165,7 @@ async fn browser_that_sends_no_origin_is_known_by_what_else_it_says() {
         let headers = [("Sec-Fetch-Site", site), ("Content-Type", "application/json")];
         assert_eq!(ask(&node, Method::POST, "/pipelines/p/events", &headers).await.0, status, "{site}");
     }
-    // Where there is one, it says more: a page of 127.0.0.1 is none of localhost.
+    // `Origin` is more precise: a page of 127.0.0.1 is not a page of localhost.
     let headers =
         [("Sec-Fetch-Site", "cross-site"), ("Origin", "http://localhost:3000"), ("Content-Type", "application/json")];
     assert_eq!(ask(&node, Method::POST, "/pipelines/p/events", &headers).await.0, 202);

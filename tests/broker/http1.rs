@@ -40,7 +40,7 @@ async fn assert_problem(node: &Node, request: &str, status: u16) -> String {
 
 #[tokio::test]
 async fn request_without_one_valid_host_is_refused() {
-    // A node that somebody has opened is asked under any name.
+    // A node that was opened explicitly answers under any name.
     let node = Options::default().set("AUTH__PUBLISH", "open").start().await;
     for path in ["/", "/pipelines/p", "/pipelines/p/sse", "/nowhere"] {
         assert_problem(&node, &format!("GET {path} HTTP/1.1\r\n\r\n"), 400).await;
@@ -213,7 +213,7 @@ async fn half_closed_publisher_gets_its_answer() {
     assert!(!raw.text().contains(" 202 "), "{}", raw.text());
 }
 
-/// The store takes its time here, and the end is there before it has answered.
+/// The store is slow here, so the client half-closes before the store has answered.
 #[tokio::test]
 async fn half_closed_connection_ends_with_its_answer() {
     let redis = Redis::start().await;
@@ -316,7 +316,7 @@ async fn preflight_allows_the_headers_that_it_asks_for() {
     }
 }
 
-/// RFC 9110, 5.3: a field that is no list may not be repeated. Of two a proxy could go by the one and the node by the other.
+/// RFC 9110, 5.3: a field that is not a list may not be repeated. Given two, a proxy could use one and the node the other.
 #[tokio::test]
 async fn header_with_one_value_is_refused_when_it_is_there_twice() {
     let node = Node::embedded().await;
@@ -353,7 +353,7 @@ async fn header_with_one_value_is_refused_when_it_is_there_twice() {
     assert!(text.contains("traceparent") && text.contains("baggage"), "{text}");
 }
 
-/// A browser would give up for ever on a 400.
+/// A browser would stop reconnecting after a 400.
 #[tokio::test]
 async fn two_resume_points_in_a_header_are_one_that_is_unknown() {
     let node = Node::embedded().await;

@@ -1,4 +1,4 @@
-//! Limits: each reached and released, and who is counted for whom.
+//! Limits: each reached and released, and which client counts against which.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ async fn ask(raw: &mut Raw, first: &[u8], headers: &str) -> Answer {
     }
     assert!(retry <= 15_000, "{retry}");
     raw.read_to_end().await;
-    // A block of its own: some clients take `retry:` only at the blank line.
+    // A block of its own: some clients apply `retry:` only at the blank line.
     assert_eq!(raw.body_text(), format!("retry: {retry}\n\n"));
     Answer::SentAway
 }
@@ -90,7 +90,7 @@ async fn full_node_defers_streams_until_a_slot_frees() {
         drop(first);
         let third = stream_eventually(&node, "127.0.0.1", "").await;
         assert_eq!(stream_from(&node, "127.0.0.1", "").await.1, Answer::SentAway);
-        // The log is told when it begins, and not of every client.
+        // The node logs when it becomes full, not for every client.
         assert_eq!(node.log().matches("the node is full").count(), 1, "{}", node.log());
         drop((second, third));
         eventually("all are gone", || async { node.metric("pipecast_streams").await == 0.0 }).await;
@@ -147,7 +147,7 @@ async fn one_address_or_one_pipeline_cannot_take_all_places() {
         assert_eq!(third.1, Answer::Opened);
         assert_eq!(stream_from(&node, "127.0.0.2", "").await.1, Answer::SentAway);
         assert_eq!(refused(&node, "pipeline_stream_limit").await, 1.0);
-        // Who was refused for the pipeline's sake has the address' place still.
+        // A client rejected at the pipeline's limit still has its address' slot.
         let mut other = Raw::connect_from(&node, "127.0.0.2").await;
         other.get("/pipelines/q/sse").await;
         other.read_until("retry: ").await;
@@ -179,7 +179,7 @@ async fn headers_name_the_client_only_when_a_trusted_proxy_sends_them() {
         check("127.0.0.2", "X-Forwarded-For: 2001:db8::ffff:1\r\n", Answer::SentAway).await;
         check("127.0.0.2", "X-Forwarded-For: unknown\r\n", Answer::Opened).await;
         check("127.0.0.2", "Forwarded: for=203.0.113.9\r\n", Answer::SentAway).await;
-        // Anyone else is who it is.
+        // Any other client counts as its own address.
         check("127.0.0.1", "X-Forwarded-For: 203.0.113.3\r\n", Answer::Opened).await;
         check("127.0.0.1", "X-Forwarded-For: 203.0.113.4\r\nForwarded: for=203.0.113.5\r\n", Answer::SentAway).await;
         // A proxy may have more sockets than any client.
@@ -312,13 +312,13 @@ async fn streams_of_http2_count_each_and_their_socket_once() {
     for stream in [1, 3, 5] {
         raw.send([&[0, 0, length, 1, 5, 0, 0, 0, stream], &head[..]].concat()).await;
     }
-    eventually("one is sent away", || async { refused(&node, "stream_limit").await == 1.0 }).await;
+    eventually("one is asked to reconnect later", || async { refused(&node, "stream_limit").await == 1.0 }).await;
     while raw.text().matches("retry: ").count() < 3 {
         assert!(raw.read_some().await > 0, "{}", raw.text());
     }
     assert_eq!(node.metric("pipecast_streams").await, 2.0);
     assert_eq!(node.metric("pipecast_connections").await, 1.0);
-    // Leaving a stream gives its place back: RST_STREAM, CANCEL. Any of the three may be the one that was sent away.
+    // Leaving a stream gives its place back: RST_STREAM, CANCEL. Any of the three may be the rejected one.
     for stream in [1, 3, 5] {
         raw.send([0, 0, 4, 3, 0, 0, 0, 0, stream, 0, 0, 0, 8]).await;
     }
@@ -472,7 +472,7 @@ async fn publisher_over_its_rate_succeeds_after_retry_after() {
     };
     assert!((15..25).contains(&accepted) && (1..=4).contains(&wait), "{accepted} {wait}");
     assert!(detail.contains("limits.publish_rate_per_publisher") && detail.contains("15/m"), "{detail}");
-    // Whoever else publishes, to the same pipeline or by the same node, is not concerned; the same one elsewhere is.
+    // Other publishers to the same pipeline or node are unaffected; the same publisher elsewhere is not.
     assert_eq!(node.post("q", batch(1)).await.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(publish_from(&node, "127.0.0.2", "p", batch(2)).await.status(), StatusCode::ACCEPTED);
     assert_eq!(node.history("p", "").await["events"].as_array().unwrap().len(), accepted + 2);
@@ -513,7 +513,7 @@ async fn batch_counts_as_its_events_and_passes_whole_or_not_at_all() {
     let (wait, _) = too_many(node.post("q", batch(1)).await).await;
     assert!((9 * 3600..=91 * 360).contains(&wait), "{wait}");
     assert_eq!(refused(&node, "pipeline_publish_rate").await, 2.0);
-    // What is no publish at all takes nothing.
+    // A request that is not a publish costs nothing.
     assert_eq!(node.post("r", "{").await.status(), StatusCode::BAD_REQUEST);
     assert_eq!(node.post("r", batch(10)).await.status(), StatusCode::ACCEPTED);
 }

@@ -49,7 +49,7 @@ async fn node_follows_its_store_and_drains_after_the_log_pipe_broke() {
     let mut stream = node.open("p", "").await;
     for n in 1..=2 {
         redis.kill();
-        eventually("the store is away", || async { node.metric("pipecast_store_up").await == 0.0 }).await;
+        eventually("the store is unreachable", || async { node.metric("pipecast_store_up").await == 0.0 }).await;
         redis.restart().await;
         eventually("events are stored again", || async {
             node.post("p", json!({"channel": "a", "payload": n})).await.status() == StatusCode::ACCEPTED

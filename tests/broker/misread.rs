@@ -1,4 +1,4 @@
-//! Bytes that are no request of HTTP/1.1: each gets one answer, which says what is wrong, and which its sender reads.
+//! Bytes that are not an HTTP/1.1 request: each connection gets one answer that says what is wrong and that its sender can read.
 
 use serde_json::{Value, json};
 
@@ -134,7 +134,7 @@ async fn it_is_answered_after_the_answers_before_it() {
         raw.send(&bytes).await;
         assert_problem(&raw.read_to_clean_end().await, status, &bytes);
 
-        // All at once, to a client that takes a little at a time of answers that are still on their way.
+        // All at once, to a client that reads slowly while answers are still in flight.
         let mut raw = Raw::connect_narrow(&node, 4 << 10);
         raw.send([get("/pipelines/p/events").as_bytes(), post.as_bytes(), &bytes].concat()).await;
         let text = raw.read_to_clean_end().await;
@@ -214,7 +214,7 @@ async fn body_that_is_none_is_answered_and_its_sender_reads_it() {
 #[tokio::test]
 async fn answer_that_ends_its_connection_is_whole_for_a_slow_client() {
     let node = Node::embedded().await;
-    // Where the end comes to stand in the sockets' buffers depends on the length.
+    // Where the end falls in the sockets' buffers depends on the length.
     let pipelines: Vec<_> = (0..16).map(|n| (format!("p{n}"), "x".repeat(6000 + 64 * n))).collect();
     for (pipeline, payload) in &pipelines {
         node.post(pipeline, Value::from_iter((0..100).map(|_| json!({"channel": "a", "payload": payload})))).await;

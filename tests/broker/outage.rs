@@ -1,4 +1,4 @@
-//! Redis going away and coming back, while clients are connected.
+//! Redis becoming unreachable and returning while clients are connected.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::support::redis::Redis;
 use crate::support::stream::{assert_contiguous, number};
 
 /// Probes often, so that outages are noticed within a test's time; and never compares open logs
-/// with the store, which would mend in the end whatever a reconnect has left broken.
+/// with the store, which would eventually repair whatever a reconnect left broken.
 fn watchful(url: &str) -> Options {
     Options::default().redis(url).set("REDIS__PROBE_INTERVAL", "200ms").set("HUB__CHECK_INTERVAL", "1h")
 }
@@ -29,7 +29,7 @@ async fn assert_refused(node: &Node) {
 }
 
 async fn until_published(node: &Node, number: u64) {
-    eventually("events are taken again", || async {
+    eventually("publishing works again", || async {
         // The key makes it once, whatever became of earlier tries.
         let key = number.to_string();
         let event = json!({"channel": "numbers", "payload": number});
@@ -118,7 +118,7 @@ async fn pubsub_connections_cut_again_and_again_lose_nothing() {
     let redis = Redis::start().await;
     let nodes = [watchful(&redis.url()).start().await, watchful(&redis.url()).start().await];
     let mut streams = [nodes[0].open("p", "").await, nodes[1].open("p", "").await];
-    // Slowly enough that no outage is longer than the history: what is lost then is told as a gap.
+    // Slowly enough that no outage is longer than the history; otherwise lost events would be reported as a gap.
     let mut ticks = tokio::time::interval(Duration::from_millis(8));
     for n in 1..=EVENTS {
         ticks.tick().await;
@@ -149,7 +149,7 @@ async fn connections_that_look_open_and_are_dead_are_made_anew() {
     other.publish_numbers("p", 1..=2).await;
     assert_eq!(stream.numbers(2).await, [1, 2]);
     proxy.silence_open_connections();
-    // Nobody is told of an error; only the probe does not come back.
+    // No call fails; only the probe does not return.
     other.publish_numbers("p", 3..=4).await;
     assert_eq!(stream.numbers(2).await, [3, 4]);
     until_published(&behind, 5).await;
@@ -215,7 +215,7 @@ async fn readiness_without_the_store_fails_only_while_draining() {
     eventually("it drains", || async { node.admin_status(ALONE).await == Some(StatusCode::SERVICE_UNAVAILABLE) }).await;
 }
 
-/// 25 MB at 80 Mbit/s take five times `redis.timeout`, and come all the same.
+/// 25 MB at 80 Mbit/s need five times `redis.timeout`, and arrive nevertheless.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_history_is_read_over_a_slow_line() {
     let redis = Redis::start().await;
@@ -224,7 +224,7 @@ async fn large_history_is_read_over_a_slow_line() {
         near.publish("p", "a", json!({"n": n, "filler": "x".repeat(250 << 10)})).await;
     }
     let proxy = Proxy::before(&redis);
-    // The history takes five seconds, each page of it a twentieth of one: a busy machine may be late for one.
+    // The history needs five seconds, each page a twentieth of one: a busy machine may be late for one.
     let far = Options::default().redis(&proxy.url()).set("REDIS__TIMEOUT", "2s").start().await;
     proxy.narrow_to(5 << 20);
     let mut stream = far.open("p", "").await;

@@ -70,7 +70,7 @@ async fn eventsource_client_crate_retries_a_full_node_and_gets_in() {
             }
         }
     });
-    eventually("it is sent away", || async {
+    eventually("it is asked to reconnect later", || async {
         node.metric("pipecast_rejected_total{reason=\"stream_limit\"}").await >= 1.0
     })
     .await;

@@ -1,4 +1,4 @@
-//! Secrets that somebody has put into a URL are repeated nowhere.
+//! Secrets in a URL never appear in output.
 
 use crate::cli::{err, out, pipecast, run};
 use crate::support::eventually;

@@ -20,7 +20,7 @@ async fn streams(node: &Node, count: usize) -> Vec<Raw> {
     streams
 }
 
-/// The delay of the last `retry:`, a block of its own at the end: some clients take it only at the blank line.
+/// The delay of the last `retry:`, a block of its own at the end: some clients apply it only at the blank line.
 fn last_retry(body: &str) -> u64 {
     let body = body.strip_suffix("\n\n").unwrap_or_else(|| panic!("{body:?}"));
     body.lines().last().unwrap().strip_prefix("retry: ").unwrap_or_else(|| panic!("{body:?}")).parse().unwrap()
@@ -84,7 +84,7 @@ async fn new_connections_are_refused_after_the_lead() {
     let node = options.start().await;
     let open = streams(&node, 1).await;
     node.signal("TERM");
-    eventually("no connection is taken", || async {
+    eventually("no connection is accepted", || async {
         tokio::net::TcpStream::connect(("127.0.0.1", node.port())).await.is_err()
     })
     .await;
@@ -115,7 +115,7 @@ async fn second_signal_ends_at_once() {
         let mut node = options.start().await;
         let open = streams(&node, 1).await;
         node.signal("TERM");
-        eventually("the first one is taken", || async { node.log().contains("stopping") }).await;
+        eventually("the first signal is handled", || async { node.log().contains("stopping") }).await;
         node.signal("TERM");
         assert_eq!(node.exit().await.code(), Some(1));
         drop(open);
@@ -149,7 +149,7 @@ async fn publish_under_way_is_finished() {
     // of their own, so the answer of another request tells.
     node.publish("q", "a", json!(1)).await;
     node.signal("TERM");
-    eventually("the node takes no new connection", || async {
+    eventually("the node accepts no new connection", || async {
         tokio::net::TcpStream::connect(("127.0.0.1", node.port())).await.is_err()
     })
     .await;

@@ -51,7 +51,7 @@ async fn invented_pipelines_stay_within_memory_and_spare_read_ones() {
     assert!(counted > 10e6 && counted < MEMORY as f64, "{counted}");
     assert!(node.metric("pipecast_store_forgotten_total{what=\"pipeline\"}").await > 20_000.0);
     assert_eq!(node.history("read", "").await["events"].as_array().unwrap().len(), 1);
-    // A client of a pipeline that was forgotten is told of a gap, also when it has begun again.
+    // A client of an evicted pipeline gets a gap, even when the pipeline has new events.
     assert_eq!(node.history("forgotten", "").await["events"], json!([]));
     let mut back = node.open_with("forgotten", "", Some(&forgotten)).await;
     assert_eq!(back.gap().await.0["reason"], "reset");
@@ -98,7 +98,7 @@ async fn publish_is_rejected_only_while_everything_kept_is_read() {
             break answer;
         }
         readers.last_mut().unwrap().next().await;
-        assert!(readers.len() < 20, "there is no bound");
+        assert!(readers.len() < 20, "nothing limits them");
     };
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.headers().contains_key("retry-after"));

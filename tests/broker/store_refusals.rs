@@ -21,7 +21,7 @@ async fn publish_with_key(node: &Node, key: &str, number: u64) -> StatusCode {
 }
 
 async fn until_published(node: &Node, number: u64) {
-    eventually("events are taken", || async {
+    eventually("publishing works", || async {
         publish_with_key(node, &format!("n{number}"), number).await == StatusCode::ACCEPTED
     })
     .await;
@@ -122,7 +122,7 @@ async fn read_only_redis_makes_a_node_unready_and_is_logged_once() {
     }
 }
 
-/// What a right that is taken away leaves behind: nothing at all, however often a publisher tries.
+/// A revoked Redis permission leaves nothing behind, however often a publisher tries.
 #[tokio::test(flavor = "multi_thread")]
 async fn event_that_is_refused_for_a_missing_right_is_not_stored() {
     for missing in [&["-set"][..], &["resetchannels", "&pipecast:probe:*"], &["-rpush"], &["-pexpire"], &["-ltrim"]] {
@@ -204,7 +204,7 @@ async fn idempotency_key_with_other_events_changes_nothing() {
     }
 }
 
-/// Routers and balancers forget connections over which nothing goes, and tell nobody.
+/// Routers and balancers silently forget idle connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_silence_behind_nat_loses_no_publish_and_no_event() {
     let redis = Redis::start().await;
@@ -281,7 +281,7 @@ async fn lost_connection_is_not_tried_more_often_because_others_work() {
     assert_eq!(stream.numbers(1).await, [1]);
 }
 
-/// A large Redis takes minutes to load what it has kept, and clients ask all the while.
+/// A large Redis needs minutes to load its data while clients keep asking.
 #[tokio::test(flavor = "multi_thread")]
 async fn loading_redis_is_logged_once_under_load() {
     let mut redis = Redis::start_with(&["--appendonly", "no"]).await;

@@ -102,7 +102,7 @@ impl Drop for Early {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn systemd_hears_ready_once_connections_are_accepted() {
-    // One port at which nobody answers, and one at which nobody is.
+    // One port that never answers, and one that is closed.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let redis = |port: u16| format!("redis://127.0.0.1:{port}");
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -140,7 +140,7 @@ async fn status_follows_the_streams_the_store_and_the_drain() {
     let options = ear.options().redis(&redis.url()).set("REDIS__PROBE_INTERVAL", "200ms");
     let node = options.set("DRAIN__LEAD", "2s").set("DRAIN__WINDOW", "60s").set("DRAIN__DEADLINE", "4m").start().await;
     ear.until_line("STATUS=Serving; streams open: 0; store: up").await;
-    // So many that not all of them can end before the drain is told of.
+    // Enough that not all can end before the drain is reported.
     let mut streams = Vec::new();
     for _ in 0..20 {
         streams.push(node.open("p", "").await);
@@ -223,7 +223,7 @@ async fn no_watchdog_pings_without_a_watchdog_of_this_process() {
     }
 }
 
-/// systemd that has crashed keeps its socket and reads no more: then whoever writes is blocked for ever.
+/// A crashed systemd keeps its socket open and stops reading, so that writers would block forever.
 #[tokio::test(flavor = "multi_thread")]
 async fn service_manager_that_does_not_listen_holds_nothing_up() {
     let ear = Ear::open();

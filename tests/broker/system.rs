@@ -74,7 +74,7 @@ async fn clients_moving_between_nodes_miss_nothing() {
         }
         done.store(1, Ordering::SeqCst);
     };
-    // Each client takes a few events and goes to the other node, ten of them at a time.
+    // Each client reads a few events and moves to the other node, ten clients at a time.
     let clients = (0..10u64).map(|client| {
         let nodes = &nodes;
         async move {
@@ -145,7 +145,7 @@ async fn one_pubsub_connection_a_node_however_many_pipelines() {
     }
     assert_eq!(nodes[0].metric("pipecast_pipelines_open").await, 150.0);
     drop(streams);
-    eventually("what nobody reads is let go", || async { channels() == 0 }).await;
+    eventually("unread pipelines are unsubscribed", || async { channels() == 0 }).await;
     for node in nodes {
         eventually("its log is closed", || async { node.metric("pipecast_pipelines_open").await == 0.0 }).await;
         assert_eq!(node.metric("pipecast_event_buffer_bytes").await, 0.0);
@@ -162,7 +162,7 @@ async fn reader_that_comes_back_within_the_linger_costs_no_read() {
         eventually("it has left", || async { node.metric("pipecast_streams").await == 0.0 }).await;
     }
     assert_eq!(node.metric("pipecast_history_reads_total{reason=\"open\"}").await, 1.0);
-    // The log followed while nobody read.
+    // The log stayed current without readers.
     node.publish_numbers("p", 4..=4).await;
     assert_eq!(node.open("p", "").await.numbers(4).await, [1, 2, 3, 4]);
     assert_eq!(node.metric("pipecast_history_reads_total{reason=\"open\"}").await, 1.0);
@@ -294,7 +294,7 @@ async fn hostile_announcements_and_lists_break_nobody() {
     assert_eq!(node.open("q", "").await.numbers(1).await, [2]);
     redis.command(&["RPUSH", "pipecast:{q}:events", "not a frame"]);
     let id = node.publish("q", "numbers", json!(7)).await;
-    assert_eq!(seq(&id), 1, "nothing can follow what is no frame");
+    assert_eq!(seq(&id), 1, "nothing can follow an invalid frame");
     redis.command(&["SET", "pipecast:{r}:events", "a string"]);
     let answer = node.post("r", json!({"channel": "a", "payload": 1})).await;
     assert_eq!(answer.status(), 500);
@@ -336,7 +336,7 @@ async fn publishes_that_share_round_trips_have_each_their_own_answer() {
             ids.push((pipeline, id, n));
         }
     }
-    // Each publisher was told the id of its own event.
+    // Each publisher received the id of its own event.
     for pipeline in ["p0", "p1", "p2"] {
         let events = node.history(pipeline, "").await["events"].as_array().unwrap().clone();
         assert_eq!(events.len(), 90);

@@ -37,7 +37,7 @@ impl Certificates {
         Options::default().set("SERVER__TLS_CERT", &self.cert).set("SERVER__TLS_KEY", &self.key)
     }
 
-    /// Clients that trust the authority: one that takes HTTP/1.1 alone, and one that takes what the node prefers.
+    /// Clients that trust the authority: one that speaks only HTTP/1.1, and one that accepts what the node prefers.
     fn clients(&self) -> [(Client, Version); 2] {
         let trusting = || client().tls_certs_only([self.authority.certificate()]);
         [(trusting().http1_only().build().unwrap(), Version::HTTP_11), (trusting().build().unwrap(), Version::HTTP_2)]
@@ -109,7 +109,7 @@ async fn certificate_that_changes_is_read_again_and_open_streams_stay() {
     let node = certificates.options().client(old.clone()).start().await;
     let mut stream = node.open("p", "").await;
 
-    // Half a pair at a time, as a person would copy it, and the first half is none.
+    // One file at a time, as a person would copy them; half a pair is not usable.
     let stranger = Authority::new(certificates.folder.path(), "stranger");
     let (cert, key) = stranger.issue("renewed");
     std::fs::write(&certificates.cert, "not a certificate").unwrap();
@@ -154,7 +154,7 @@ fn pair_that_will_not_do_is_named_at_the_start() {
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{errors}");
         assert!(errors.contains(problem), "{problem:?} is not in {errors:?}");
-        assert!(errors.matches("server.tls_cert").count() <= 1, "one fault is told once: {errors}");
+        assert!(errors.matches("server.tls_cert").count() <= 1, "one fault is reported once: {errors}");
     }
 }
 
@@ -167,7 +167,7 @@ async fn half_closed_tls_client_gets_its_whole_answer() {
     roots.add(CertificateDer::from_pem_file(&certificates.authority.file).unwrap()).unwrap();
     let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    // Where the end of the answer comes to stand in the buffers depends on its length.
+    // Where the end of the answer falls in the buffers depends on its length.
     for n in 0..8 {
         let (pipeline, payload) = (format!("p{n}"), "x".repeat(1200 + 1000 * n));
         node.post(&pipeline, Value::from_iter((0..100).map(|_| json!({"channel": "a", "payload": payload})))).await;

@@ -27,7 +27,7 @@ async fn reads(node: &Node, reason: &str) -> f64 {
     node.metric(&format!("pipecast_history_reads_total{{reason=\"{reason}\"}}")).await
 }
 
-/// How often Redis was told to do this, by scripts too.
+/// How often Redis ran this command, in scripts too.
 fn calls(redis: &Redis, command: &str) -> u64 {
     let stats = redis.command(&["INFO", "commandstats"]);
     let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
@@ -184,7 +184,7 @@ async fn history_forgotten_unheard_is_found_by_the_check() {
     node.publish_numbers("p", 4..=4).await;
     assert_eq!(stream.numbers(1).await, [4]);
     eventually("a new client gets nothing of it", || async {
-        // One that comes between the two histories is told of a gap first.
+        // A client that arrives between the two histories gets a gap first.
         let first = node.open("p", "").await.next().await;
         first.event == "numbers" && number(&first) == 4
     })
@@ -209,7 +209,7 @@ async fn resume_point_that_is_made_up_costs_no_read_of_the_history() {
     assert_eq!(calls(&redis, "lrange"), lrange);
     let asked = calls(&redis, "lindex");
     assert!(asked > lindex && asked <= lindex + 2 * CLIENTS, "{lindex} then {asked}");
-    // From the future: nobody is asked.
+    // An id from the future: the store is not asked.
     let mut stream = node.open_with("p", "", Some(&format!("{}-6", ms + 3_600_000))).await;
     assert_eq!(stream.gap().await.0["reason"], "unknown");
     assert_eq!(stream.numbers(5).await, [1, 2, 3, 4, 5]);

@@ -265,7 +265,7 @@ async fn half_sent_requests_are_let_go_while_others_are_served() {
         raw.read_to_end().await;
         assert!(!raw.text().contains("200 OK"));
     }
-    // The stream is none of them: it outlives the time-out.
+    // The stream is not among them: it outlives the timeout.
     node.publish("p", "a", json!(2)).await;
     assert_eq!(stream.numbers(1).await, [2]);
 }
@@ -330,7 +330,7 @@ async fn a_client_that_leaves_is_noticed_on(node: &Node) {
     raw.get("/pipelines/p/sse").await;
     raw.read_until("retry: ").await;
     assert_eq!(node.metric("pipecast_streams").await, 1.0);
-    // Half closed is gone: nobody would read what is sent.
+    // A half-closed client is gone: nothing sent to it would be read.
     raw.finish().await;
     eventually("the stream is over", || async { node.metric("pipecast_streams").await == 0.0 }).await;
     assert_eq!(node.metric("pipecast_streams_closed_total{reason=\"client\"}").await, 1.0);

@@ -1,4 +1,4 @@
-//! Histories as JSON that are asked for and not taken: what takes an attacker a few bytes must not take the node a
+//! Histories as JSON that are requested and not read: what costs an attacker a few bytes must not cost the node a
 //! whole history for each.
 
 use std::time::{Duration, Instant};
@@ -84,7 +84,7 @@ async fn answers_on_closed_windows_hold_a_page_each_and_not_a_history() {
     }
 }
 
-/// Each takes some bytes now and then, so no deadline for clients that take nothing ends it.
+/// Each reads a few bytes now and then, so no stall timeout ends it.
 #[tokio::test(flavor = "multi_thread")]
 async fn trickling_history_readers_delay_no_live_event() {
     let redis = Redis::start().await;
@@ -102,7 +102,7 @@ async fn trickling_history_readers_delay_no_live_event() {
         .await;
         assert!(peak < MOST_BYTES, "{peak} bytes more");
         assert!(target.node.metric("pipecast_histories_bytes").await <= SHARE as f64);
-        eventually("those without room are told so", || async {
+        eventually("those without room are rejected", || async {
             target.node.metric("pipecast_rejected_total{reason=\"history_memory_limit\"}").await > 0.0
         })
         .await;
@@ -179,7 +179,7 @@ async fn answer_of_which_hardly_anything_is_taken_gives_its_room_back() {
     let options = Options::default().set("STREAM__WRITE_TIMEOUT", "2s").set("LIMITS__HISTORIES", "16MiB");
     let target = Target::start(options).await;
     let held = async || target.node.metric("pipecast_histories_bytes").await;
-    // One page, which the HTTP library has taken whole as soon as the window opens a little.
+    // One page, which the HTTP library buffers whole as soon as the window opens a little.
     target.node.publish("small", "a", json!("x".repeat(100 << 10))).await;
     fill(&target.node).await;
     for pipeline in ["small", "large"] {
@@ -197,7 +197,7 @@ async fn answer_of_which_hardly_anything_is_taken_gives_its_room_back() {
         eventually("it holds its room", || async { held().await > 0.0 }).await;
         let (began, mut drips) = (Instant::now(), interval(Duration::from_millis(100)));
         while held().await > 0.0 {
-            assert!(began.elapsed() < PATIENCE, "a reader that takes a little holds its room for ever");
+            assert!(began.elapsed() < PATIENCE, "a trickling reader holds its room forever");
             // Far less than the 16 KiB in two seconds of one that reads on.
             drips.tick().await;
             dripping.take_some(64);

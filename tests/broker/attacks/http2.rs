@@ -82,7 +82,7 @@ async fn headers_that_are_continued_for_ever_end_the_connection() {
         let mut attacker = Http2::connect(&target.node, &[]).await;
         attacker.send(frame(HEADERS, END_STREAM, 1, &request("GET", STREAM))).await;
         let continued = frame(CONTINUATION, 0, 1, &more).repeat(100);
-        assert!(flood(&mut attacker, &continued, 10_000).await, "all of it was taken");
+        assert!(flood(&mut attacker, &continued, 10_000).await, "all of it was accepted");
         let frames = attacker.rest().await;
         assert!(!frames.iter().any(|frame| frame.kind == HEADERS), "it was answered: {frames:?}");
     }
@@ -122,7 +122,7 @@ async fn floods_of_settings_and_pings_hold_nothing_and_nobody() {
     target.assert_unharmed().await;
 }
 
-/// The HTTP library takes an answer whole as soon as the window opens a little, and holds it for as long as the client likes.
+/// The HTTP library buffers a whole answer as soon as the window opens a little, and holds it for as long as the client likes.
 #[tokio::test(flavor = "multi_thread")]
 async fn barely_read_answers_are_ended() {
     let target = Target::start(Options::default().set("STREAM__WRITE_TIMEOUT", "1s")).await;
@@ -168,7 +168,7 @@ async fn stream_that_is_not_taken_is_ended_and_its_neighbours_go_on() {
     target.assert_unharmed().await;
 }
 
-/// The window of the whole connection is closed: then all of its streams stand still.
+/// The window of the whole connection is closed, so all of its streams stall.
 #[tokio::test(flavor = "multi_thread")]
 async fn stalled_streams_are_closed_within_bounded_memory() {
     const STREAMS: u32 = 200;
@@ -181,7 +181,7 @@ async fn stalled_streams_are_closed_within_bounded_memory() {
         target.node.publish("p", "a", json!("x".repeat(64 << 10))).await;
         grown = grown.max(target.grown_bytes());
     }
-    // The log, and for each stream what the HTTP library takes at a time.
+    // The log, and for each stream what the HTTP library buffers at a time.
     let most = 2 * (4 << 20) + u64::from(STREAMS) * (64 << 10) + super::KEPT_BYTES;
     assert!(grown < most, "{grown} bytes more, {most} are allowed");
     eventually("all are ended", || async {
@@ -290,7 +290,7 @@ async fn frames_that_break_the_protocol_end_the_connection() {
     target.assert_unharmed().await;
 }
 
-/// What cannot stand in a header of HTTP/1.1 could split a request for whoever translates.
+/// Bytes that are invalid in an HTTP/1.1 header could split a request in a proxy that translates.
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_that_would_split_a_request_are_refused() {
     let target = Target::start(Options::default()).await;

@@ -39,7 +39,7 @@ fn allowed(began: Instant, cost: u64) -> u64 {
     (FRAMES + (began.elapsed().as_secs() + 1) * FRAMES_PER_SECOND) / cost + 1
 }
 
-/// Sends `flood` in pieces, `times` times, and takes what comes meanwhile; all that came until the node ended the connection.
+/// Sends `flood` in pieces, `times` times, and reads meanwhile; returns everything received until the node ended the connection.
 async fn flood(attacker: &mut Http2, flood: &[u8], times: usize) -> Vec<Received> {
     let mut sent = 0;
     while sent < times * flood.len() && !attacker.raw.has_ended() {
@@ -50,7 +50,7 @@ async fn flood(attacker: &mut Http2, flood: &[u8], times: usize) -> Vec<Received
     attacker.rest().await
 }
 
-/// Whether the client was told that it asks for nothing too often, unless the end overtook that.
+/// Whether the client received ENHANCE_YOUR_CALM, unless the end of the connection overtook it.
 fn is_told(frames: &[Received]) -> bool {
     frames.last().is_some_and(|last| last.kind == GOAWAY && last.payload[4..8] == CALM)
 }

@@ -47,7 +47,7 @@ async fn line_breaks_in_a_channel_are_refused_however_written() {
         let channel = format!("a{line_break}{INJECTED}{line_break}");
         let answer = target.node.post("p", json!({"channel": channel, "payload": 1})).await;
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{channel:?}");
-        // Bare in the JSON, where no control character may stand.
+        // Unescaped in the JSON, where control characters are not allowed.
         let bare = format!(r#"{{"channel":"{channel}","payload":1}}"#);
         assert_eq!(target.node.post("p", bare).await.status(), StatusCode::BAD_REQUEST, "{channel:?}");
         let query = format!("{}/pipelines/p/sse?channel={}", target.node.url, escaped(&channel));
@@ -217,7 +217,7 @@ async fn resume_header_of_any_bytes_makes_no_line() {
     }
 }
 
-/// An id that nobody gave out yet costs one read of the history, not one a client.
+/// An id that was never issued costs one read of the history, not one per client.
 #[tokio::test]
 async fn forged_future_ids_get_a_gap_and_then_follow() {
     for way in both_ways() {

@@ -43,7 +43,7 @@ async fn gigabyte_announced_a_hundred_times_costs_nothing() {
     target.assert_unharmed().await;
 }
 
-/// It announces what could just be thrown away, and sends more.
+/// It announces as much as may be discarded, and sends more.
 #[tokio::test]
 async fn gigabyte_that_is_sent_all_the_same_is_cut_off() {
     let target = Target::start(Options::default()).await;
@@ -55,10 +55,10 @@ async fn gigabyte_that_is_sent_all_the_same_is_cut_off() {
             sent += 1 << 20;
             assert!(target.grown_bytes() < A_BODY + super::KEPT_BYTES, "{} bytes", target.grown_bytes());
         }
-        assert!(sent < 64 << 20, "{sent} bytes were taken");
+        assert!(sent < 64 << 20, "{sent} bytes were accepted");
         raw.read_to_end().await;
         let text = raw.text();
-        // What comes after a body that was drained is a request that is none.
+        // After a drained body comes something that is not a request.
         let is_refused = text.starts_with("HTTP/1.1 413 ") && text.matches("HTTP/1.1 4").count() <= 2;
         assert!(text.is_empty() || is_refused && !text.contains("HTTP/1.1 2"), "{text}");
     }
@@ -79,7 +79,7 @@ async fn body_of_endless_chunks_is_cut_off() {
             sent += chunks.len();
             assert!(target.grown_bytes() < A_BODY + super::KEPT_BYTES, "{} bytes", target.grown_bytes());
         }
-        assert!(sent < 256 << 20, "{sent} bytes were taken");
+        assert!(sent < 256 << 20, "{sent} bytes were accepted");
         assert_turned_away(&mut raw, &[408, 413]).await;
     }
     target.assert_unharmed().await;
@@ -98,7 +98,7 @@ async fn chunks_of_nothing_but_extensions_and_trailers_are_cut_off() {
         while sent < 64 << 20 && raw.try_send(endless.repeat(10)).await {
             sent += 10 * endless.len();
         }
-        assert!(sent < 32 << 20, "{sent} bytes were taken of {:?}", &endless[..10]);
+        assert!(sent < 32 << 20, "{sent} bytes were accepted of {:?}", &endless[..10]);
         assert_turned_away(&mut raw, &[400, 408]).await;
     }
     target.assert_unharmed().await;

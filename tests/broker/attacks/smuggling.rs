@@ -1,4 +1,4 @@
-//! Requests whose end is told in two ways. Whoever stands before the node may read it the one way and the
+//! Requests whose end is given in two ways. A proxy in front of the node may read it one way and the
 //! node the other; then a part of one client's body is another client's request.
 
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::support::eventually;
 use crate::support::node::{Node, Options, both_ways};
 use crate::support::raw::Raw;
 
-/// A whole request for those who read a body as what follows it.
+/// A whole request, for a server that reads the body as the next request.
 fn hidden() -> String {
     let event = r#"{"channel":"a","payload":"smuggled"}"#;
     format!(
@@ -17,7 +17,7 @@ fn hidden() -> String {
     )
 }
 
-/// A request to publish, with these lines in its head; what is hidden stands in its body.
+/// A publish request with these lines in its head; the hidden request is in its body.
 fn request(lines: &str, body: &str) -> String {
     format!("POST /pipelines/p/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{lines}\r\n\r\n{body}")
 }
@@ -190,7 +190,7 @@ async fn bare_line_feeds_have_one_meaning() {
     // The whole body belongs to the one request.
     let whole = request(&format!("Content-Length: {}", hidden.len()), "").replace("\r\n", "\n");
     assert_one(&target.node, &format!("{whole}{hidden}")).await;
-    // Within chunks it is none.
+    // Inside chunks it is not a request.
     for chunk in ["0\n\n", "0\n\r\n", "1;x\n0\r\n", "5\n\r\n0\r\n\r\n"] {
         assert_refused(&target.node, &request("Transfer-Encoding: chunked", &format!("{chunk}{hidden}"))).await;
     }
@@ -232,7 +232,7 @@ async fn body_where_none_is_read_is_not_a_request() {
 #[tokio::test]
 async fn requests_after_a_subscription_never_run() {
     for way in both_ways() {
-        // Streams end by themselves: also then the rest is no request.
+        // When the stream ends by itself, the rest is not a request either.
         let target = Target::start(way.set("STREAM__MAX_AGE", "1s")).await;
         let mut raw = Raw::connect(&target.node).await;
         raw.send(format!("GET /pipelines/p/sse HTTP/1.1\r\nHost: x\r\n\r\n{}", hidden().repeat(3))).await;

@@ -9,7 +9,7 @@ use crate::support::node::Options;
 use crate::support::raw::Raw;
 use crate::support::{PATIENCE, eventually};
 
-/// A node with a certificate of its own making, asked by a client that takes it.
+/// A node with a self-signed certificate, and a client that accepts it.
 async fn start(options: Options) -> (Target, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let certified = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();

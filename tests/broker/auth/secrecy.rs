@@ -1,4 +1,4 @@
-//! Tokens and secrets are seen by nobody: not in logs, not in metrics, not in answers.
+//! Tokens and secrets appear nowhere: not in logs, metrics or answers.
 
 use std::process::Command;
 

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use super::issuer::{SECRET, key_path, key_text};
 
 fn pipecast(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    // A node that starts where it should not would run for ever.
+    // A node that starts by mistake would run forever.
     let mut command = Command::new("timeout");
     command.arg("30").arg(env!("CARGO_BIN_EXE_pipecast")).args(arguments).env_clear();
     for (name, value) in environment {

@@ -448,7 +448,7 @@ fn arbitrary_text_is_no_token() {
     proptest!(ProptestConfig::with_cases(64), |(header in "(\\{\"alg\":\"(HS256|none)\"\\}|\\{|[\\[\\{\":,a-z]{0,20})", claims in "[\\[\\]{}\":,a-z0-9]{0,40}")| {
         check(format!("{}.{}.{}", base64url(header.as_bytes()), base64url(claims.as_bytes()), base64url(b"signature")))?;
         let header = serde_json::from_str::<Value>(&header).unwrap_or_else(|_| json!({"alg": "HS256"}));
-        // Signed, with claims that are rubbish.
+        // Signed, with invalid claims.
         let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
         let text = format!("{}.{}", base64url(header.to_string().as_bytes()), base64url(claims.as_bytes()));
         let signature = base64url(hmac::sign(&key, text.as_bytes()).as_ref());
