@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::costs::Costs;
 use super::load::Load;
 use super::machines::Machines;
+use crate::store::redis::OWN_CONNECTIONS;
 
 /// More than any real installation has.
 const MAX_NODES: f64 = 10_000.0;
@@ -12,8 +13,8 @@ const MAX_NODES: f64 = 10_000.0;
 const NODES_PER_SPARE: f64 = 20.0;
 /// What the kernel buffers for a client that does not keep up: `stream.send_buffer`, which the kernel doubles.
 const SLOW_STREAM_BYTES: f64 = 128.0 * 1024.0;
-/// Connections per node: `redis.pool_size`, and three that publish and listen.
-const REDIS_CONNECTIONS: f64 = 11.0;
+/// Connections per node: `redis.pool_size` by default, and those that a node keeps for itself.
+const REDIS_CONNECTIONS: f64 = (8 + OWN_CONNECTIONS) as f64;
 /// Seconds until the last client reconnects: the longest `retry:`.
 const LONGEST_RETRY: f64 = 3.0;
 
