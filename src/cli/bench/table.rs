@@ -6,7 +6,7 @@ use pipecast_bench::report::{
     Delivered, MemoryReport, OwnLoad, Published, Quantiles, Replay, Report, ServerCpu, Streams,
 };
 
-use super::Measured;
+use super::measured::Measured;
 use crate::cli::number_format::{bytes, count, percent, rate, time};
 use crate::visible::visible;
 
