@@ -302,7 +302,7 @@ class OnAnswers(unittest.TestCase):
 
     def test_dripping_answer_times_out(self):
         most = 500
-        # The slowness is what is tested: all of it would take ten seconds, and the timeout is half a second.
+        # A slow answer: it would need ten seconds in all, and the timeout is half a second.
         endless = Endless(202, b"x", most, pause=0.02)
         self.addCleanup(endless.stop)
         with self.assertRaises(PublishError) as caught:
