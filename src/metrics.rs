@@ -63,7 +63,7 @@ label! {
     ReadReason {
         /// The pipeline's first reader arrived.
         Open => "open",
-        /// An announcement showed that earlier ones are missing.
+        /// A notification showed that earlier ones are missing.
         MissedNotification => "missed_notification",
         /// The pub/sub connection was made anew.
         Reconnect => "reconnect",

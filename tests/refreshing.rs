@@ -1,4 +1,4 @@
-//! A node's log against everything that can happen between it and the store: announcements late, lost, doubled; lists
+//! A node's log against everything that can happen between it and the store: notifications late, lost, doubled; lists
 //! that come back older or newer than what was announced; a store that loses its newest events. The judge knows what was
 //! stored and when, and shares no code with the log.
 
@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use pipecast::event::EventId;
 use pipecast::hub::open_log::OpenLog;
-use pipecast::log::announcement::Announcement;
+use pipecast::log::notification::Notification;
 use pipecast::log::refresh::{Question, ReadRequest, Refresh, Ticket};
-use pipecast::log::{Cursor, LogLimits, Portion, Read};
+use pipecast::log::{Cursor, LogLimits, Read, ReadLimits};
 use pipecast::metrics::ReadReason;
 use pipecast::sse::frame::{Frame, History};
 use pipecast::store::Newest;
@@ -26,7 +26,7 @@ enum Step {
     Publish {
         count: u64,
     },
-    /// The oldest announcement on its way arrives, or not, or twice.
+    /// The oldest notification on its way arrives, or not, or twice.
     Deliver {
         times: usize,
     },
@@ -96,7 +96,7 @@ struct World {
     list: List,
     /// All lists since the question that is open.
     since_question: Vec<List>,
-    on_its_way: VecDeque<Announcement>,
+    on_its_way: VecDeque<Notification>,
     ms: u64,
     log: OpenLog,
     is_queued: bool,
@@ -157,7 +157,7 @@ impl World {
             self.list.marker = EventId::ZERO;
         }
         self.ever.extend(&ids);
-        self.on_its_way.push_back(Announcement { after, frames: ids.into_iter().map(frame).collect() });
+        self.on_its_way.push_back(Notification { after, frames: ids.into_iter().map(frame).collect() });
         self.changed();
     }
 
@@ -166,10 +166,10 @@ impl World {
     }
 
     fn deliver(&mut self) -> Result<(), TestCaseError> {
-        let Some(announcement) = self.on_its_way.front().cloned() else { return Ok(()) };
-        let follows = announcement.after == self.at && !announcement.frames.is_empty();
-        let newest = announcement.frames.last().map(Frame::id);
-        let request = self.log.announce(announcement);
+        let Some(notification) = self.on_its_way.front().cloned() else { return Ok(()) };
+        let follows = notification.after == self.at && !notification.frames.is_empty();
+        let newest = notification.frames.last().map(Frame::id);
+        let request = self.log.notify(notification);
         self.wants(request);
         self.read()?;
         if follows {
@@ -201,7 +201,7 @@ impl World {
     /// The reader reads all that there is.
     fn read(&mut self) -> Result<(), TestCaseError> {
         loop {
-            let all = Portion { frames: 1000, bytes: 1 << 20 };
+            let all = ReadLimits { frames: 1000, bytes: 1 << 20 };
             match self.log.look(|view| view.log.read(&mut self.cursor, all, 1_000_000, |_| true)) {
                 Read::Nothing => return Ok(()),
                 Read::Gap(gap) => {
@@ -253,7 +253,7 @@ impl World {
             Step::Forget => {
                 self.gone.extend(&self.list.events);
                 self.list = List { marker: self.list.newest(), events: Vec::new() };
-                let forgotten = Announcement { after: self.list.marker, frames: Vec::new() };
+                let forgotten = Notification { after: self.list.marker, frames: Vec::new() };
                 self.on_its_way.push_back(forgotten);
                 self.changed();
             }

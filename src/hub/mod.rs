@@ -21,14 +21,14 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::event::PipelineId;
 use crate::hub::log_memory::LogMemory;
-use crate::hub::open_log::{OpenLog, View};
+use crate::hub::open_log::{LogView, OpenLog};
 use crate::hub::read_queue::{ReadQueue, Waiting};
-use crate::log::announcement::Announcement;
+use crate::log::notification::Notification;
 use crate::log::refresh::{Question, ReadRequest, Refresh, Ticket};
 use crate::log::{Cursor, LogLimits};
 use crate::metrics::{Metrics, ReadReason, StoreOp};
 use crate::sse::frame::History;
-use crate::store::{Audience, Newest, Store, StoreError};
+use crate::store::{EventSink, Newest, Store, StoreError};
 
 /// Histories read at the same time; more wait their turn. One that failed waits outside.
 const READS_AT_ONCE: usize = 32;
@@ -61,14 +61,14 @@ pub struct Hub {
     log_memory: Arc<LogMemory>,
     /// Logs that lost their last reader, by when they did; each once, however often readers come and go.
     idle: Mutex<BTreeMap<(Instant, PipelineId), Arc<OpenLog>>>,
-    work: mpsc::UnboundedSender<Work>,
+    work: mpsc::UnboundedSender<HubCommand>,
     /// Over how long streams are to end. Set once, before all readers are woken.
     drain_window: OnceLock<Duration>,
 }
 
 /// What the hub's loop is asked to do.
 #[derive(Debug)]
-pub struct Work(Task);
+pub struct HubCommand(Task);
 
 #[derive(Debug)]
 enum Task {
@@ -88,7 +88,7 @@ pub struct Reader {
 
 impl Hub {
     /// An empty hub, and the queue that [`Hub::run`] works on.
-    pub fn new(options: HubOptions, metrics: Arc<Metrics>) -> (Arc<Self>, mpsc::UnboundedReceiver<Work>) {
+    pub fn new(options: HubOptions, metrics: Arc<Metrics>) -> (Arc<Self>, mpsc::UnboundedReceiver<HubCommand>) {
         let (work, queue) = mpsc::unbounded_channel();
         let hub = Self {
             options,
@@ -169,7 +169,7 @@ impl Hub {
     }
 
     /// The hub's life. Ends never by itself; dropping it stops all reads.
-    pub async fn run(self: Arc<Self>, store: Arc<Store>, mut queue: mpsc::UnboundedReceiver<Work>) {
+    pub async fn run(self: Arc<Self>, store: Arc<Store>, mut queue: mpsc::UnboundedReceiver<HubCommand>) {
         let mut waiting = ReadQueue::default();
         let mut reads = FuturesUnordered::new();
         let mut retries = FuturesUnordered::new();
@@ -187,7 +187,7 @@ impl Hub {
                 }
             }
             tokio::select! {
-                Some(Work(task)) = queue.recv() => match task {
+                Some(HubCommand(task)) = queue.recv() => match task {
                     Task::Watch(pipeline) => store.watch(pipeline),
                     Task::Read(log) => waiting.push(log),
                     Task::Answer(answer) => _ = answer.send(()),
@@ -258,7 +258,7 @@ impl Hub {
         if is_wanted_again { Done::Again } else { Done::Whole }
     }
 
-    /// Compares open logs with the store, so that a lost last announcement is found too, and keeps
+    /// Compares open logs with the store, so that a lost last notification is found too, and keeps
     /// the histories of pipelines with readers from expiring.
     async fn check(&self, store: &Store) {
         let read: Vec<_> = self.all().into_iter().filter(|log| log.readers() > 0).collect();
@@ -349,7 +349,7 @@ impl Hub {
 
     fn send(&self, task: Task) {
         // A queue that nobody reads means that the node is stopping.
-        let _ = self.work.send(Work(task));
+        let _ = self.work.send(HubCommand(task));
     }
 }
 
@@ -381,16 +381,16 @@ async fn newest(store: &Store, pipeline: &PipelineId) -> Result<Newest, StoreErr
     one.into_iter().next().unwrap_or_else(|| Err(StoreError::Unexpected("no answer about a pipeline".into())))
 }
 
-impl Audience for Hub {
-    fn announced(&self, pipeline: &str, announcement: Announcement) {
+impl EventSink for Hub {
+    fn notify(&self, pipeline: &str, notification: Notification) {
         let Some(log) = self.find(pipeline) else { return };
-        if let Some(request) = log.announce(announcement) {
+        if let Some(request) = log.notify(notification) {
             self.start_read(&log, request);
         }
         self.look_at_memory();
     }
 
-    fn announced_damaged(&self, pipeline: &str) {
+    fn notification_damaged(&self, pipeline: &str) {
         if let Some(log) = self.find(pipeline) {
             self.start_read(&log, log.request_read(ReadReason::MissedNotification));
         }
@@ -407,7 +407,7 @@ impl Audience for Hub {
 
 impl Reader {
     /// Shows the log to `look`; the task is woken at the next change if that finds nothing to do.
-    pub fn poll<T>(&self, cx: &Context<'_>, look: impl FnOnce(View<'_>) -> Poll<T>) -> Poll<T> {
+    pub fn poll<T>(&self, cx: &Context<'_>, look: impl FnOnce(LogView<'_>) -> Poll<T>) -> Poll<T> {
         self.log.poll(self.place, cx, look)
     }
 
@@ -417,7 +417,7 @@ impl Reader {
     }
 
     /// Shows the log.
-    pub fn look<T>(&self, look: impl FnOnce(View<'_>) -> T) -> T {
+    pub fn look<T>(&self, look: impl FnOnce(LogView<'_>) -> T) -> T {
         self.log.look(look)
     }
 
@@ -472,7 +472,7 @@ mod tests {
     use crate::store::Retention;
     use crate::store::memory::MemoryStore;
 
-    fn hub() -> (Arc<Hub>, mpsc::UnboundedReceiver<Work>) {
+    fn hub() -> (Arc<Hub>, mpsc::UnboundedReceiver<HubCommand>) {
         let log = LogLimits {
             history: 100,
             history_bytes: 1 << 20,

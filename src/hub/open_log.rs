@@ -1,6 +1,6 @@
 //! A log as this node shares it: one for all readers of a pipeline, kept true by re-reading.
 //!
-//! Announcements are hints, but one that names the log's newest event is right: its events are added at once, also while
+//! Notifications are hints, but one that names the log's newest event is right: its events are added at once, also while
 //! the store's history is read. What was announced meanwhile goes on top of the list that comes back, so that what is
 //! merged is never older than what readers have.
 
@@ -15,11 +15,11 @@ use tokio::sync::Notify;
 
 use crate::event::{EventId, PipelineId};
 use crate::hub::log_memory::LogMemory;
-use crate::log::announcement::Announcement;
-use crate::log::heard::Heard;
-use crate::log::pace::Pace;
+use crate::log::notification::Notification;
+use crate::log::notification_buffer::NotificationBuffer;
 use crate::log::refresh::{Question, ReadRequest, Refresh, Ticket};
-use crate::log::{Announced, Log, LogLimits};
+use crate::log::subscriber_progress::SubscriberProgress;
+use crate::log::{Log, LogLimits, NotifyResult};
 use crate::metrics::ReadReason;
 use crate::sse::frame::History;
 use crate::store::Newest;
@@ -47,13 +47,13 @@ struct State {
     log: Log,
     refresh: Refresh,
     /// Since the read under way was started.
-    heard: Heard,
+    heard: NotificationBuffer,
     /// Whether something of that did not follow the log.
     has_hole: bool,
     /// One place a reader: what wakes it, while it waits.
     readers: Slab<Option<Waker>>,
     /// Counts clients, of which many may share one reader's place.
-    pace: Pace,
+    pace: SubscriberProgress,
     idle_since: Option<Instant>,
     /// The hub has it in its queue of logs without readers, or is about to.
     is_queued: bool,
@@ -72,13 +72,13 @@ pub enum Urgency {
 
 /// What a reader sees under the lock.
 #[derive(Debug)]
-pub struct View<'a> {
+pub struct LogView<'a> {
     /// The log.
     pub log: &'a Log,
     refresh: &'a Refresh,
 }
 
-impl View<'_> {
+impl LogView<'_> {
     /// Whether that read is done.
     pub fn has_read(&self, ticket: Ticket) -> bool {
         self.refresh.has_read(ticket)
@@ -92,10 +92,10 @@ impl OpenLog {
         let state = State {
             log: Log::new(limits),
             refresh: Refresh::default(),
-            heard: Heard::default(),
+            heard: NotificationBuffer::default(),
             has_hole: false,
             readers: Slab::new(),
-            pace: Pace::new(limits.backlog_bytes),
+            pace: SubscriberProgress::new(limits.backlog_bytes),
             idle_since: None,
             is_queued: false,
         };
@@ -143,7 +143,7 @@ impl OpenLog {
         self.relief.notify_waiters();
     }
 
-    /// The index that clients are to pass, see [`Pace`].
+    /// The index that clients are to pass, see [`SubscriberProgress`].
     pub fn mark(&self) -> u64 {
         self.mark.load(Ordering::Relaxed)
     }
@@ -211,9 +211,9 @@ impl OpenLog {
     /// Shows the log to `look`; if it finds nothing to do the reader is woken at the next change.
     ///
     /// Cancel safe: the waker is replaced by the next call.
-    pub fn poll<T>(&self, reader: usize, cx: &Context<'_>, look: impl FnOnce(View<'_>) -> Poll<T>) -> Poll<T> {
+    pub fn poll<T>(&self, reader: usize, cx: &Context<'_>, look: impl FnOnce(LogView<'_>) -> Poll<T>) -> Poll<T> {
         let mut state = self.state.lock();
-        let found = look(View { log: &state.log, refresh: &state.refresh });
+        let found = look(LogView { log: &state.log, refresh: &state.refresh });
         if found.is_pending()
             && let Some(place) = state.readers.get_mut(reader)
         {
@@ -226,35 +226,35 @@ impl OpenLog {
     }
 
     /// Shows the log.
-    pub fn look<T>(&self, look: impl FnOnce(View<'_>) -> T) -> T {
+    pub fn look<T>(&self, look: impl FnOnce(LogView<'_>) -> T) -> T {
         let state = self.state.lock();
-        look(View { log: &state.log, refresh: &state.refresh })
+        look(LogView { log: &state.log, refresh: &state.refresh })
     }
 
-    /// Takes an announcement. `None` when nothing is to be read.
-    pub fn announce(&self, announcement: Announcement) -> Option<ReadRequest> {
+    /// Takes a notification. `None` when nothing is to be read.
+    pub fn notify(&self, notification: Notification) -> Option<ReadRequest> {
         let mut state = self.state.lock();
         let before = state.log.memory();
         if self.memory.is_tight() {
             // Before the new ones come, which readers who are up to date must get.
             state.log.drop_backlog();
         }
-        let announced = state.announce(announcement);
+        let announced = state.notify(notification);
         self.account(before, &mut state);
         match announced {
-            Announced::Added => {
+            NotifyResult::Added => {
                 state.refresh.continued();
                 let wakers = state.take_wakers();
                 drop(state);
                 wake(wakers);
                 None
             }
-            Announced::Known => None,
-            Announced::Hole => state.refresh.missed(),
+            NotifyResult::Known => None,
+            NotifyResult::Missing => state.refresh.missed(),
         }
     }
 
-    /// Takes note that announcements come from here on, for the first time or again. What came
+    /// Takes note that notifications come from here on, for the first time or again. What came
     /// before must be read, unless the next one shows that nothing did.
     pub fn subscribed(&self) -> ReadRequest {
         self.state.lock().refresh.subscribed()
@@ -281,7 +281,7 @@ impl OpenLog {
         let tail = state.log.tail();
         let question = state.refresh.begin(tail)?;
         // What was announced before is in the list that is read now, or was lost by the store.
-        state.heard = Heard::default();
+        state.heard = NotificationBuffer::default();
         state.has_hole = false;
         Some(question)
     }
@@ -290,7 +290,7 @@ impl OpenLog {
     pub fn agrees(&self, newest: Newest, before: EventId) -> bool {
         let state = self.state.lock();
         match newest {
-            // Fewer than the log has, and no event later: some were forgotten while announcements were missed.
+            // Fewer than the log has, and no event later: some were forgotten while notifications were missed.
             Newest::Event { id, events } if id == state.log.tail() && events < state.log.history_len() => false,
             Newest::Event { id, .. } => id >= before && state.log.holds(id),
             Newest::Nothing(id) => id == before && (state.log.history_len() == 0 || state.log.tail() != before),
@@ -301,7 +301,7 @@ impl OpenLog {
     #[must_use]
     pub fn finish_look(&self) -> bool {
         let mut state = self.state.lock();
-        state.heard = Heard::default();
+        state.heard = NotificationBuffer::default();
         let is_whole = !std::mem::take(&mut state.has_hole);
         let is_wanted = state.refresh.succeeded(is_whole);
         let wakers = state.take_wakers();
@@ -340,7 +340,7 @@ impl OpenLog {
     #[must_use]
     pub fn fail_read(&self) -> Option<u64> {
         let mut state = self.state.lock();
-        state.heard = Heard::default();
+        state.heard = NotificationBuffer::default();
         state.refresh.failed();
         if std::mem::take(&mut state.has_hole) {
             state.refresh.missed();
@@ -404,28 +404,28 @@ impl Drop for OpenLog {
 }
 
 impl State {
-    fn announce(&mut self, announcement: Announcement) -> Announced {
+    fn notify(&mut self, notification: Notification) -> NotifyResult {
         let is_reading = self.refresh.is_under_way();
         if !self.refresh.has_first() {
             // Nobody is placed yet, and there is nothing that it could follow. Before the store was asked the list to
             // come has it.
             if is_reading {
-                self.heard.add(announcement);
+                self.heard.add(notification);
             }
-            return Announced::Known;
+            return NotifyResult::Known;
         }
         if !is_reading {
-            return self.log.announce(announcement, Instant::now());
+            return self.log.notify(notification, Instant::now());
         }
-        let announced = self.log.announce(announcement.clone(), Instant::now());
-        if announced == Announced::Known {
+        let announced = self.log.notify(notification.clone(), Instant::now());
+        if announced == NotifyResult::Known {
             return announced;
         }
-        self.heard.add(announcement);
-        if announced == Announced::Hole {
+        self.heard.add(notification);
+        if announced == NotifyResult::Missing {
             // The list that is being read may have what is missing.
             self.has_hole = true;
-            return Announced::Known;
+            return NotifyResult::Known;
         }
         announced
     }
@@ -461,9 +461,9 @@ mod tests {
         seqs.map(|seq| Frame::new(EventId { ms: 9, seq }, b"event: a\ndata: 1\n\n").unwrap()).collect()
     }
 
-    fn announcement(seqs: std::ops::RangeInclusive<u64>) -> Announcement {
+    fn notification(seqs: std::ops::RangeInclusive<u64>) -> Notification {
         let first = frames(seqs.clone())[0].id();
-        Announcement { after: first.just_before(), frames: frames(seqs) }
+        Notification { after: first.just_before(), frames: frames(seqs) }
     }
 
     fn history(seqs: std::ops::RangeInclusive<u64>) -> History {
@@ -488,24 +488,24 @@ mod tests {
     }
 
     #[test]
-    fn announcements_during_the_first_read_come_after_it() {
+    fn notifications_during_the_first_read_come_after_it() {
         let log = open_log();
         log.subscribed();
-        assert_eq!(log.announce(announcement(3..=3)), None, "the list has it, since the read comes later");
+        assert_eq!(log.notify(notification(3..=3)), None, "the list has it, since the read comes later");
         begin(&log);
-        assert_eq!(log.announce(announcement(4..=4)), None);
-        assert_eq!(log.announce(announcement(5..=6)), None);
+        assert_eq!(log.notify(notification(4..=4)), None);
+        assert_eq!(log.notify(notification(5..=6)), None);
         assert_eq!(tail(&log), 0);
         assert!(!log.finish_read(history(1..=4)));
         assert_eq!(tail(&log), 6);
     }
 
     #[test]
-    fn announcements_that_follow_are_added_at_once_during_a_read() {
+    fn notifications_that_follow_are_added_at_once_during_a_read() {
         let log = read_log(1..=3);
         log.request_read(ReadReason::Check);
         begin(&log);
-        log.announce(announcement(4..=5));
+        log.notify(notification(4..=5));
         assert_eq!(tail(&log), 5);
         assert!(!log.finish_read(history(1..=3)), "an older list");
         assert_eq!(tail(&log), 5);
@@ -515,7 +515,7 @@ mod tests {
         log.join();
         for seq in 6..=9 {
             begin(&log);
-            log.announce(announcement(seq..=seq));
+            log.notify(notification(seq..=seq));
             assert!(log.fail_read().is_some());
             assert_eq!(tail(&log), seq);
         }
@@ -529,7 +529,7 @@ mod tests {
         let log = read_log(1..=6);
         log.request_read(ReadReason::Check);
         begin(&log);
-        log.announce(announcement(7..=7));
+        log.notify(notification(7..=7));
         // The store has lost 5 and 6, so 7 is of what is lost, too.
         assert!(log.finish_read(history(1..=4)), "7 has no place");
         assert_eq!(tail(&log), 7);
@@ -539,11 +539,11 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_is_older_than_an_announcement_is_followed_by_another() {
+    fn a_read_that_is_older_than_a_notification_is_followed_by_another() {
         let log = read_log(1..=3);
-        assert!(matches!(log.announce(announcement(5..=5)), Some(ReadRequest::Start(_))));
+        assert!(matches!(log.notify(notification(5..=5)), Some(ReadRequest::Start(_))));
         begin(&log);
-        assert_eq!(log.announce(announcement(7..=7)), None);
+        assert_eq!(log.notify(notification(7..=7)), None);
         assert!(log.finish_read(history(1..=5)), "6 is missing");
         assert_eq!(tail(&log), 5);
         begin(&log);
@@ -559,7 +559,7 @@ mod tests {
         let body = format!("event: a\ndata: \"{}\"\n\n", "x".repeat(1 << 20));
         for seq in 4..=20 {
             let frames = vec![Frame::new(EventId { ms: 9, seq }, body.as_bytes()).unwrap()];
-            log.announce(Announcement { after: EventId { ms: 9, seq: seq - 1 }, frames });
+            log.notify(Notification { after: EventId { ms: 9, seq: seq - 1 }, frames });
             assert_eq!(tail(&log), seq);
         }
         assert!(log.finish_read(history(1..=3)));
@@ -574,7 +574,7 @@ mod tests {
         let Question::Newest(before) = begin(&log) else { panic!("the newest is enough") };
         let newest = |seq, events| Newest::Event { id: EventId { ms: 9, seq }, events };
         assert!(!log.agrees(Newest::Nothing(EventId { ms: 9, seq: 3 }), before), "all was forgotten");
-        log.announce(announcement(4..=4));
+        log.notify(notification(4..=4));
         for (newest, agrees) in [
             (newest(3, 3), true),
             (newest(4, 4), true),
@@ -590,7 +590,7 @@ mod tests {
         // What did not follow is read about all the same.
         log.request_read(ReadReason::Ahead);
         begin(&log);
-        log.announce(announcement(6..=6));
+        log.notify(notification(6..=6));
         assert!(log.finish_look());
         assert_eq!(begin(&log), Question::History(ReadReason::MissedNotification));
     }
@@ -599,7 +599,7 @@ mod tests {
     fn a_read_that_fails_is_dropped_without_readers_and_begun_again_by_the_next() {
         let log = open_log();
         let (place, is_to_be_read) = log.join();
-        assert!(!is_to_be_read, "not before announcements come");
+        assert!(!is_to_be_read, "not before notifications come");
         log.subscribed();
         begin(&log);
         let first = log.fail_read().unwrap();
@@ -633,7 +633,7 @@ mod tests {
         begin(&log);
         let _ = log.finish_read(history(1..=2));
         let two = memory.used();
-        log.announce(announcement(3..=3));
+        log.notify(notification(3..=3));
         assert!(empty > 0 && two >= empty + 52, "{empty} then {two}");
         assert_eq!(memory.used(), two);
         drop(log);
@@ -655,11 +655,11 @@ mod tests {
         begin(&log);
         let _ = log.finish_read(history(1..=1));
         let held = || log.look(|view| view.log.bytes()) / 26;
-        log.announce(announcement(2..=4));
-        log.announce(announcement(5..=8));
+        log.notify(notification(2..=4));
+        log.notify(notification(5..=8));
         assert_eq!(held(), 8, "the hub closes idle logs first");
         assert_eq!(memory.relieved(Instant::now()), Some(true));
-        log.announce(announcement(9..=9));
+        log.notify(notification(9..=9));
         assert_eq!(held(), 2);
         log.drop_backlog();
         assert_eq!(held(), 1);

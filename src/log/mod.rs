@@ -6,17 +6,17 @@
 //! a moment as backlog, so that one large batch or one slow turn of the scheduler costs no
 //! connected reader a gap. No I/O, no locks: [`crate::hub::open_log`] shares a log.
 
-pub mod announcement;
-pub mod heard;
-pub mod pace;
+pub mod notification;
+pub mod notification_buffer;
 pub mod refresh;
+pub mod subscriber_progress;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::event::{EventId, Gap, GapReason, ResumePoint};
-use crate::log::announcement::Announcement;
-use crate::log::pace::Mark;
+use crate::log::notification::Notification;
+use crate::log::subscriber_progress::ProgressMark;
 use crate::sse::frame::{Frame, History};
 
 /// What a log keeps.
@@ -88,15 +88,15 @@ impl Cursor {
     }
 }
 
-/// What an announcement did to a log.
+/// What a notification did to a log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Announced {
+pub enum NotifyResult {
     /// Frames were added.
     Added,
     /// All of it was known.
     Known,
     /// It does not follow what is known: the list must be read.
-    Hole,
+    Missing,
 }
 
 /// What a cursor found.
@@ -115,7 +115,7 @@ type Verdict = Option<(GapReason, Option<u64>)>;
 
 /// How much one read takes at most.
 #[derive(Clone, Copy, Debug)]
-pub struct Portion {
+pub struct ReadLimits {
     /// Most frames.
     pub frames: usize,
     /// No further frame once this many bytes are taken.
@@ -175,17 +175,17 @@ impl Log {
         }
     }
 
-    /// Adds what is new in an announcement, if it follows what is known.
-    pub fn announce(&mut self, announcement: Announcement, now: Instant) -> Announced {
-        let Some(start) = announcement.start_after(self.tail()) else {
-            let is_known = announcement.frames.last().is_some_and(|newest| self.holds(newest.id()));
-            return if is_known { Announced::Known } else { Announced::Hole };
+    /// Adds what is new in a notification, if it follows what is known.
+    pub fn notify(&mut self, notification: Notification, now: Instant) -> NotifyResult {
+        let Some(start) = notification.start_after(self.tail()) else {
+            let is_known = notification.frames.last().is_some_and(|newest| self.holds(newest.id()));
+            return if is_known { NotifyResult::Known } else { NotifyResult::Missing };
         };
-        if start == announcement.frames.len() {
-            return Announced::Known;
+        if start == notification.frames.len() {
+            return NotifyResult::Known;
         }
-        self.push(announcement.frames.into_iter().skip(start), now);
-        Announced::Added
+        self.push(notification.frames.into_iter().skip(start), now);
+        NotifyResult::Added
     }
 
     /// Whether a history goes on from what is known, so that taking it over costs no cursor its place.
@@ -343,7 +343,7 @@ impl Log {
     }
 
     /// Frames after the cursor that pass `filter`, oldest first, and moves the cursor past them.
-    pub fn read(&self, cursor: &mut Cursor, portion: Portion, now_ms: u64, filter: impl Fn(&Frame) -> bool) -> Read {
+    pub fn read(&self, cursor: &mut Cursor, portion: ReadLimits, now_ms: u64, filter: impl Fn(&Frame) -> bool) -> Read {
         if cursor.next < self.start {
             let is_slow = cursor.next >= self.reset_at;
             let (placed, gap) = self.place_after(&ResumePoint::After(cursor.after), now_ms);
@@ -373,8 +373,8 @@ impl Log {
     }
 
     /// Where the log ends.
-    pub fn end(&self) -> Mark {
-        Mark { index: self.start + self.frames.len() as u64, bytes: self.bytes_ever }
+    pub fn end(&self) -> ProgressMark {
+        ProgressMark { index: self.start + self.frames.len() as u64, bytes: self.bytes_ever }
     }
 
     /// Whether nothing is held after the cursor.

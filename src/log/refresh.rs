@@ -39,7 +39,7 @@ pub enum Question {
 /// What a read is wanted for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Need {
-    /// Announcements may have been missed. One that names the log's newest event shows that none was.
+    /// Notifications may have been missed. One that names the log's newest event shows that none was.
     after_reconnect: bool,
     /// A client has an event that is newer than the log's, or says so: the store's newest id answers that.
     ahead: bool,
@@ -51,7 +51,7 @@ struct Need {
 enum Phase {
     /// The log is as the last read left it, with what was announced since.
     Done,
-    /// A history that is read before announcements come could miss what is in between.
+    /// A history that is read before notifications come could miss what is in between.
     Unsubscribed,
     /// It has its place in the hub's queue, or waits to be tried again.
     Queued,
@@ -110,7 +110,7 @@ impl Refresh {
         !self.has_first() || self.need.ahead
     }
 
-    /// Announcements come from here on, for the first time or again: what came before is to be read. A read that waits to
+    /// Notifications come from here on, for the first time or again: what came before is to be read. A read that waits to
     /// be tried again is tried at once, since the store is back.
     pub fn subscribed(&mut self) -> ReadRequest {
         match self.phase {
@@ -154,7 +154,7 @@ impl Refresh {
         is_wanted
     }
 
-    /// An announcement named the log's newest event: nothing was missed. Whether that ended what was to be read.
+    /// A notification named the log's newest event: nothing was missed. Whether that ended what was to be read.
     pub fn continued(&mut self) -> bool {
         if !matches!(self.phase, Phase::Queued | Phase::Dropped) || !self.has_first() {
             return false;
@@ -204,7 +204,7 @@ impl Refresh {
         self.phase = Phase::Queued;
     }
 
-    /// An announcement showed that something is missing, and the store is not being asked.
+    /// A notification showed that something is missing, and the store is not being asked.
     pub fn missed(&mut self) -> Option<ReadRequest> {
         match self.phase {
             Phase::Done => Some(self.request(ReadReason::MissedNotification)),
@@ -262,7 +262,7 @@ mod tests {
     /// One that has read once.
     fn refresh() -> Refresh {
         let mut refresh = Refresh::default();
-        assert_eq!(refresh.begin(TAIL), None, "not before announcements come");
+        assert_eq!(refresh.begin(TAIL), None, "not before notifications come");
         assert_eq!(refresh.subscribed(), ReadRequest::Start(Refresh::FIRST));
         assert_eq!(refresh.begin(TAIL), Some(Question::History(ReadReason::Open)));
         assert!(!refresh.has_first() && !refresh.succeeded(true) && refresh.has_first());
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reconnect_needs_no_read_once_an_announcement_names_the_tail() {
+    fn a_reconnect_needs_no_read_once_a_notification_names_the_tail() {
         let mut refresh = refresh();
         let ticket = refresh.subscribed().ticket();
         assert!(refresh.continued() && refresh.has_read(ticket));

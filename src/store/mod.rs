@@ -1,7 +1,7 @@
-//! The store: where events get their id, are kept and are announced.
+//! The store: where events get their id and are kept, and what notifies nodes of them.
 //!
-//! Two of them, so an enum; a trait when a third one comes. The store tells of announcements
-//! through [`Audience`] and knows nothing else of the node.
+//! Two of them, so an enum; a trait when a third one comes. The store notifies the node
+//! through [`EventSink`] and knows nothing else of it.
 
 mod idempotency;
 pub mod memory;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Batch, EventId, PipelineId, Shape};
-use crate::log::announcement::Announcement;
+use crate::log::notification::Notification;
 use crate::sse::frame::History;
 
 use memory::MemoryStore;
@@ -32,15 +32,15 @@ pub enum Store {
     Redis(Arc<RedisStore>),
 }
 
-/// Who hears what the store announces.
+/// The node, as a store sees it.
 ///
 /// Called from the store's own loop, which must not wait: implementations neither block nor do I/O.
-pub trait Audience: Send + Sync + fmt::Debug {
+pub trait EventSink: Send + Sync + fmt::Debug {
     /// Events were accepted, as a hint: it may be lost, doubled or late.
-    fn announced(&self, pipeline: &str, announcement: Announcement);
-    /// An announcement that cannot be read.
-    fn announced_damaged(&self, pipeline: &str);
-    /// From here on announcements of these pipelines come; what came before is to be read.
+    fn notify(&self, pipeline: &str, notification: Notification);
+    /// A notification that cannot be read.
+    fn notification_damaged(&self, pipeline: &str);
+    /// From here on notifications of these pipelines come; what came before is to be read.
     fn subscribed(&self, pipelines: &[PipelineId]);
 }
 
@@ -125,7 +125,7 @@ pub enum StoreError {
 type Hold = Box<dyn Send + Sync>;
 
 impl Store {
-    /// Stores a batch, whole or not at all, and announces it.
+    /// Stores a batch, whole or not at all, and notifies nodes.
     ///
     /// With a key that was used in the last ten minutes on this pipeline, changes nothing and
     /// returns the first receipt again. What the publisher has reserved for its events is dropped when the store lets go of
@@ -209,7 +209,7 @@ impl Store {
         }
     }
 
-    /// Starts announcing a pipeline to the audience, which is told when it is so.
+    /// Starts sending a pipeline's notifications to the sink, and tells it when that is so.
     pub fn watch(&self, pipeline: PipelineId) {
         match self {
             Self::Memory(store) => store.watch(&pipeline),
@@ -217,7 +217,7 @@ impl Store {
         }
     }
 
-    /// Stops announcing a pipeline. The caller holds none of the audience's locks.
+    /// Stops a pipeline's notifications. The caller holds none of the sink's locks.
     pub fn unwatch(&self, pipeline: PipelineId) {
         match self {
             Self::Memory(store) => store.unwatch(&pipeline),
@@ -225,7 +225,7 @@ impl Store {
         }
     }
 
-    /// How long ago the store was last known to store and to announce; `None` when it never was.
+    /// How long ago the store was last known to store and to notify; `None` when it never was.
     pub fn probe_age(&self) -> Option<Duration> {
         match self {
             Self::Memory(_) => Some(Duration::ZERO),

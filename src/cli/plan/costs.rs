@@ -68,7 +68,7 @@ struct Publishing {
 struct RedisCosts {
     #[serde(flatten)]
     publishing: Publishing,
-    /// One more node that hears an announcement.
+    /// One more node that hears a notification.
     announcing_us: f64,
 }
 
@@ -139,7 +139,7 @@ impl Costs {
 
     /// CPU of an event for Redis, us, in requests of `batch` events that `nodes` nodes hear.
     pub(super) fn redis_us(&self, batch: f64, nodes: f64) -> f64 {
-        // A request is announced once, however many events it has.
+        // A request is one notification, however many events it has.
         self.redis.publishing.in_batches_us(batch) + self.redis.announcing_us * nodes / batch
     }
 

@@ -80,7 +80,7 @@ impl Load {
             + self.keepalives() * on_the_wire(KEEPALIVE + CHUNK))
     }
 
-    /// Bits a second that Redis sends to the nodes, an announcement a request. Those of requests that arrive together share
+    /// Bits a second that Redis sends to the nodes, a notification a request. Those of requests that arrive together share
     /// segments; it is counted as if they did not.
     pub(super) fn bits_from_redis(&self, nodes: f64) -> f64 {
         8.0 * self.rate * self.reach(nodes) * on_the_wire(self.frame() * self.batch) / self.batch

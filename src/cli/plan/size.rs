@@ -57,7 +57,7 @@ pub(super) struct NodesNeeded {
 #[derive(Serialize, Debug, Clone, Copy)]
 pub(super) struct CoresOfNodes {
     pub(super) publishing: f64,
-    /// Hearing announcements.
+    /// Hearing notifications.
     pub(super) hearing: f64,
     pub(super) delivering: f64,
     pub(super) keepalives: f64,

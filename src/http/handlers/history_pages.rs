@@ -24,7 +24,7 @@ use crate::http::connection::http2::StreamState;
 use crate::http::connection::stream_body::PIECE_BYTES;
 use crate::http::error::RequestError;
 use crate::limits::Reservation;
-use crate::log::{Log, LogLimits, Portion, Read};
+use crate::log::{Log, LogLimits, Read, ReadLimits};
 use crate::metrics::{Metrics, StoreOp};
 use crate::node::Node;
 use crate::sse::frame::Frame;
@@ -230,7 +230,7 @@ impl Reading {
             rest = page.rest;
         }
         self.last = log.tail();
-        let portion = Portion { frames: self.left, bytes: usize::MAX };
+        let portion = ReadLimits { frames: self.left, bytes: usize::MAX };
         Ok(match log.read(&mut cursor, portion, clock_ms(), |frame| self.channels.pass(frame)) {
             Read::Frames(frames) => (frames, rest),
             Read::Nothing | Read::Gap(_) => (Vec::new(), rest),

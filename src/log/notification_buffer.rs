@@ -1,45 +1,45 @@
 //! What was announced since a read of the history was started: a list that is read meanwhile may be older. No I/O, no locks.
 
 use crate::event::EventId;
-use crate::log::announcement::Announcement;
+use crate::log::notification::Notification;
 use crate::sse::frame::{Frame, History};
 
 /// Most bytes of frames that are kept for one read.
 const MOST_BYTES: usize = 8 << 20;
 
-/// Announcements in the order in which they were heard.
+/// Notifications in the order in which they were heard.
 #[derive(Debug, Default)]
-pub struct Heard {
-    announcements: Vec<Announcement>,
+pub struct NotificationBuffer {
+    notifications: Vec<Notification>,
     bytes: usize,
     is_cut: bool,
 }
 
-impl Heard {
+impl NotificationBuffer {
     /// Keeps one more. Beyond 8 MiB all are let go, and from then on none is kept.
-    pub fn add(&mut self, announcement: Announcement) {
-        self.bytes += announcement.bytes();
+    pub fn add(&mut self, notification: Notification) {
+        self.bytes += notification.bytes();
         if self.bytes > MOST_BYTES {
-            self.announcements.clear();
+            self.notifications.clear();
             self.is_cut = true;
         }
         if !self.is_cut {
-            self.announcements.push(announcement);
+            self.notifications.push(notification);
         }
     }
 
-    /// Adds to a history what was announced after it. Whether each announcement found its place: where one does not,
+    /// Adds to a history what was announced after it. Whether each notification found its place: where one does not,
     /// something between is missing, and the list is to be read again.
     pub fn extend(self, history: &mut History) -> bool {
         // What the list was read after is settled by it, be it trimmed or forgotten meanwhile.
-        let is_in_list = |one: &Announcement| one.frames.last().is_some_and(|newest| holds(history, newest.id()));
-        let settled = self.announcements.iter().rposition(is_in_list).map_or(0, |last| last + 1);
+        let is_in_list = |one: &Notification| one.frames.last().is_some_and(|newest| holds(history, newest.id()));
+        let settled = self.notifications.iter().rposition(is_in_list).map_or(0, |last| last + 1);
         let mut is_whole = !self.is_cut;
-        for announcement in self.announcements.into_iter().skip(settled) {
+        for notification in self.notifications.into_iter().skip(settled) {
             let tail = history.newest();
-            let is_known = announcement.frames.last().is_some_and(|newest| holds(history, newest.id()));
-            match announcement.start_after(tail) {
-                Some(start) => history.frames.extend(announcement.frames.into_iter().skip(start)),
+            let is_known = notification.frames.last().is_some_and(|newest| holds(history, newest.id()));
+            match notification.start_after(tail) {
+                Some(start) => history.frames.extend(notification.frames.into_iter().skip(start)),
                 None if is_known => {}
                 None => is_whole = false,
             }
@@ -62,14 +62,14 @@ mod tests {
         seqs.map(|seq| Frame::new(EventId { ms: 9, seq }, b"event: a\ndata: 1\n\n").unwrap()).collect()
     }
 
-    fn announcement(seqs: std::ops::RangeInclusive<u64>) -> Announcement {
-        Announcement { after: EventId { ms: 9, seq: seqs.start() - 1 }, frames: frames(seqs) }
+    fn notification(seqs: std::ops::RangeInclusive<u64>) -> Notification {
+        Notification { after: EventId { ms: 9, seq: seqs.start() - 1 }, frames: frames(seqs) }
     }
 
-    fn check(list: std::ops::RangeInclusive<u64>, heard: Vec<Announcement>, newest: u64, is_whole: bool) {
+    fn check(list: std::ops::RangeInclusive<u64>, heard: Vec<Notification>, newest: u64, is_whole: bool) {
         let mut history = History::from_entries(frames(list).iter().map(Frame::shared_text));
-        let mut all = Heard::default();
-        heard.into_iter().for_each(|announcement| all.add(announcement));
+        let mut all = NotificationBuffer::default();
+        heard.into_iter().for_each(|notification| all.add(notification));
         assert_eq!((all.extend(&mut history), history.newest().seq), (is_whole, newest));
         assert!(history.frames.is_sorted_by(|a, b| a.id().is_followed_by(b.id())));
     }
@@ -77,25 +77,25 @@ mod tests {
     #[test]
     fn a_history_goes_on_with_what_follows_it() {
         check(1..=4, vec![], 4, true);
-        check(1..=4, vec![announcement(5..=5), announcement(6..=7)], 7, true);
-        check(1..=4, vec![announcement(4..=6), announcement(5..=6), announcement(7..=7)], 7, true);
-        check(1..=4, vec![announcement(6..=6)], 4, false);
-        check(1..=4, vec![announcement(6..=6), announcement(5..=5)], 5, false);
+        check(1..=4, vec![notification(5..=5), notification(6..=7)], 7, true);
+        check(1..=4, vec![notification(4..=6), notification(5..=6), notification(7..=7)], 7, true);
+        check(1..=4, vec![notification(6..=6)], 4, false);
+        check(1..=4, vec![notification(6..=6), notification(5..=5)], 5, false);
         // The list has lost what was announced first, and what was forgotten first.
-        let forgotten = Announcement { after: EventId { ms: 9, seq: 2 }, frames: Vec::new() };
-        check(3..=4, vec![announcement(1..=1), forgotten.clone(), announcement(4..=4), announcement(5..=5)], 5, true);
+        let forgotten = Notification { after: EventId { ms: 9, seq: 2 }, frames: Vec::new() };
+        check(3..=4, vec![notification(1..=1), forgotten.clone(), notification(4..=4), notification(5..=5)], 5, true);
         check(3..=4, vec![forgotten], 4, false);
     }
 
     #[test]
     fn what_is_kept_for_one_read_has_an_end() {
         let body = format!("event: a\ndata: \"{}\"\n\n", "x".repeat(1 << 20));
-        let mut heard = Heard::default();
+        let mut heard = NotificationBuffer::default();
         for seq in 1..=20 {
             let frames = vec![Frame::new(EventId { ms: 9, seq }, body.as_bytes()).unwrap()];
-            heard.add(Announcement { after: EventId { ms: 9, seq: seq - 1 }, frames });
+            heard.add(Notification { after: EventId { ms: 9, seq: seq - 1 }, frames });
         }
-        assert!(heard.is_cut && heard.announcements.is_empty());
+        assert!(heard.is_cut && heard.notifications.is_empty());
         assert!(!heard.extend(&mut History::default()));
     }
 }

@@ -18,10 +18,10 @@ const STEPS: u64 = 4;
 
 /// How far the clients of one log have come.
 #[derive(Debug)]
-pub struct Pace {
+pub struct SubscriberProgress {
     /// Most bytes after a mark that most clients have not passed.
     limit: u64,
-    mark: Mark,
+    mark: ProgressMark,
     clients: usize,
     /// Clients that have not passed the mark, without those given up.
     late: usize,
@@ -33,18 +33,18 @@ pub struct Pace {
 
 /// A moment of a log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Mark {
+pub struct ProgressMark {
     /// The index after its newest frame.
     pub index: u64,
     /// Bytes of all frames that it ever held.
     pub bytes: u64,
 }
 
-impl Pace {
+impl SubscriberProgress {
     /// For a log that keeps so many bytes for readers that lag.
     pub fn new(backlog_bytes: usize) -> Self {
         let limit = (backlog_bytes / BACKLOG_PART).max(LEAST_BYTES) as u64;
-        Self { limit, mark: Mark::default(), clients: 0, late: 0, given_up: 0, given_up_at: 0 }
+        Self { limit, mark: ProgressMark::default(), clients: 0, late: 0, given_up: 0, given_up_at: 0 }
     }
 
     /// How many clients there are.
@@ -63,7 +63,7 @@ impl Pace {
     }
 
     /// The log has grown.
-    pub fn grown(&mut self, end: Mark) {
+    pub fn grown(&mut self, end: ProgressMark) {
         if end.bytes - self.mark.bytes >= self.limit / STEPS && !self.are_most_late() {
             self.move_on(end);
         }
@@ -92,12 +92,12 @@ impl Pace {
     }
 
     /// Whether publishers are faster than most clients.
-    pub fn is_outrun(&self, end: Mark) -> bool {
+    pub fn is_outrun(&self, end: ProgressMark) -> bool {
         self.are_most_late() && end.bytes - self.mark.bytes > self.limit
     }
 
     /// The mark moves to the end, whoever has passed it.
-    pub fn move_on(&mut self, end: Mark) {
+    pub fn move_on(&mut self, end: ProgressMark) {
         if end.index > self.mark.index {
             self.mark = end;
             self.late = self.clients.saturating_sub(self.given_up);
@@ -105,7 +105,7 @@ impl Pace {
     }
 
     /// Waits no more for clients that have not passed the mark, until they pass one.
-    pub fn give_up_late(&mut self, end: Mark) {
+    pub fn give_up_late(&mut self, end: ProgressMark) {
         if end.index > self.mark.index {
             self.given_up += self.late;
             self.given_up_at = self.mark.index;
@@ -138,24 +138,24 @@ mod tests {
     const LIMIT: u64 = 100_000;
 
     /// A pace, and the mark that each client passed last.
-    fn pace(clients: usize) -> (Pace, Vec<u64>) {
-        let mut pace = Pace::new(BACKLOG_PART * 100_000);
+    fn pace(clients: usize) -> (SubscriberProgress, Vec<u64>) {
+        let mut pace = SubscriberProgress::new(BACKLOG_PART * 100_000);
         let passed = (0..clients).map(|_| pace.joined()).collect();
         (pace, passed)
     }
 
-    fn end(index: u64) -> Mark {
-        Mark { index, bytes: index * BYTES }
+    fn end(index: u64) -> ProgressMark {
+        ProgressMark { index, bytes: index * BYTES }
     }
 
-    fn pass(pace: &mut Pace, client: &mut u64) {
+    fn pass(pace: &mut SubscriberProgress, client: &mut u64) {
         if *client != pace.mark() {
             *client = pace.passed(*client, pace.mark());
         }
     }
 
     /// Publishes until publishers are too fast; the index then.
-    fn outrun(pace: &mut Pace, mut index: u64) -> u64 {
+    fn outrun(pace: &mut SubscriberProgress, mut index: u64) -> u64 {
         while !pace.is_outrun(end(index)) {
             index += 1;
             pace.grown(end(index));
