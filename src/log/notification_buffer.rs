@@ -1,40 +1,41 @@
-//! What was announced since a read of the history was started: a list that is read meanwhile may be older. No I/O, no locks.
+//! Notifications received while a history is being read: the list that comes back may be older. No I/O, no locks.
 
 use crate::event::EventId;
 use crate::log::notification::Notification;
 use crate::sse::frame::{Frame, History};
 
-/// Most bytes of frames that are kept for one read.
-const MOST_BYTES: usize = 8 << 20;
+/// Maximum bytes of frames kept for one read.
+const MAX_BYTES: usize = 8 << 20;
 
-/// Notifications in the order in which they were heard.
+/// Notifications in the order of their arrival.
 #[derive(Debug, Default)]
 pub struct NotificationBuffer {
     notifications: Vec<Notification>,
     bytes: usize,
-    is_cut: bool,
+    is_overflowed: bool,
 }
 
 impl NotificationBuffer {
-    /// Keeps one more. Beyond 8 MiB all are let go, and from then on none is kept.
+    /// Adds a notification. Over 8 MiB, drops all of them and keeps no more.
     pub fn add(&mut self, notification: Notification) {
         self.bytes += notification.bytes();
-        if self.bytes > MOST_BYTES {
+        if self.bytes > MAX_BYTES {
             self.notifications.clear();
-            self.is_cut = true;
+            self.is_overflowed = true;
         }
-        if !self.is_cut {
+        if !self.is_overflowed {
             self.notifications.push(notification);
         }
     }
 
-    /// Adds to a history what was announced after it. Whether each notification found its place: where one does not,
-    /// something between is missing, and the list is to be read again.
+    /// Adds to a history the events that were accepted after it was read. Returns whether every notification could be
+    /// placed; if not, events in between are missing, and the list is to be read again.
     pub fn extend(self, history: &mut History) -> bool {
-        // What the list was read after is settled by it, be it trimmed or forgotten meanwhile.
+        // The list was read after the last notification that it contains. It settles all up to that one, even if their
+        // events have been trimmed or deleted since.
         let is_in_list = |one: &Notification| one.frames.last().is_some_and(|newest| holds(history, newest.id()));
         let settled = self.notifications.iter().rposition(is_in_list).map_or(0, |last| last + 1);
-        let mut is_whole = !self.is_cut;
+        let mut is_whole = !self.is_overflowed;
         for notification in self.notifications.into_iter().skip(settled) {
             let tail = history.newest();
             let is_known = notification.frames.last().is_some_and(|newest| holds(history, newest.id()));
@@ -48,7 +49,7 @@ impl NotificationBuffer {
     }
 }
 
-/// Whether an event is among a history's.
+/// Whether a history has an event.
 fn holds(history: &History, id: EventId) -> bool {
     let index = history.frames.partition_point(|frame| frame.id() < id);
     history.frames.get(index).map(Frame::id) == Some(id)
@@ -75,27 +76,27 @@ mod tests {
     }
 
     #[test]
-    fn a_history_goes_on_with_what_follows_it() {
+    fn history_is_extended_by_notifications_that_follow() {
         check(1..=4, vec![], 4, true);
         check(1..=4, vec![notification(5..=5), notification(6..=7)], 7, true);
         check(1..=4, vec![notification(4..=6), notification(5..=6), notification(7..=7)], 7, true);
         check(1..=4, vec![notification(6..=6)], 4, false);
         check(1..=4, vec![notification(6..=6), notification(5..=5)], 5, false);
-        // The list has lost what was announced first, and what was forgotten first.
+        // The list lacks the first notification's event, and was not affected by an earlier deletion.
         let forgotten = Notification { after: EventId { ms: 9, seq: 2 }, frames: Vec::new() };
         check(3..=4, vec![notification(1..=1), forgotten.clone(), notification(4..=4), notification(5..=5)], 5, true);
         check(3..=4, vec![forgotten], 4, false);
     }
 
     #[test]
-    fn what_is_kept_for_one_read_has_an_end() {
+    fn buffer_overflows_at_its_limit() {
         let body = format!("event: a\ndata: \"{}\"\n\n", "x".repeat(1 << 20));
-        let mut heard = NotificationBuffer::default();
+        let mut buffer = NotificationBuffer::default();
         for seq in 1..=20 {
             let frames = vec![Frame::new(EventId { ms: 9, seq }, body.as_bytes()).unwrap()];
-            heard.add(Notification { after: EventId { ms: 9, seq: seq - 1 }, frames });
+            buffer.add(Notification { after: EventId { ms: 9, seq: seq - 1 }, frames });
         }
-        assert!(heard.is_cut && heard.notifications.is_empty());
-        assert!(!heard.extend(&mut History::default()));
+        assert!(buffer.is_overflowed && buffer.notifications.is_empty());
+        assert!(!buffer.extend(&mut History::default()));
     }
 }

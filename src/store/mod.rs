@@ -3,23 +3,23 @@
 //! Two of them, so an enum; a trait when a third one comes. The store notifies the node
 //! through [`EventSink`] and knows nothing else of it.
 
+mod event_sink;
 mod idempotency;
 pub mod memory;
 pub mod page;
 pub mod redis;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Batch, EventId, PipelineId, Shape};
-use crate::log::notification::Notification;
 use crate::sse::frame::History;
 
 use memory::MemoryStore;
 use page::{About, Page, PageBounds, PageStart};
 use redis::RedisStore;
 
+pub use event_sink::{EventSink, Wakers};
 pub use idempotency::{IDEMPOTENCY_TTL, IdempotencyKey, InvalidIdempotencyKey};
 pub use redis::connector::Unfit;
 
@@ -30,18 +30,6 @@ pub enum Store {
     Memory(Arc<MemoryStore>),
     /// In Redis or Valkey, shared by all nodes.
     Redis(Arc<RedisStore>),
-}
-
-/// The node, as a store sees it.
-///
-/// Called from the store's own loop, which must not wait: implementations neither block nor do I/O.
-pub trait EventSink: Send + Sync + fmt::Debug {
-    /// Events were accepted, as a hint: it may be lost, doubled or late.
-    fn notify(&self, pipeline: &str, notification: Notification);
-    /// A notification that cannot be read.
-    fn notification_damaged(&self, pipeline: &str);
-    /// From here on notifications of these pipelines come; what came before is to be read.
-    fn subscribed(&self, pipelines: &[PipelineId]);
 }
 
 /// How long things are kept. Section `history` of the settings.

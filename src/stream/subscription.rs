@@ -10,8 +10,8 @@ use bytes::Bytes;
 use crate::clock::clock_ms;
 use crate::event::{EventId, Gap, ResumePoint};
 use crate::hub::Reader;
+use crate::hub::live_log::Ticket;
 use crate::hub::open_log::LogView;
-use crate::log::refresh::{Refresh, Ticket};
 use crate::log::{Cursor, Read, ReadLimits, is_from_the_future};
 use crate::metrics::{Metrics, ReadReason, StreamStart};
 use crate::sse::control;
@@ -160,7 +160,7 @@ impl Item {
 impl Place {
     /// A client that is not placed yet.
     pub fn new(wanted: Wanted) -> Self {
-        Self { wanted, phase: Phase::Waiting(Refresh::FIRST) }
+        Self { wanted, phase: Phase::Waiting(Ticket::FIRST) }
     }
 
     /// Looks for what comes next, and moves past it.

@@ -37,7 +37,7 @@ pub struct MemoryStore {
     sink: Arc<dyn EventSink>,
     /// Most bytes of pipelines.
     most_bytes: usize,
-    /// Held while the sink is notified too, so that notifications come in the order of ids.
+    /// Held while the sink is notified, so that notifications come in the order of ids; released before readers are woken.
     state: Mutex<State>,
 }
 
@@ -133,7 +133,9 @@ impl MemoryStore {
         if let Some((key, digest)) = answer_key {
             state.answers.add(key, (receipt, digest), now);
         }
-        self.sink.notify(pipeline.as_str(), Notification { after, frames });
+        let wakers = self.sink.notify(pipeline.as_str(), Notification { after, frames });
+        drop(state);
+        wakers.wake();
         Ok(receipt)
     }
 
@@ -167,7 +169,9 @@ impl MemoryStore {
         kept.clear();
         let after = kept.newest();
         state.put(pipeline, kept, now + self.retention.ttl);
-        self.sink.notify(pipeline.as_str(), Notification { after, frames: Vec::new() });
+        let wakers = self.sink.notify(pipeline.as_str(), Notification { after, frames: Vec::new() });
+        drop(state);
+        wakers.wake();
     }
 
     /// See [`super::Store::newest`].
@@ -366,6 +370,7 @@ mod tests {
 
     use super::*;
     use crate::event::EventLimits;
+    use crate::store::Wakers;
 
     const MEMORY: usize = 1 << 20;
 
@@ -374,8 +379,12 @@ mod tests {
     struct Deaf;
 
     impl EventSink for Deaf {
-        fn notify(&self, _: &str, _: Notification) {}
+        fn notify(&self, _: &str, _: Notification) -> Wakers {
+            Wakers::default()
+        }
+
         fn notification_damaged(&self, _: &str) {}
+
         fn subscribed(&self, _: &[PipelineId]) {}
     }
 

@@ -25,7 +25,7 @@ use super::watched::{Heard, ORDERS_AT_ONCE, Order, Watched};
 use crate::backoff::Backoff;
 use crate::event::PipelineId;
 use crate::log::notification::Notification;
-use crate::store::EventSink;
+use crate::store::{EventSink, Wakers};
 
 /// Channels in one SUBSCRIBE: a few commands for thousands of pipelines, none of them huge. Twice as many as orders are followed
 /// at once: what a command has room for besides belongs to pipelines that were heard before, which have their turn although orders
@@ -142,23 +142,26 @@ impl Ear {
             PushKind::Message | PushKind::SMessage => {
                 let mut data = push.data.into_iter();
                 if let (Some(Value::BulkString(channel)), Some(Value::BulkString(text))) = (data.next(), data.next()) {
-                    self.hear_message(&channel, text.into());
+                    let wakers = self.hear_message(&channel, text.into());
+                    drop(is_over);
+                    wakers.wake();
                 }
             }
             _ => {}
         }
     }
 
-    fn hear_message(&self, channel: &[u8], text: Bytes) {
-        let Ok(channel) = std::str::from_utf8(channel) else { return };
+    fn hear_message(&self, channel: &[u8], text: Bytes) -> Wakers {
+        let Ok(channel) = std::str::from_utf8(channel) else { return Wakers::default() };
         if let Some(pipeline) = self.names.pipeline_of(channel) {
             match Notification::parse(text) {
-                Ok(notification) => self.sink.notify(pipeline, notification),
+                Ok(notification) => return self.sink.notify(pipeline, notification),
                 Err(_) => self.sink.notification_damaged(pipeline),
             }
         } else if channel == self.probe_channel {
             self.health.heard();
         }
+        Wakers::default()
     }
 }
 
