@@ -8,7 +8,7 @@ use hyper::{Response, StatusCode};
 
 use super::body::Body;
 use crate::auth::Refused;
-use crate::event::{InvalidBatch, InvalidPipelineId, Place};
+use crate::event::{BatchIndex, InvalidBatch, InvalidPipelineId};
 use crate::limits::RateReached;
 use crate::metrics::Rejection;
 use crate::store::{InvalidIdempotencyKey, StoreError};
@@ -219,8 +219,8 @@ impl RequestError {
             return None;
         };
         match at {
-            Place::Index(index) => Some(*index),
-            Place::Whole => None,
+            BatchIndex::Index(index) => Some(*index),
+            BatchIndex::Whole => None,
         }
     }
 }
