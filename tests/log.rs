@@ -207,6 +207,14 @@ fn a_store_that_came_back_empty_is_one_reset_gap() {
 }
 
 #[test]
+fn late_copy_from_a_lost_history_is_not_added_to_an_empty_log() {
+    let mut log = log_with(100, 1..=1);
+    log.merge(History::default(), Instant::now());
+    assert_eq!(log.notify(notification(100, 1..=1), Instant::now()), NotifyResult::Missing);
+    assert_eq!(log.notify(notification(200, 1..=1), Instant::now()), NotifyResult::Added);
+}
+
+#[test]
 fn a_failover_that_lost_the_newest_events_is_followed() {
     let mut log = log_with(100, 1..=5);
     let mut ahead = log.place_newest(0, |_| true);

@@ -53,6 +53,8 @@ pub struct Log {
     floor: EventId,
     /// Cursors below this index were placed in a history that is no longer the store's.
     reset_at: u64,
+    /// The newest event of the history that was replaced last.
+    replaced: EventId,
     bytes: usize,
     /// Bytes of all frames that were ever held.
     bytes_ever: u64,
@@ -87,6 +89,7 @@ impl Log {
             window: 0,
             floor: EventId::ZERO,
             reset_at: 0,
+            replaced: EventId::ZERO,
             bytes: 0,
             bytes_ever: 0,
             window_bytes: 0,
@@ -139,6 +142,12 @@ impl Log {
         if start == notification.frames.len() {
             return NotifyResult::Known;
         }
+        // Every history begins after 0-0. If one was lost and the list is empty, a late copy of its first notification
+        // would be added, and sent twice. The events of a new history have greater ids, unless the store's clock stepped
+        // back; then it costs a read.
+        if self.tail() == EventId::ZERO && notification.frames[start].id() <= self.replaced {
+            return NotifyResult::Missing;
+        }
         self.push(notification.frames.into_iter().skip(start), now);
         NotifyResult::Added
     }
@@ -177,6 +186,7 @@ impl Log {
             }
         } else {
             let end = self.end_index();
+            self.replaced = self.tail();
             self.drop_oldest(self.frames.len());
             // One further, so that a cursor at the old end is below it, too: its reader has read all of a history that
             // the new one does not continue.
