@@ -46,7 +46,7 @@ use verifier::Verifier;
 pub use claims::Claims;
 pub use grant::{Explained, Presented, PublishGrant, ReadGrant, Refused};
 pub use health::{AuthHealth, Source, SourceHealth};
-pub use key::{KeyTable, parse_setting};
+pub use key::{KeyTable, SecretSource, parse_setting};
 pub use mint::{Mint, MintError, MintKey};
 pub use options::{Access, AuthOptions, Secret};
 pub use pass::Pass;

@@ -76,27 +76,57 @@ pub(super) enum RequestError {
     #[error("{0}")]
     Rate(#[from] RateReached),
     // The store's own words are for the operator's log.
-    #[error("{}", store_detail(.0))]
-    Store(#[from] StoreError),
+    #[error("{}", store_detail(.error, *.request))]
+    Store {
+        request: StoreRequest,
+        #[source]
+        error: StoreError,
+    },
+}
+
+/// What a request asked of the store. It decides what the client has to repeat after a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum StoreRequest {
+    Publish,
+    Read,
+    Delete,
+}
+
+impl StoreRequest {
+    /// The error of a request that the store failed.
+    pub(super) fn failed(self, error: StoreError) -> RequestError {
+        RequestError::Store { request: self, error }
+    }
 }
 
 /// What a client can do about a failure of the store.
-fn store_detail(error: &StoreError) -> &'static str {
-    match error {
-        StoreError::Away(_) => {
-            "the store is away; nothing was acknowledged: send it again, with an Idempotency-Key to be safe from doubles"
+fn store_detail(error: &StoreError, request: StoreRequest) -> &'static str {
+    use StoreRequest::{Delete, Publish, Read};
+    match (error, request) {
+        (StoreError::Away(_), Publish) => {
+            "Redis is unreachable; the events may or may not have been stored. Retry with the same Idempotency-Key; without one, events may be stored twice"
         }
-        StoreError::Refusing(_) => {
-            "the store takes no events for now, and its operator has to act; nothing was stored: send it again later"
+        (StoreError::Away(_), Read) => "Redis is unreachable; try again",
+        (StoreError::Away(_), Delete) => {
+            "Redis is unreachable; the history may or may not have been deleted. Try again"
         }
-        StoreError::Unexpected(_) => {
-            "the store cannot serve this pipeline, and sending it again would not help; the log of this node says why"
+        (StoreError::Refusing(_), Publish) => {
+            "Redis accepts no events at the moment, and its operator has to act; nothing was stored. Retry later"
         }
-        StoreError::Full => {
-            "the node has no memory left for events (store.memory), and readers have all that it keeps; nothing was stored: send it again later"
+        (StoreError::Refusing(_), Read) => {
+            "Redis rejects requests at the moment, and its operator has to act. Try again later"
         }
-        StoreError::KeyReused => {
-            "this Idempotency-Key was used for other events on this pipeline in the last ten minutes; nothing was stored: send them with a key of their own"
+        (StoreError::Refusing(_), Delete) => {
+            "Redis accepts no changes at the moment, and its operator has to act; nothing was deleted. Try again later"
+        }
+        (StoreError::Unexpected(_), _) => {
+            "the store cannot serve this pipeline, and a retry will not help; see the log of this node for the reason"
+        }
+        (StoreError::Full, _) => {
+            "the node has no memory left for events (store.memory), and all events that it keeps are in use; nothing was stored. Retry later"
+        }
+        (StoreError::KeyReused, _) => {
+            "this Idempotency-Key was used for other events on this pipeline in the last ten minutes; nothing was stored. Use a new key for new events"
         }
     }
 }
@@ -127,11 +157,11 @@ impl RequestError {
             Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Store(StoreError::Away(_) | StoreError::Refusing(_) | StoreError::Full) => {
+            Self::Store { error: StoreError::Away(_) | StoreError::Refusing(_) | StoreError::Full, .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Store(StoreError::Unexpected(_)) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Store(StoreError::KeyReused) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Store { error: StoreError::Unexpected(_), .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Store { error: StoreError::KeyReused, .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BodiesFull | Self::HistoriesFull => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -147,7 +177,7 @@ impl RequestError {
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Rejection::TooLarge,
             StatusCode::REQUEST_TIMEOUT => Rejection::RequestTimeout,
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Access(_)) => Rejection::JwksUnavailable,
-            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Store(StoreError::Full)) => {
+            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Store { error: StoreError::Full, .. }) => {
                 Rejection::StoreMemoryLimit
             }
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => Rejection::StoreUnavailable,
@@ -197,10 +227,13 @@ impl RequestError {
                 };
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
-            Self::Store(StoreError::Refusing(_) | StoreError::Full) => {
+            Self::Store { error: StoreError::Refusing(_) | StoreError::Full, .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
             }
-            Self::BodiesFull | Self::HistoriesFull | Self::Store(StoreError::Away(_)) | Self::Access(_) => {
+            Self::BodiesFull
+            | Self::HistoriesFull
+            | Self::Store { error: StoreError::Away(_), .. }
+            | Self::Access(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

@@ -100,7 +100,7 @@ async fn idle_streams_are_held_and_weighed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_is_over_when_every_client_has_everything() {
+async fn storm_is_over_when_every_client_has_everything() {
     let node = Node::embedded().await;
     let storm = report(&node.url, &["storm", "--clients", "60", "--events", "50", "--pipelines", "2"]).await;
     let counts = ["/replay/served", "/replay/events_per_client", "/delivered/deliveries", "/streams/failed"];
@@ -182,7 +182,7 @@ async fn serve_flawed(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_server_does_wrong_is_told() {
+async fn server_faults_are_reported() {
     let arguments = [
         &["fanout", "--preset", "nchan", "--readers", "4", "--rate", "80", "--publishers", "1", "--timeout", "1s"][..],
         &SHORT,
@@ -210,7 +210,7 @@ async fn what_a_server_does_wrong_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_measured_says_why_and_exits_by_kind() {
+async fn unmeasurable_targets_say_why_and_set_the_exit_code() {
     let node = Node::embedded().await;
     let check = async |url: &str, arguments: &[&str], code: i32, problem: &str| {
         let output = run(url, arguments).await;
@@ -226,17 +226,16 @@ async fn what_cannot_be_measured_says_why_and_exits_by_kind() {
     let refused = [&["publish", "--publish-url", "{url}/nowhere"][..], &SHORT].concat();
     check(&node.url, &refused, 1, "nothing could be published: 404").await;
     check(&node.url, &["storm", "--publish-url", "{url}/nowhere"], 1, "could not be filled: 404").await;
-    check(&node.url, &["idle", "--streams", "100000000"], 1, "100,000,000 connections are more than this process")
-        .await;
+    check(&node.url, &["idle", "--streams", "100000000"], 1, "100000000 connections are more than this process").await;
     check(&node.url, &["idle", "--pid", "4194305"], 1, "/proc/4194305/limits: No such file").await;
     check("https://127.0.0.1:1", &["idle"], 2, "plain http:// only").await;
-    check(&node.url, &["fanout", "--preset", "nchan", "--batch", "2"], 2, "one event a request").await;
+    check(&node.url, &["fanout", "--preset", "nchan", "--batch", "2"], 2, "one event per request").await;
     check(&node.url, &["fanout", "--size", "3"], 2, "from 38 up").await;
     check(&node.url, &["nonsense"], 2, "unrecognized subcommand").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_run_reports_what_it_has() {
+async fn interrupted_run_reports_what_it_has() {
     let node = Node::embedded().await;
     let arguments = ["fanout", "--readers", "5", "--rate", "200", "--warm-up", "0s", "--duration", "1h", "--json"];
     let child = command(&node.url, &arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -257,7 +256,9 @@ async fn people_get_a_table_and_examples() {
     let arguments = [&["fanout", "--readers", "50", "--rate", "400", "--spin"][..], &SHORT].concat();
     let output = run(&node.url, &arguments).await;
     let table = String::from_utf8(output.stdout).unwrap();
-    for text in ["Fan-out: 8 publishers to 50 readers", "5,000, ", "0 lost, 0 doubled, 0 reordered", "to last reader"] {
+    for text in
+        ["Fan-out: 8 publishers to 50 readers", "5,000, ", "0 lost, 0 duplicated, 0 reordered", "to last reader"]
+    {
         assert!(table.contains(text), "{text} in\n{table}");
     }
     for mode in ["idle", "fanout", "saturate", "publish", "storm"] {

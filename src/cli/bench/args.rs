@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::stamp::STAMP_BYTES;
-use super::target::TargetArgs;
+use pipecast_bench::MIN_PAYLOAD_BYTES;
+
+use super::target_args::TargetArgs;
 
 /// Load a server of Server-Sent Events and measure it
 #[derive(Args, Debug)]
@@ -122,7 +123,7 @@ pub(super) struct StormArgs {
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least(1))]
     pub(super) pipelines: usize,
     /// Bytes of an event's payload
-    #[arg(long, value_name = "BYTES", default_value = "200", value_parser = at_least(STAMP_BYTES))]
+    #[arg(long, value_name = "BYTES", default_value = "200", value_parser = at_least(MIN_PAYLOAD_BYTES))]
     pub(super) size: usize,
     #[command(flatten)]
     pub(super) common: CommonArgs,
@@ -134,7 +135,7 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least(1))]
     pub(super) pipelines: usize,
     /// Bytes of an event's payload
-    #[arg(long, value_name = "BYTES", default_value = "128", value_parser = at_least(STAMP_BYTES))]
+    #[arg(long, value_name = "BYTES", default_value = "128", value_parser = at_least(MIN_PAYLOAD_BYTES))]
     pub(super) size: usize,
     /// Events in a request
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least(1))]

@@ -10,7 +10,7 @@ use super::subscribe::{channel, check_count, count, readable};
 use crate::auth::{PublishGrant, ReadGrant};
 use crate::event::EventId;
 use crate::http::body::Body;
-use crate::http::error::RequestError;
+use crate::http::error::{RequestError, StoreRequest};
 use crate::http::router::{json, json_body};
 use crate::metrics::{ReadReason, StoreOp};
 use crate::node::Node;
@@ -42,7 +42,9 @@ pub(in crate::http) async fn read(
     let leave = Leave(node.auth.admit(grant)?);
     let room = Room::take(node).await?;
     node.metrics.history_read(ReadReason::Request);
-    let (text, rest) = Reading::begin(node, &pipeline, wanted, leave.clone()).await?;
+    let (text, rest) = Reading::begin(node, &pipeline, wanted, leave.clone())
+        .await
+        .map_err(|error| StoreRequest::Read.failed(error))?;
     leave.check()?;
     Ok(json_body(StatusCode::OK, Body::Pages(Box::new(Pages::new(text, rest, room)))))
 }
@@ -68,7 +70,7 @@ fn parse(node: &Node, grant: &ReadGrant, query: Option<&str>) -> Result<Wanted, 
 pub(in crate::http) async fn describe(node: &Node, grant: &ReadGrant) -> Result<Response<Body>, RequestError> {
     let pipeline = grant.pipeline();
     let about = node.store.about(pipeline).await;
-    let About { newest, events } = about.inspect_err(|error| failed(node, StoreOp::History, error))?;
+    let About { newest, events } = about.map_err(|error| failed(node, StoreOp::History, StoreRequest::Read, error))?;
     let may_count = grant.channels().is_none();
     let description = Description {
         pipeline: pipeline.as_str(),
@@ -84,13 +86,15 @@ pub(in crate::http) async fn describe(node: &Node, grant: &ReadGrant) -> Result<
 
 /// `DELETE /pipelines/{pipeline}/events`.
 pub(in crate::http) async fn forget(node: &Node, grant: &PublishGrant) -> Result<Response<Body>, RequestError> {
-    node.store.forget(grant.pipeline()).await.inspect_err(|error| failed(node, StoreOp::Forget, error))?;
+    let forgotten = node.store.forget(grant.pipeline()).await;
+    forgotten.map_err(|error| failed(node, StoreOp::Forget, StoreRequest::Delete, error))?;
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
 }
 
-fn failed(node: &Node, op: StoreOp, error: &StoreError) {
+fn failed(node: &Node, op: StoreOp, request: StoreRequest, error: StoreError) -> RequestError {
     node.metrics.store_error(op);
     tracing::debug!(%error, ?op, "the store failed");
+    request.failed(error)
 }

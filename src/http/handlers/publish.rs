@@ -12,7 +12,7 @@ use crate::auth::PublishGrant;
 use crate::event::{Batch, Shape};
 use crate::http::body::Body;
 use crate::http::connection::arriving::Arriving;
-use crate::http::error::RequestError;
+use crate::http::error::{RequestError, StoreRequest};
 use crate::http::router::{json, may_publish};
 use crate::limits::Publisher;
 use crate::metrics::StoreOp;
@@ -60,7 +60,7 @@ pub(in crate::http) async fn publish(
         }
     };
     node.metrics.published(events, began.elapsed());
-    let receipt = stored?;
+    let receipt = stored.map_err(|error| StoreRequest::Publish.failed(error))?;
     if node.hub.keep_pace(pipeline).await {
         node.metrics.publish_delayed();
     }

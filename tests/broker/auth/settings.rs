@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use super::issuer::{SECRET, key_path, key_text};
 
 fn pipecast(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    // A node that starts where it should not would run for ever.
+    // A node that starts by mistake would run forever.
     let mut command = Command::new("timeout");
     command.arg("30").arg(env!("CARGO_BIN_EXE_pipecast")).args(arguments).env_clear();
     for (name, value) in environment {
@@ -47,7 +47,7 @@ fn away_from_loopback_somebody_must_have_decided() {
 }
 
 #[test]
-fn secrets_are_not_shown_and_bad_ones_are_refused_without_a_word_of_them() {
+fn bad_secrets_are_rejected_without_being_shown() {
     let keys = r#"[{name="backend", key="hunter2-hunter2-hunter2", publish=["p_*"]}]"#;
     let output = pipecast(&["config"], &[("KEYS", keys), ("JWT_SECRET", &format!("hunter2{SECRET}"))]);
     let text = faults(&output);
@@ -115,7 +115,7 @@ fn secrets_are_not_shown_and_bad_ones_are_refused_without_a_word_of_them() {
 }
 
 #[test]
-fn a_byte_order_mark_hides_nothing_in_any_file() {
+fn byte_order_mark_hides_nothing_in_any_file() {
     let folder = tempfile::tempdir().unwrap();
     let marked = |name: &str, text: &[u8]| {
         let path = folder.path().join(name);
@@ -135,13 +135,13 @@ fn a_byte_order_mark_hides_nothing_in_any_file() {
         (("KEYS_FILE", marked("keys", static_key.as_bytes())), "0123456789abcdef"),
         (("KEYS", in_a_file.replace("FILE", &marked("key", b"0123456789abcdef\n"))), "0123456789abcdef"),
     ] {
-        let output = pipecast(&["token", "--check", token], &[(environment.0, &environment.1)]);
+        let output = pipecast(&["token", "inspect", token], &[(environment.0, &environment.1)]);
         assert_eq!(output.status.code(), Some(0), "{}: {}", environment.0, faults(&output));
     }
 }
 
 #[test]
-fn a_broken_file_of_settings_is_told_without_its_secrets() {
+fn broken_file_of_settings_is_told_without_its_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipecast.toml");
     std::fs::write(&file, "[auth]\njwt_secret = \"hunter2-hunter2\n").unwrap();
