@@ -1,0 +1,8 @@
+//! Durations as Redis takes them.
+
+use std::time::Duration;
+
+/// Whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
