@@ -141,10 +141,10 @@ impl Node {
             event_buffer_bytes: self.hub.event_buffer_bytes(),
             probe_age: self.store.probe_age(),
             is_store_up: self.is_store_up(),
-            connections: self.limits.sockets(),
+            connections: self.limits.connections(),
             bodies_bytes: self.bodies.used(),
             histories_bytes: self.histories.used(),
-            streams_limit: self.limits.most_streams(),
+            streams_limit: self.limits.max_streams(),
             log_lines_dropped: self.log.dropped(),
             auth: self.auth.health(),
             store_memory: match &*self.store {
