@@ -15,7 +15,7 @@ use super::follower::{Follower, Over};
 use super::node_url::NodeUrl;
 use super::sender::{Request, SendError, Sender};
 use super::{Failure, NodeArgs, Outcome, complain, say};
-use crate::app::Stops;
+use crate::app::StopSignals;
 use crate::backoff::Backoff;
 use crate::event::PipelineId;
 use invented::Inventor;
@@ -95,7 +95,7 @@ pub(super) async fn demo(args: DemoArgs) -> Outcome {
 }
 
 async fn run(args: &DemoArgs, done: &Done) -> Result<(), DemoError> {
-    let mut stops = Stops::from_signals()?;
+    let mut stops = StopSignals::new()?;
     let broker = Broker::new(&args.node)?;
     let browsed = args.browse.as_ref().map(NodeUrl::checked).transpose().map_err(ClientError::Url)?;
     let page = address(browsed.as_ref().unwrap_or(&broker.url), &args.pipeline, None);
