@@ -28,7 +28,6 @@ pub enum NodeExit {
     Failed,
 }
 
-/// Why a node stops.
 pub(super) enum StopReason {
     Signal(StopSignal),
     Failed(EndedPart),

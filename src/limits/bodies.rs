@@ -91,40 +91,11 @@ impl BodyRoom {
         if size <= self.size {
             return Ok(());
         }
-        let Bodies { small, waiting, large } = &*self.bodies;
         let bytes = size.saturating_mul(COPIES);
-        let kind = match &self.held {
-            Some((BodySize::Large, _)) => BodySize::Large,
-            _ if size > SMALL_BODY => BodySize::Large,
-            _ => BodySize::Small,
-        };
-        let more = match &self.held {
-            Some((held, reservation)) if *held == kind => bytes.saturating_sub(reservation.bytes()),
-            _ => bytes,
-        };
-        let (kind, added) = match kind {
-            BodySize::Large => (
-                BodySize::Large,
-                match large.try_reserve(more) {
-                    Some(reservation) => reservation,
-                    // It must not wait in the room for small bodies, or they would have none when many wait.
-                    None => {
-                        let _beginning = match self.held.take_if(|(held, _)| *held == BodySize::Small) {
-                            Some((_, held)) => Some(waiting.try_reserve(held.bytes()).ok_or(NoRoom)?),
-                            None => None,
-                        };
-                        large.reserve(more).await?
-                    }
-                },
-            ),
-            // The room for large bodies serves as well, while there is some.
-            BodySize::Small => match small.try_reserve(more) {
-                Some(reservation) => (BodySize::Small, reservation),
-                None => match large.try_reserve(bytes) {
-                    Some(reservation) => (BodySize::Large, reservation),
-                    None => (BodySize::Small, small.reserve(more).await?),
-                },
-            },
+        let is_large = size > SMALL_BODY || matches!(self.held, Some((BodySize::Large, _)));
+        let (kind, added) = match is_large {
+            true => (BodySize::Large, self.reserve_large(bytes).await?),
+            false => self.reserve_small(bytes).await?,
         };
         self.held = match self.held.take() {
             Some((held, mut reservation)) if held == kind => {
@@ -136,6 +107,35 @@ impl BodyRoom {
         };
         self.size = size;
         Ok(())
+    }
+
+    /// Reserves what is missing up to `bytes` in the room for large bodies.
+    async fn reserve_large(&mut self, bytes: usize) -> Result<Reservation, NoRoom> {
+        let Bodies { waiting, large, .. } = &*self.bodies;
+        let missing = missing(&self.held, BodySize::Large, bytes);
+        if let Some(reservation) = large.try_reserve(missing) {
+            return Ok(reservation);
+        }
+        // It must not wait in the room for small bodies, or they would have none when many wait.
+        let _beginning = match self.held.take_if(|(held, _)| *held == BodySize::Small) {
+            Some((_, held)) => Some(waiting.try_reserve(held.bytes()).ok_or(NoRoom)?),
+            None => None,
+        };
+        large.reserve(missing).await
+    }
+
+    /// Reserves what is missing up to `bytes` in the room for small bodies, or all of it in the one for large bodies.
+    async fn reserve_small(&self, bytes: usize) -> Result<(BodySize, Reservation), NoRoom> {
+        let Bodies { small, large, .. } = &*self.bodies;
+        let missing = missing(&self.held, BodySize::Small, bytes);
+        if let Some(reservation) = small.try_reserve(missing) {
+            return Ok((BodySize::Small, reservation));
+        }
+        // The room for large bodies serves as well, while there is some.
+        match large.try_reserve(bytes) {
+            Some(reservation) => Ok((BodySize::Large, reservation)),
+            None => Ok((BodySize::Small, small.reserve(missing).await?)),
+        }
     }
 
     /// Gives back what a body of `size` bytes does not need.
@@ -153,6 +153,14 @@ impl BodyRoom {
             Some((BodySize::Large, _)) => self.bodies.large.is_short(),
             None => false,
         }
+    }
+}
+
+/// What has to be reserved besides what is held of this kind.
+fn missing(held: &Option<(BodySize, Reservation)>, kind: BodySize, bytes: usize) -> usize {
+    match held {
+        Some((held, reservation)) if *held == kind => bytes.saturating_sub(reservation.bytes()),
+        _ => bytes,
     }
 }
 

@@ -35,7 +35,6 @@ const SWEEP_FROM: usize = 1 << 10;
 /// collide.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Claim {
-    /// Which bucket.
     pub(super) key: u64,
     /// The client that asks for it.
     pub(super) owner: u64,
@@ -43,7 +42,6 @@ pub(super) struct Claim {
     pub(super) bucket: Bucket,
 }
 
-/// The buckets.
 #[derive(Debug, Default)]
 pub(super) struct Buckets {
     entries: Vec<BucketEntry>,

@@ -157,7 +157,7 @@ mod tests {
         check("::ffff:10.0.0.1", &["203.0.113.9"], "203.0.113.9");
         // All of them trusted: the first of them asks.
         check("10.0.0.1", &["10.9.9.9, 10.2.3.4"], "10.9.9.9");
-        // What cannot be read is nobody's address.
+        // An entry that cannot be read names no client.
         for rubbish in
             ["", ",", "unknown", "203.0.113.9,", "203.0.113.9, x", "203.0.113.999", "[203.0.113.9]", "2001:470::1]:80"]
         {

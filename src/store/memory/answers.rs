@@ -25,7 +25,6 @@ type Key = (PipelineId, IdempotencyKey);
 /// What was answered, and the digest of the events.
 type KeptReceipt = (Receipt, Digest);
 
-/// The newest answers.
 #[derive(Debug)]
 pub(super) struct Answers {
     max_bytes: usize,

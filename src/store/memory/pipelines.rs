@@ -16,7 +16,6 @@ use crate::store::{Retention, StoreError};
 /// for a second. The others are removed later, and whenever one of them is asked for.
 const EXPIRED_AT_ONCE: usize = 64;
 
-/// The pipelines.
 #[derive(Debug)]
 pub(super) struct Pipelines {
     max_bytes: usize,

@@ -18,7 +18,6 @@ const FRAME_BYTES: usize = 64;
 /// Minimum frames that there is room for.
 const MIN_SLOTS: usize = 4;
 
-/// One pipeline.
 #[derive(Debug)]
 pub(super) struct StoredPipeline {
     history: VecDeque<Frame>,
@@ -69,7 +68,6 @@ impl StoredPipeline {
         Page::cut(self.floor, self.history.iter(), start, bounds)
     }
 
-    /// Its whole history.
     pub(super) fn history(&self) -> History {
         History { floor: self.floor, frames: self.history.iter().cloned().collect() }
     }

@@ -13,7 +13,7 @@ pub(super) const APPEND: &str = include_str!("append.lua");
 
 /// One call of the script.
 pub(super) struct AppendCall<'a> {
-    /// The script's hash.
+    /// Its SHA-1, for `EVALSHA`.
     pub(super) script: &'a str,
     pub(super) list: &'a str,
     /// With an `Idempotency-Key`: where the answer is kept, and the digest of the events.

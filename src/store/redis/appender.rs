@@ -134,7 +134,7 @@ impl Lane {
         if unknown.is_empty() {
             return Ok(());
         }
-        // A server that was restarted does not have the script any more, and has done nothing.
+        // A server that was restarted no longer has the script, and has done nothing.
         if let Err(error) = self.script.load_async(&mut open.connection).await {
             return Err((unknown, self.failed(&open, error)));
         }

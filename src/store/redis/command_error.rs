@@ -7,7 +7,7 @@ use deadpool_redis::{HookError, PoolError};
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::files::text::NoText;
-use crate::store::{Cause, StoreError};
+use crate::store::error::{Cause, StoreError};
 
 /// The oldest server version that has everything used here (channel permissions, `redis.acl_check_cmd`).
 const OLDEST_VERSION: (u32, u32) = (7, 0);

@@ -25,7 +25,6 @@ use crate::files::text::read_text;
 /// TCP keepalive probes that may go unanswered, a second or a probe's interval apart.
 const TCP_PROBES: u32 = 3;
 
-/// Makes connections.
 #[derive(Clone)]
 pub(super) struct Connector {
     info: ConnectionInfo,
@@ -33,7 +32,7 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Reaches out to nobody yet.
+    /// Connects to nothing yet.
     ///
     /// # Errors
     /// When the options cannot be right.

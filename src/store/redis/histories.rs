@@ -13,7 +13,6 @@ use crate::store::page::{About, Page, PageBounds, PageStart};
 /// How often the read of a history starts over because another history replaced it meanwhile.
 const ATTEMPTS: usize = 3;
 
-/// Reads histories.
 pub(super) struct Histories {
     names: Names,
     retention: Retention,
@@ -120,14 +119,12 @@ impl HistoryReading {
 }
 
 impl PageCall<'_> {
-    /// Makes the call.
     pub(super) async fn run(&self, connection: &mut MultiplexedConnection) -> Result<Page, RedisError> {
         self.0.invoke_async(connection).await.map(page_of)
     }
 }
 
 impl AboutCall<'_> {
-    /// Makes the call.
     pub(super) async fn run(&self, connection: &mut MultiplexedConnection) -> Result<About, RedisError> {
         let answer: Vec<Vec<u8>> = self.call.invoke_async(connection).await?;
         Ok(about_of(&answer, self.limit))

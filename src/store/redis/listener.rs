@@ -51,7 +51,6 @@ struct Listener {
     subscriptions: Subscriptions,
 }
 
-/// Makes connections that listen.
 struct Dialer {
     connector: Connector,
     timeout: Duration,
@@ -81,7 +80,6 @@ impl From<RedisError> for DisconnectReason {
     }
 }
 
-/// A connection that listens.
 struct ListeningConnection {
     connection: MultiplexedConnection,
     generation: u64,

@@ -1,4 +1,4 @@
-//! Durations as Redis takes them.
+//! Durations in the form that Redis accepts.
 
 use std::time::Duration;
 

@@ -47,6 +47,7 @@ use listener::ListenerHandle;
 use newest::NewestScript;
 use prober::Prober;
 use shared_connection::SharedConnection;
+use trial::TrialCalls;
 
 pub use command_error::{PasswordError, PasswordProblem, Unfit};
 pub use options::{RedisOptions, check_url, has_password};
@@ -97,12 +98,11 @@ impl RedisStore {
         let probe = names.new_probe();
         let prober = Prober {
             connection: connection(),
-            others: [live.clone(), checks.clone()].into_iter().chain(lanes.clone()).collect(),
+            others: [&live, &checks].into_iter().chain(&lanes).cloned().collect(),
             pool: pool.clone(),
             health: health.clone(),
             interval: options.probe_interval,
-            key: probe.clone(),
-            channel: probe.clone(),
+            name: probe.clone(),
         };
         let (appender, appending) = appender::new(lanes, &names, retention);
         let (listener, listening) = listener::new(&connector, options, &names, &probe, audience, &health);
@@ -133,7 +133,8 @@ impl RedisStore {
     pub async fn check(&self) -> Result<Reached, RedisSetupError> {
         let Self { live, names, retention, histories, forget, newest, .. } = self;
         // In a box: it is large, and happens once.
-        Box::pin(trial::run(live, names, *retention, histories, forget, newest)).await
+        let calls = TrialCalls::new(names, *retention, histories, forget, newest);
+        Box::pin(trial::run(live, calls)).await
     }
 
     /// What is known about the server, for readiness and metrics.

@@ -1,4 +1,4 @@
-//! How Redis is reached, as the settings say, and what its URL must be. Reaches out to nobody.
+//! How Redis is reached, as the settings say, and what its URL must be. Connects to nothing.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -31,8 +31,7 @@ pub(super) struct Prober {
     pub(super) health: Arc<Health>,
     pub(super) interval: Duration,
     /// This node's own key and channel.
-    pub(super) key: String,
-    pub(super) channel: String,
+    pub(super) name: String,
 }
 
 impl Prober {
@@ -65,8 +64,8 @@ impl Prober {
         let mut probe = redis::pipe();
         // Each has its own answer: a server that refuses to store may still announce.
         probe.ignore_errors();
-        probe.cmd("SET").arg(&self.key).arg("").arg("PX").arg(millis(self.interval * KEY_LIFETIME_INTERVALS));
-        probe.cmd("PUBLISH").arg(&self.channel).arg("");
+        probe.cmd("SET").arg(&self.name).arg("").arg("PX").arg(millis(self.interval * KEY_LIFETIME_INTERVALS));
+        probe.cmd("PUBLISH").arg(&self.name).arg("");
         let answers: Result<Vec<Result<Value, RedisError>>, RedisError> = probe.query_async(&mut open.connection).await;
         let answers = match answers {
             Ok(answers) => answers,

@@ -39,7 +39,6 @@ pub(super) struct Changes {
     pub(super) subscribe: Vec<PipelineId>,
 }
 
-/// The wanted pipelines.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     wanted: HashMap<PipelineId, Confirmation>,

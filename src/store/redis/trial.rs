@@ -1,17 +1,17 @@
-//! The trial: at the start, each call that is made later is made once, on a pipeline that nobody can name.
+//! The trial: at the start, each call that is made later is made once, on a pipeline that no publisher can name.
 //!
 //! A missing permission is then an error at the start, and not at the first event. What the trial stores expires in seconds.
 
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{RedisError, Script};
+use redis::{Cmd, RedisError, Script, ScriptInvocation};
 
 use super::append_script::{APPEND, AppendCall};
 use super::command_error::CommandError;
 use super::forget_script::ForgetScript;
-use super::histories::Histories;
-use super::keys::Names;
+use super::histories::{AboutCall, Histories, PageCall};
+use super::keys::{Names, TrialNames};
 use super::millis::millis;
 use super::newest::NewestScript;
 use super::setup_error::RedisSetupError;
@@ -32,60 +32,83 @@ pub enum Reached {
     No(StoreError),
 }
 
-/// Tries everything on one connection.
+/// Every call that is made later, once.
+pub(super) struct TrialCalls<'a> {
+    names: TrialNames,
+    probe: Cmd,
+    append: Script,
+    publish: Cmd,
+    page: PageCall<'a>,
+    about: AboutCall<'a>,
+    newest: ScriptInvocation<'a>,
+    forget: ScriptInvocation<'a>,
+}
+
+impl<'a> TrialCalls<'a> {
+    pub(super) fn new(
+        names: &Names,
+        retention: Retention,
+        histories: &'a Histories,
+        forget: &'a ForgetScript,
+        newest: &'a NewestScript,
+    ) -> Self {
+        let trial = names.trial();
+        let retention = Retention { ttl: TTL, ..retention };
+        let append = Script::new(APPEND);
+        let publish = AppendCall {
+            script: append.get_hash(),
+            list: &trial.list,
+            answer: Some((&trial.answer, "0")),
+            answer_ttl: TTL,
+            channel: &trial.channel,
+            retention,
+            shape: Shape::Single,
+        };
+        let one = PageStart::Newest { count: 1, channels: &[] };
+        Self {
+            probe: redis::cmd("SET").arg(names.new_probe()).arg("").arg("PX").arg(millis(TTL)).to_owned(),
+            publish: publish.command([&b"event: trial\ndata: null\n\n"[..]].into_iter()),
+            page: histories.page_of_list(&trial.list, one, PageBounds::WHOLE),
+            about: histories.about_list(&trial.list),
+            newest: newest.call_on(std::iter::once(trial.list.clone()), retention),
+            forget: forget.call(&trial.list, &trial.channel, TTL),
+            append,
+            names: trial,
+        }
+    }
+
+    /// Makes all calls on one connection; `doing` is what the last one was for.
+    async fn make(&self, connection: &mut MultiplexedConnection, doing: &mut &'static str) -> Result<(), RedisError> {
+        let channel = &self.names.channel;
+        *doing = "to listen";
+        connection.subscribe(channel).await?;
+        connection.unsubscribe(channel).await?;
+        *doing = "a probe";
+        self.probe.query_async::<()>(connection).await?;
+        redis::cmd("PUBLISH").arg(channel).arg("").query_async::<()>(connection).await?;
+        *doing = "to store events";
+        self.append.load_async(connection).await?;
+        self.publish.query_async::<redis::Value>(connection).await?;
+        *doing = "to read histories";
+        self.page.run(connection).await?;
+        self.about.run(connection).await?;
+        *doing = "to compare histories";
+        self.newest.invoke_async::<redis::Value>(connection).await?;
+        *doing = "to delete histories";
+        self.forget.invoke_async::<redis::Value>(connection).await?;
+        *doing = "to reuse a connection";
+        try_unwatch(connection).await
+    }
+}
+
+/// Makes the calls.
 ///
 /// # Errors
 /// What no retry would fix.
-pub(super) async fn run(
-    shared: &SharedConnection,
-    names: &Names,
-    retention: Retention,
-    histories: &Histories,
-    forget: &ForgetScript,
-    newest: &NewestScript,
-) -> Result<Reached, RedisSetupError> {
-    let trial = names.trial();
-    let retention = Retention { ttl: TTL, ..retention };
-    let append = Script::new(APPEND);
-    let publish = AppendCall {
-        script: append.get_hash(),
-        list: &trial.list,
-        answer: Some((&trial.answer, "0")),
-        answer_ttl: TTL,
-        channel: &trial.channel,
-        retention,
-        shape: Shape::Single,
-    };
-    let publish = publish.command([&b"event: trial\ndata: null\n\n"[..]].into_iter());
-    let probe = redis::cmd("SET").arg(names.new_probe()).arg("").arg("PX").arg(millis(TTL)).to_owned();
-    let page = histories.page_of_list(&trial.list, PageStart::Newest { count: 1, channels: &[] }, PageBounds::WHOLE);
-    let about = histories.about_list(&trial.list);
-    let newest = newest.call_on(std::iter::once(trial.list.clone()), retention);
-    let forget = forget.call(&trial.list, &trial.channel, TTL);
-
+pub(super) async fn run(shared: &SharedConnection, calls: TrialCalls<'_>) -> Result<Reached, RedisSetupError> {
     let mut doing = "the connection";
     // Each by itself within `redis.timeout`: over a long distance, all of them may take longer.
-    let tried = shared.run(async |connection| {
-        doing = "to listen";
-        connection.subscribe(&trial.channel).await?;
-        connection.unsubscribe(&trial.channel).await?;
-        doing = "a probe";
-        probe.query_async::<()>(connection).await?;
-        redis::cmd("PUBLISH").arg(&trial.channel).arg("").query_async::<()>(connection).await?;
-        doing = "to store events";
-        append.load_async(connection).await?;
-        publish.query_async::<redis::Value>(connection).await?;
-        doing = "to read histories";
-        page.run(connection).await?;
-        about.run(connection).await?;
-        doing = "to compare histories";
-        newest.invoke_async::<redis::Value>(connection).await?;
-        doing = "to delete histories";
-        forget.invoke_async::<redis::Value>(connection).await?;
-        doing = "to reuse a connection";
-        try_unwatch(connection).await
-    });
-    match tried.await {
+    match shared.run(async |connection| calls.make(connection, &mut doing).await).await {
         Ok(()) => Ok(Reached::Yes),
         Err(CommandError::Unfit(unfit)) => Err(unfit.into()),
         // A command that the server does not know, or knows by another name, is the same as one that is not allowed.
