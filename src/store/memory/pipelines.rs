@@ -233,9 +233,8 @@ impl Pipelines {
 impl Pipelines {
     /// Checks that the running sums are what they should be.
     pub(super) fn assert_consistent(&self) {
-        let cost =
-            |(id, stored): (&PipelineId, &Box<StoredPipeline>)| (stored.cost(id.as_str().len()), stored.turn.is_some());
-        let costs: Vec<_> = self.by_id.iter().map(cost).collect();
+        let all = self.by_id.iter();
+        let costs: Vec<_> = all.map(|(id, stored)| (stored.cost(id.as_str().len()), stored.turn.is_some())).collect();
         assert_eq!(self.bytes, costs.iter().map(|(cost, _)| cost).sum::<usize>());
         let unwatched: Vec<_> = costs.iter().filter(|(_, is_unwatched)| *is_unwatched).collect();
         assert_eq!(self.unwatched_bytes, unwatched.iter().map(|(cost, _)| cost).sum::<usize>());

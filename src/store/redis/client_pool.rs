@@ -63,9 +63,7 @@ impl ClientPool {
     ) -> Result<T, CommandError> {
         let deadline = Instant::now() + self.timeout;
         let no_answer = || CommandError::from(Unreachable::NoAnswer(self.timeout));
-        // In a box: what makes a connection is several kilobytes of state, which every request that may need one would
-        // carry along.
-        let checkout = timeout_at(deadline, Box::pin(self.check_out())).await;
+        let checkout = timeout_at(deadline, self.check_out()).await;
         let CheckedOut { mut connection, generation } = checkout.map_err(|_| no_answer())??;
         let outcome = match timeout_at(deadline, command(&mut connection)).await {
             Ok(outcome) => outcome.map_err(CommandError::from),
@@ -90,12 +88,12 @@ impl ClientPool {
 
     async fn check_out(&self) -> Result<CheckedOut, CommandError> {
         let mut current = self.current(None)?;
-        let mut connection = current.pool.get().await.map_err(CommandError::from);
+        let mut connection = current.get().await;
         if let Err(CommandError::Denied { .. }) = connection {
             // The password file may hold a newer one. To read it at each checkout would slow down every request.
             let newest = self.current(Some(&current))?;
             if newest.password != current.password {
-                connection = newest.pool.get().await.map_err(CommandError::from);
+                connection = newest.get().await;
                 current = newest;
             }
         }
@@ -147,6 +145,14 @@ impl ClientPool {
             .build()
             .map_err(|error| Unreachable::Pool(error.to_string()))?;
         Ok(CurrentPool { pool, generation, password })
+    }
+}
+
+impl CurrentPool {
+    async fn get(&self) -> Result<Connection, CommandError> {
+        // In a box: what makes a connection is several kilobytes of state, which every request that may need one would
+        // carry along.
+        Ok(Box::pin(self.pool.get()).await?)
     }
 }
 
