@@ -65,7 +65,7 @@ fn read_gap(log: &Log, cursor: &mut Cursor) -> Gap {
 }
 
 #[test]
-fn a_resume_point_is_judged_by_what_is_kept() {
+fn resume_point_is_judged_by_what_is_kept() {
     // Kept: 4..=8 at ms 100.
     let log = log_with(100, 4..=8);
     fn check(log: &Log, asked: &str, reason: Option<(GapReason, Option<u64>)>, resume: (u64, u64), rest: &[u64]) {
@@ -110,7 +110,7 @@ fn a_resume_point_is_judged_by_what_is_kept() {
 }
 
 #[test]
-fn the_newest_few_are_counted_after_the_filter() {
+fn newest_few_are_counted_after_the_filter() {
     let log = log_with(100, 4..=8);
     let check = |count, filter: fn(&Frame) -> bool, after, expected: &[u64]| {
         let mut cursor = log.place_newest(count, filter);
@@ -134,11 +134,11 @@ fn one_large_batch_costs_a_reader_who_was_up_to_date_no_gap() {
     assert_eq!(read_seqs(&log, &mut cursor), (6..=500).collect::<Vec<_>>());
     assert_eq!(log.history_len(), 5);
     log.announce(announcement(100, 501..=501), Instant::now());
-    assert!(log.bytes() < 400, "{} bytes are kept for nobody", log.bytes());
+    assert!(log.bytes() < 400, "{} bytes are kept without readers", log.bytes());
 }
 
 #[test]
-fn a_reader_who_lags_gets_one_slow_gap_and_goes_on_from_the_oldest_kept() {
+fn lagging_reader_gets_one_gap_and_the_oldest_kept() {
     let mut log = log_with(100, 1..=5);
     let mut cursor = log.place_newest(0, |_| true);
     for seq in 6..=40 {
@@ -150,7 +150,7 @@ fn a_reader_who_lags_gets_one_slow_gap_and_goes_on_from_the_oldest_kept() {
 }
 
 #[test]
-fn a_history_is_bounded_in_bytes_and_always_has_its_newest_event() {
+fn history_is_bounded_in_bytes_and_always_has_its_newest_event() {
     // Each has 32 bytes.
     let limits = LogLimits { history: 5, history_bytes: 3 * 32, backlog_bytes: 0, ..LIMITS };
     let mut log = Log::new(limits);
@@ -189,14 +189,14 @@ fn announcements_that_are_doubled_late_or_lost_are_told_apart() {
     assert_eq!(log.announce(announcement(100, 5..=5), now), Announced::Known);
     assert_eq!(log.announce(announcement(100, 4..=6), now), Announced::Added);
     assert_eq!(log.announce(announcement(100, 8..=8), now), Announced::Hole);
-    // A counter that began anew and reached the next number by chance is no continuation.
+    // A counter that restarted and reached the next number by chance is not a continuation.
     assert_eq!(log.announce(announcement(200, 7..=7), now), Announced::Hole);
     assert_eq!(log.announce(Announcement { after: id(100, 6), frames: Vec::new() }, now), Announced::Hole);
     assert_eq!(log.tail(), id(100, 6));
 }
 
 #[test]
-fn a_store_that_came_back_empty_is_one_reset_gap() {
+fn store_that_came_back_empty_is_one_reset_gap() {
     let mut log = log_with(100, 1..=5);
     let mut cursor = log.place_newest(0, |_| true);
     log.merge(history(200, 1..=2), Instant::now());
@@ -207,7 +207,7 @@ fn a_store_that_came_back_empty_is_one_reset_gap() {
 }
 
 #[test]
-fn a_failover_that_lost_the_newest_events_is_followed() {
+fn failover_that_lost_the_newest_events_is_followed() {
     let mut log = log_with(100, 1..=5);
     let mut ahead = log.place_newest(0, |_| true);
     let (mut behind, _) = log.place_after(&ResumePoint::After(id(100, 3)), NOW_MS);
@@ -221,7 +221,7 @@ fn a_failover_that_lost_the_newest_events_is_followed() {
 }
 
 #[test]
-fn a_forgotten_history_is_gone_and_readers_who_had_it_see_no_gap() {
+fn forgotten_history_is_gone_and_readers_who_had_it_see_no_gap() {
     let mut log = log_with(100, 1..=5);
     let mut cursor = log.place_newest(0, |_| true);
     log.merge(History { floor: id(100, 5), frames: Vec::new() }, Instant::now());
@@ -233,7 +233,7 @@ fn a_forgotten_history_is_gone_and_readers_who_had_it_see_no_gap() {
 }
 
 #[test]
-fn a_reader_who_had_not_come_to_forgotten_events_was_not_slow() {
+fn reader_who_had_not_come_to_forgotten_events_was_not_slow() {
     let mut log = log_with(100, 1..=3);
     let mut cursor = log.place_newest(3, |_| true);
     // What DELETE leaves, and an event after it.
@@ -250,7 +250,7 @@ enum Step {
     Publish { count: u64, is_heard: bool },
     /// This node reads the store's list.
     ReRead,
-    /// The list is lost and begun anew later.
+    /// The list is lost and restarted later.
     Flush,
     /// The history is forgotten on request.
     Forget,
@@ -269,14 +269,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// A reader as a client is: the ids it got, and the resume point that it stands at.
+/// A model of a client: the ids it received, and its resume point.
 struct Reader {
     cursor: Cursor,
     at: EventId,
 }
 
-/// The promise of the whole project, on the log alone: what a reader gets has neither a hole nor a
-/// double nor a disorder that no gap told of, and in the end it has everything.
+/// The promise of the whole project, on the log only: a reader's events have nothing missing, no
+/// duplicate and no disorder without a gap, and in the end it has everything.
 fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
     let now = Instant::now();
     let mut log = Log::new(limits);
@@ -306,7 +306,7 @@ fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
                 for frame in frames {
                     let index = every_id.iter().position(|id| *id == frame.id()).expect("an event that was published");
                     let is_next = reader.at.is_followed_by(frame.id());
-                    // By the contract the next `seq` continues, also where the counter began anew
+                    // By the contract the next `seq` continues, even where the counter restarted
                     // in between: ids cannot tell that apart (ARCHITECTURE.md, what is known to be missing).
                     let has_begun_anew = begun_ms.iter().any(|ms| reader.at.ms < *ms && *ms <= frame.id().ms);
                     let skips_none = index == 0 || every_id[index - 1] <= reader.at || has_begun_anew;

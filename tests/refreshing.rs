@@ -334,7 +334,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
     #[test]
-    fn readers_get_all_at_once_and_no_false_gap_in_any_order_of_things(steps in steps()) {
+    fn readers_get_everything_and_no_false_gap_in_any_order(steps in steps()) {
         let mut world = World::new();
         for step in steps {
             world.step(step)?;
@@ -344,7 +344,7 @@ proptest! {
 }
 
 #[test]
-fn a_client_that_asks_waits_for_its_own_read() {
+fn client_that_asks_waits_for_its_own_read() {
     let mut world = World::new();
     world.step(Step::Ask).unwrap();
     world.begin();

@@ -24,8 +24,8 @@ use crate::hub::{Hub, Work};
 use crate::limits::{Bodies, Budget, Limits, open_files};
 use crate::logging::LogLines;
 use crate::metrics::{Metrics, MetricsError};
+use crate::node::Node;
 use crate::node::drain::Drain;
-use crate::node::{Node, Rules};
 use crate::settings::{DrainSettings, Settings};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -125,9 +125,9 @@ async fn assemble(settings: &Settings, log: &LogLines) -> Result<(Arc<Node>, Loo
         metrics,
         drain: Drain::new(),
         limits,
-        bodies: Arc::new(Bodies::new(settings.bodies_bytes, settings.max_request_size)),
-        histories: Budget::new(settings.histories_bytes),
-        rules: Rules::new(settings),
+        bodies: Arc::new(Bodies::new(settings.requests.bodies_bytes, settings.requests.max_request_size)),
+        histories: Budget::new(settings.requests.histories_bytes),
+        rules: settings.rules(),
         log: log.clone(),
     };
     Ok((Arc::new(node), Loops { hub_work, store: store_loop }))
