@@ -22,34 +22,32 @@ pub enum Presented<'a> {
 pub enum Refused {
     /// Nothing was presented.
     #[error(
-        "a token is needed; send it as `Authorization: Bearer <token>`, or as ?token= where no header can be set. A cookie counts for pages of an origin that server.cors_origins lists"
+        "a token is required; send it as `Authorization: Bearer <token>`, or as ?token= if you cannot set headers. Cookies are accepted only from pages of an origin in server.cors_origins"
     )]
     Missing,
     /// Not a key or a token, or more than one.
-    #[error(
-        "what was sent as a token is none, or not well formed, or more than one; send one key or one JSON Web Token"
-    )]
+    #[error("the token is malformed, or there is more than one; send one key or one JSON Web Token")]
     Malformed,
     /// No key of ours, or a claim that does not hold here.
-    #[error("the token is not valid here; get one from who issues tokens for this broker")]
+    #[error("the token is not valid for this broker; ask whoever issues tokens for it")]
     Invalid,
     /// Its time is over.
     #[error("the token has expired; get a new one")]
     Expired,
     /// Its time is still to come.
-    #[error("the token's time has not begun; try later, and compare the clocks")]
+    #[error("the token is not valid yet; try later, and compare the clocks")]
     NotYet,
     /// It has no end.
-    #[error("the token has no end; reading needs one with `exp`")]
+    #[error("the token does not expire; subscribing requires one with `exp`")]
     NoEnd,
     /// It is valid, but not for this.
-    #[error("the token does not give the right to {0} this pipeline; get one that does")]
+    #[error("the token does not allow you to {0} to this pipeline; get one that does")]
     Forbidden(Right),
     /// It is valid, but not for a channel that was asked for.
-    #[error("the token does not give the right to read a channel in channel=; leave it out to get those that it does")]
+    #[error("the token does not allow a channel in channel=; omit channel= to receive those that it allows")]
     Channel,
     /// There are no keys to check it with yet.
-    #[error("tokens cannot be checked at the moment, since the keys for it could not be fetched; try again")]
+    #[error("tokens cannot be verified at the moment, because the keys could not be fetched; try again")]
     NoKeys,
 }
 

@@ -25,14 +25,14 @@ pub enum MintError {
     ShortSecret,
     /// The file is no private key of a kind that is known.
     #[error(
-        "it is no private key of RSA, P-256 or Ed25519 in PEM; write EC keys as PKCS#8 (`openssl pkcs8 -topk8 -nocrypt`)"
+        "not an RSA, P-256 or Ed25519 private key in PEM; convert EC keys to PKCS#8 (`openssl pkcs8 -topk8 -nocrypt`)"
     )]
     NoKey,
     /// The file holds several.
     #[error("{0}")]
     SeveralKeys(String),
     /// Key and algorithm do not go together.
-    #[error("this key is not for {asked}; possible are {possible}")]
+    #[error("this key does not support {asked}; it supports {possible}")]
     Algorithm {
         /// What was asked for.
         asked: String,
@@ -41,14 +41,14 @@ pub enum MintError {
     },
     /// A name that a line of `auth.revocation_file` would not hold as it is.
     #[error(
-        "{0} is no name that a line of auth.revocation_file can hold, so nothing could be revoked by it: give text without line breaks, ` #`, and blanks, `#` or quotes at its beginning or end"
+        "{0} must fit on a line of auth.revocation_file, so that it can be revoked: use text without line breaks and ` #`, and without spaces, `#` or quotes at the start or end"
     )]
     Name(&'static str),
     /// It would end when no moment is.
-    #[error("--ttl reaches beyond the year 9999; give less")]
+    #[error("--ttl ends after the year 9999; use a shorter one")]
     Ttl,
     /// It could not be signed.
-    #[error("it cannot be signed: {0}")]
+    #[error("cannot sign the token: {0}")]
     Signing(#[from] Error),
 }
 

@@ -19,41 +19,41 @@ pub(super) const MOST_TRIED: usize = 8;
 pub enum TokenFault {
     /// Not the text of a token, or of one with claims that we know.
     #[error(
-        "it is not well formed: three parts with dots between them, JSON objects in the first two, claims of the right types (times in seconds, before the year 10000; nothing null)"
+        "malformed: a token has three parts separated by dots, the first two are JSON objects, and claims have the right types (times in seconds, before the year 10000; no null)"
     )]
     Malformed,
     /// Neither a static key nor a token.
-    #[error("it is no static key of this node, and not of a token's form")]
+    #[error("not a known key and not a JSON Web Token")]
     UnknownKey,
     /// Signed with an algorithm that no key here is for, `none` included.
-    #[error("no key of this node is for its algorithm (`alg`)")]
+    #[error("this node has no key for its algorithm (`alg`)")]
     Algorithm,
     /// No key with this `kid`.
-    #[error("no key of this node has its `kid`")]
+    #[error("this node has no key with its `kid`")]
     KeyId,
     /// More than [`MOST_TRIED`] keys could have signed it.
-    #[error("more than {MOST_TRIED} keys of this node could have signed it; keys and tokens need a `kid` then")]
+    #[error("more than {MOST_TRIED} keys of this node could have signed it; give keys and tokens a `kid`")]
     TooManyKeys,
     /// The signature is not by any of our keys.
-    #[error("its signature is not by any key of this node")]
+    #[error("no key of this node verifies its signature")]
     Signature,
     /// `exp` has passed.
-    #[error("it has expired (`exp`)")]
+    #[error("expired (`exp`)")]
     Expired,
     /// `nbf` is still to come.
-    #[error("its time has not begun (`nbf`)")]
+    #[error("not valid yet (`nbf`)")]
     NotYet,
     /// It has no `exp`, and is used for reading.
-    #[error("it has no end (`exp`), and reading needs one")]
+    #[error("it does not expire (`exp`), but subscribing requires that")]
     NoEnd,
     /// `iss` is not `auth.issuer`.
     #[error("its issuer (`iss`) is not the one in auth.issuer")]
     Issuer,
     /// `aud` does not hold `auth.audience`.
-    #[error("it is for another audience (`aud`) than the one in auth.audience")]
+    #[error("its audience (`aud`) does not include the one in auth.audience")]
     Audience,
     /// Its `jti`, its key's `kid` or the key's name is in `auth.revocation_file`.
-    #[error("it was revoked (auth.revocation_file)")]
+    #[error("revoked (auth.revocation_file)")]
     Revoked,
 }
 

@@ -13,8 +13,8 @@ use crate::limits::RateReached;
 use crate::metrics::Rejection;
 use crate::store::{InvalidIdempotencyKey, StoreError};
 
-/// Why a request was refused. A refused request has changed nothing, but for [`StoreError::Away`]
-/// after a time-out, of which nobody knows.
+/// Why a request was rejected. A rejected request changes nothing, except that after [`StoreError::Away`] it is unknown
+/// whether it did.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {
     #[error("{0}")]
@@ -26,20 +26,20 @@ pub(super) enum RequestError {
     #[error("{0}")]
     Access(#[from] Refused),
     #[error(
-        "pages of this origin cannot publish or delete, since this node is open only by default; set server.cors_origins to the origins that may (* for all), or set auth.publish to token or open"
+        "pages of this origin may not publish or delete, because this node is open only by default; set server.cors_origins to the origins that may (* for all), or set auth.publish to token or open"
     )]
     ForeignPage,
     #[error(
-        "this node is open only by default, so it answers to localhost, IP addresses and names outside the public DNS, and to no name that a web page could let point here; use one of those, or set server.cors_origins or auth.publish, or server.trusted_proxies if a proxy passes the name on"
+        "this node is open only by default, so it accepts only localhost, IP addresses and names outside the public DNS as its host: any other name could belong to a web page that points it here. Use one of those, set server.cors_origins or auth.publish, or set server.trusted_proxies if a proxy forwards the name"
     )]
     ForeignHost,
     #[error("{0}")]
     Query(String),
     #[error(
-        "there is nothing at this path; the routes are /pipelines/{{pipeline}}/events, /pipelines/{{pipeline}}/sse and /pipelines/{{pipeline}}"
+        "not found; the routes are /pipelines/{{pipeline}}/events, /pipelines/{{pipeline}}/sse and /pipelines/{{pipeline}}"
     )]
     NoRoute,
-    #[error("this path takes {0}")]
+    #[error("this path supports {0}")]
     Method(&'static str),
     #[error(
         "the body must be application/json or application/x-ndjson in UTF-8; send the header Content-Type: application/json"
@@ -47,35 +47,37 @@ pub(super) enum RequestError {
     MediaType,
     #[error("the body must not be compressed; send it without Content-Encoding")]
     ContentCoding,
-    /// What proxies could take for another request: the connection ends with it.
+    /// A proxy could parse this differently, so the connection is closed.
     #[error("{0}")]
     Malformed(&'static str),
-    #[error("the header {0} is there more than once, and has one value; send it once")]
+    #[error("the header {0} must not be repeated; send it once")]
     Repeated(HeaderName),
-    /// What the HTTP library cannot read, in its words.
-    #[error("this cannot be read as a request of HTTP/1.1: {0}. The connection ends here; check what the client sends")]
+    /// The HTTP library cannot parse it. Holds the library's message.
+    #[error("not a valid HTTP request: {0}. The connection is closed; check what the client sends")]
     Unreadable(String),
     #[error(
-        "this is a TLS handshake, and the listener speaks plain HTTP; use http://, or set server.tls_cert and server.tls_key"
+        "this is a TLS handshake, but the listener accepts only plain HTTP; use http://, or set server.tls_cert and server.tls_key"
     )]
     Handshake,
     #[error(
-        "the head of the request has more than {0} bytes or more than 100 headers; shorten it: mostly there are too many cookies"
+        "the request head has more than {0} bytes or more than 100 headers; shorten it. Too many cookies are the usual cause"
     )]
     HeadTooLarge(usize),
-    #[error("the body has more than {0} bytes (limits.max_request_size); split the batch or send less")]
+    #[error("the body has more than {0} bytes (limits.max_request_size); split the batch")]
     BodyTooLarge(usize),
-    #[error("the body did not arrive within {0:?} (limits.request_timeout); send it again")]
+    #[error("the body did not arrive within {0:?} (limits.request_timeout); nothing was stored. Try again")]
     BodyTimeout(std::time::Duration),
-    #[error("the body broke off; send it again")]
+    #[error("the body ended early; nothing was stored. Try again")]
     BodyBroken,
-    #[error("the node has no room for another body now (limits.bodies); nothing was stored: send it again in a moment")]
+    #[error(
+        "the node has no memory left for another request body (limits.bodies); nothing was stored. Retry in a moment"
+    )]
     BodiesFull,
-    #[error("the node has no room for another history now (limits.histories); ask again in a moment")]
+    #[error("the node has no memory left for another history (limits.histories); try again in a moment")]
     HistoriesFull,
     #[error("{0}")]
     Rate(#[from] RateReached),
-    // The store's own words are for the operator's log.
+    // The store's own message goes only to the operator's log.
     #[error("{}", store_detail(.error, *.request))]
     Store {
         request: StoreRequest,

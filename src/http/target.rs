@@ -59,7 +59,7 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), RequestError>
     if is_valid {
         Ok(())
     } else {
-        Err(RequestError::Malformed("a request has one header Host, such as Host: example.com"))
+        Err(RequestError::Malformed("a request must have exactly one Host header, such as Host: example.com"))
     }
 }
 
@@ -98,14 +98,18 @@ fn check_codings(headers: &HeaderMap) -> Result<(), RequestError> {
         (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
         _ => false,
     };
-    if is_known { Ok(()) } else { Err(RequestError::Malformed("the only Transfer-Encoding is chunked, and once")) }
+    if is_known {
+        Ok(())
+    } else {
+        Err(RequestError::Malformed("the only supported Transfer-Encoding is chunked, given once"))
+    }
 }
 
 /// RFC 9112, 3.2: a path, or `*` for what is asked of the whole server. We are no proxy.
 fn check_form(method: &Method, uri: &Uri) -> Result<(), RequestError> {
     let is_authority = uri.scheme().is_none() && uri.authority().is_some();
     if is_authority || uri.path() == "*" && method != Method::OPTIONS {
-        return Err(RequestError::Malformed("the target of a request is a path, such as /pipelines/p_aBcDeF/sse"));
+        return Err(RequestError::Malformed("the request target must be a path, such as /pipelines/p_aBcDeF/sse"));
     }
     Ok(())
 }

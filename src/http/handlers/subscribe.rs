@@ -84,7 +84,7 @@ pub(in crate::http) fn check_count(channels: &[String]) -> Result<(), RequestErr
     if channels.len() <= MAX_CHANNELS {
         return Ok(());
     }
-    Err(RequestError::Query(format!("a request may name {MAX_CHANNELS} channels; leave channel= out to get all")))
+    Err(RequestError::Query(format!("a request may name up to {MAX_CHANNELS} channels; omit channel= to receive all")))
 }
 
 /// The channels of a query that a reader may have; all that may be had when none is named.
@@ -104,7 +104,7 @@ pub(in crate::http) fn count(name: &str, text: &str, limit: usize) -> Result<usi
         Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).and_then(|text| text.parse().ok());
     count
         .filter(|count| *count <= most)
-        .ok_or_else(|| RequestError::Query(format!("{name}= takes a number from 0 to {most}")))
+        .ok_or_else(|| RequestError::Query(format!("{name}= must be a number from 0 to {most}")))
 }
 
 /// Reads the time between two keepalives in a query: whole seconds, up to 60, with or without an `s`.
@@ -116,7 +116,7 @@ fn seconds(text: &str, least: Duration) -> Result<NonZeroU8, RequestError> {
         .filter(|seconds| seconds.get() <= MAX_KEEPALIVE && Duration::from_secs(seconds.get().into()) >= least)
         .ok_or_else(|| {
             let least = humantime::format_duration(least);
-            RequestError::Query(format!("keepalive= takes {least} to {MAX_KEEPALIVE}s, in whole seconds"))
+            RequestError::Query(format!("keepalive= must be {least} to {MAX_KEEPALIVE}s, in whole seconds"))
         })
 }
 
