@@ -11,4 +11,4 @@ pub use channel::{InvalidChannel, RESERVED_PREFIX, check_channel, check_publisha
 pub use gap::{Gap, GapReason};
 pub use id::{EventId, InvalidEventId, ResumePoint};
 pub use pipeline::{InvalidPipelineId, PipelineId};
-pub use submission::{BYTE_ORDER_MARK, Batch, Event, EventLimits, InvalidBatch, Place, Shape};
+pub use submission::{BYTE_ORDER_MARK, Batch, BatchIndex, Event, EventLimits, InvalidBatch, Shape};

@@ -57,7 +57,7 @@ pub enum InvalidBatch {
     )]
     Malformed {
         /// Which event, as a prefix for the message; empty when there is one.
-        at: Place,
+        at: BatchIndex,
         /// What is wrong, as the JSON parser says it.
         problem: String,
     },
@@ -65,7 +65,7 @@ pub enum InvalidBatch {
     #[error("{at}{problem}")]
     Channel {
         /// Which event.
-        at: Place,
+        at: BatchIndex,
         /// The rule that it breaks.
         problem: InvalidChannel,
     },
@@ -75,7 +75,7 @@ pub enum InvalidBatch {
     )]
     TooDeep {
         /// Which event.
-        at: Place,
+        at: BatchIndex,
         /// `limits.max_json_depth`.
         limit: usize,
     },
@@ -85,7 +85,7 @@ pub enum InvalidBatch {
     )]
     TooLarge {
         /// Which event.
-        at: Place,
+        at: BatchIndex,
         /// Bytes of channel and compact payload.
         bytes: usize,
         /// `limits.max_event_size`.
@@ -107,14 +107,14 @@ pub enum InvalidBatch {
 
 /// Which event of a batch an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum BatchIndex {
     /// The only one, or the body as a whole.
     Whole,
     /// The one at this index, from 0.
     Index(usize),
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for BatchIndex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Whole => Ok(()),
@@ -143,7 +143,7 @@ impl Event {
         &self.body
     }
 
-    fn read(json: &str, at: Place, limits: &EventLimits) -> Result<Self, InvalidBatch> {
+    fn read(json: &str, at: BatchIndex, limits: &EventLimits) -> Result<Self, InvalidBatch> {
         // serde takes `["names", 1]` for the two fields in their order.
         if json.trim_ascii_start().starts_with('[') {
             return Err(InvalidBatch::Malformed { at, problem: "an array where an event is expected".to_owned() });
@@ -177,14 +177,14 @@ impl Batch {
     pub fn from_json(body: &[u8], limits: &EventLimits) -> Result<Self, InvalidBatch> {
         let text = utf8(body)?;
         if !text.trim_ascii_start().starts_with('[') {
-            let events = vec![Event::read(text, Place::Whole, limits)?];
+            let events = vec![Event::read(text, BatchIndex::Whole, limits)?];
             return Ok(Self { events, shape: Shape::Single });
         }
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let items = deserializer
             .deserialize_seq(AtMost(limits.max_batch_events))
             .and_then(|items| deserializer.end().map(|()| items))
-            .map_err(|error| InvalidBatch::malformed(Place::Whole, &error))?
+            .map_err(|error| InvalidBatch::malformed(BatchIndex::Whole, &error))?
             .ok_or(InvalidBatch::TooMany { limit: limits.max_batch_events })?;
         Self::from_items(items.into_iter().map(RawValue::get), limits)
     }
@@ -204,7 +204,7 @@ impl Batch {
     fn from_items<'a>(items: impl Iterator<Item = &'a str>, limits: &EventLimits) -> Result<Self, InvalidBatch> {
         let events = items
             .enumerate()
-            .map(|(index, item)| Event::read(item, Place::Index(index), limits))
+            .map(|(index, item)| Event::read(item, BatchIndex::Index(index), limits))
             .collect::<Result<Vec<_>, _>>()?;
         if events.is_empty() {
             return Err(InvalidBatch::Empty { limit: limits.max_batch_events });
@@ -214,7 +214,7 @@ impl Batch {
 }
 
 impl InvalidBatch {
-    fn malformed(at: Place, error: &serde_json::Error) -> Self {
+    fn malformed(at: BatchIndex, error: &serde_json::Error) -> Self {
         Self::Malformed { at, problem: error.to_string() }
     }
 }
@@ -222,7 +222,7 @@ impl InvalidBatch {
 /// The body's text, without the byte order mark that some editors and libraries put before it (RFC 8259, 8.1).
 fn utf8(body: &[u8]) -> Result<&str, InvalidBatch> {
     let text = std::str::from_utf8(body).map_err(|error| InvalidBatch::Malformed {
-        at: Place::Whole,
+        at: BatchIndex::Whole,
         problem: format!("the body is not UTF-8: {error}"),
     })?;
     Ok(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text))
