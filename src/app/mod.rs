@@ -44,19 +44,19 @@ pub struct App {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be had, or a file cannot be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// This Redis will not do.
-    #[error("{0}")]
+    #[error(transparent)]
     Redis(#[from] RedisSetupError),
     /// This certificate will not do.
-    #[error("{0}")]
+    #[error(transparent)]
     Tls(#[from] TlsError),
     /// These keys will not do.
-    #[error("{0}")]
+    #[error(transparent)]
     Auth(#[from] AuthSetupError),
     /// A fault in the program.
-    #[error("{0}")]
+    #[error(transparent)]
     Metrics(#[from] MetricsError),
 }
 
