@@ -6,17 +6,20 @@ const base = location.origin + (inPath ? inPath[1] : location.pathname.replace(/
 let pipeline = "";
 let stream = null;
 let isDue = false; // whether an update is scheduled for the next frame
+let needsToken = false; // a request was rejected with 401
 let unannounced = 0; // events not yet announced to screen readers
 const events = new Events();
 const only = new Set(); // selected channels; empty means all
 const list = new List(events, showProgress, (event) => [
   copyButton("Copy payload", () => visible(event.data)),
-  copyButton("Copy as curl", () => curlPublish(url(), `{"channel":${JSON.stringify(event.channel)},"payload":${event.data}}`, token() !== "")),
+  copyButton("Copy as curl", () => curlPublish(url(), `{"channel":${JSON.stringify(event.channel)},"payload":${event.data}}`, hasToken())),
 ]);
 const chart = new Chart();
 
 // Only in memory, never in the address or in storage.
 const token = () => byId("token").value.trim();
+// The code to paste sends a token wherever this page does, or would have to.
+const hasToken = () => token() !== "" || needsToken;
 const authorization = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
 const url = () => `${base}/pipelines/${pipeline}`;
 
@@ -80,6 +83,11 @@ function isPipeline(name) {
   return /^[A-Za-z0-9._~-]{1,128}$/.test(name) && name !== "." && name !== "..";
 }
 
+function requireToken() {
+  needsToken = true;
+  showSnippets();
+}
+
 function watch(name) {
   const isValid = isPipeline(name);
   byId("pipeline").value = name;
@@ -92,7 +100,7 @@ function watch(name) {
   document.title = `${name} - Pipecast`;
   setResult("", "");
   showSnippets();
-  stream = new Stream(url(), authorization, { event: take, state: changed, progress: showProgress });
+  stream = new Stream(url(), authorization, { event: take, state: changed, progress: showProgress, unauthorized: requireToken });
   stream.open();
 }
 
@@ -144,7 +152,7 @@ function body() {
 }
 
 function showSnippets() {
-  showCode(pieces(url(), byId("channel").value, body(), token() !== ""));
+  showCode(pieces(url(), byId("channel").value, body(), hasToken()));
 }
 
 function setResult(kind, text) {
@@ -165,6 +173,7 @@ async function publish() {
     // A redirected POST would return the history.
     const answer = await fetch(`${url()}/events`, { method: "POST", headers, body: body(), redirect: "manual" });
     const reply = await answer.json().catch(() => ({}));
+    if (answer.status === 401) requireToken();
     if (answer.status === 202 && reply.id) setResult("done", `Published as ${reply.id}`);
     else if (answer.type === "opaqueredirect") setResult("error", "Not published: a proxy redirected the request");
     else setResult("error", reply.detail ?? reply.title ?? `Not published: the server responded with ${answer.status}`);
@@ -220,7 +229,7 @@ byId("pause").addEventListener("click", ({ currentTarget }) => {
 });
 byId("clear").addEventListener("click", clear);
 byId("copy-stream").addEventListener("click", ({ currentTarget }) => {
-  copy(currentTarget, curlStream(url(), { channels: [...only], resume: stream?.resume, hasToken: token() !== "" }));
+  copy(currentTarget, curlStream(url(), { channels: [...only], resume: stream?.resume, hasToken: hasToken() }));
 });
 byId("download").addEventListener("click", download);
 document.addEventListener("visibilitychange", showProgress);

@@ -55,7 +55,10 @@ class Stream {
   resume = "";
   opened = 0;
 
-  /** `tell.event`, `tell.state(state, why)` and `tell.progress` are called as things happen; `headers()` returns those of the token. */
+  /**
+   * Calls `tell.event`, `tell.state(state, why)`, `tell.progress` and, for a 401, `tell.unauthorized` as things happen.
+   * `headers()` returns those with the token.
+   */
   constructor(url, headers, tell) {
     this.#url = url;
     this.#headers = headers;
@@ -96,7 +99,8 @@ class Stream {
     const answer = await fetch(`${this.#url}/sse`, { headers, signal, cache: "no-store" });
     // An overloaded proxy's response is not a rejection by the broker.
     if (answer.status >= 500 || answer.status === 429) return null;
-    if (answer.status === 401 && !headers.Authorization) return "this pipeline requires a token; paste one into the Token field above";
+    if (answer.status === 401) this.#tell.unauthorized?.();
+    if (answer.status === 401 && !headers.Authorization) return "this pipeline requires a token. Paste one into the Token field above";
     if (!answer.ok) return (await answer.json().catch(() => ({}))).detail ?? `the server responded with ${answer.status}`;
     // Like `EventSource`, which does not reconnect after any other content type.
     if (!/^text\/event-stream *(;|$)/i.test(answer.headers.get("Content-Type") ?? "")) return "the response is not an event stream";
