@@ -18,7 +18,7 @@ use crate::app::background::{Background, Ended, Part};
 use crate::app::supervisor::Supervisor;
 use crate::auth::{Auth, AuthSetupError};
 use crate::http::{Server, Tls, TlsError};
-use crate::hub::{Hub, Work};
+use crate::hub::{Hub, HubCommand};
 use crate::limits::{Bodies, Budget, Limits, open_files};
 use crate::logging::LogLines;
 use crate::metrics::{Metrics, MetricsError};
@@ -35,7 +35,7 @@ pub struct App {
     node: Arc<Node>,
     server: Server,
     drain: DrainSettings,
-    work: mpsc::UnboundedReceiver<Work>,
+    work: mpsc::UnboundedReceiver<HubCommand>,
     /// The store's own loop, if it has one.
     listener: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
