@@ -307,7 +307,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
     #[test]
-    fn every_client_receives_every_event_once_whatever_becomes_of_notifications(steps in steps()) {
+    fn clients_receive_each_event_once_however_notifications_fail(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(follow(steps))?;
     }
