@@ -78,7 +78,7 @@ pub(super) fn address(base: &Url, pipeline: &PipelineId, route: Option<&str>) ->
     url
 }
 
-/// Whether a rejected request may succeed later. Load balancers answer 502 and 504 while no node responds.
+/// Whether a rejected request may succeed later. Load balancers send 502 and 504 while no node responds.
 pub(super) fn is_temporary(status: StatusCode) -> bool {
     matches!(
         status,
@@ -95,27 +95,27 @@ pub(super) fn is_error(status: StatusCode) -> bool {
 }
 
 /// The media type of a response, without parameters.
-pub(super) fn media_type(answer: &Response) -> &str {
-    let value = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+pub(super) fn media_type(response: &Response) -> &str {
+    let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim()
 }
 
 /// Whether a response is a stream of events.
-pub(super) fn is_stream(answer: &Response) -> bool {
-    answer.status() == StatusCode::OK && media_type(answer).eq_ignore_ascii_case("text/event-stream")
+pub(super) fn is_stream(response: &Response) -> bool {
+    response.status() == StatusCode::OK && media_type(response).eq_ignore_ascii_case("text/event-stream")
 }
 
 /// Describes an unexpected response in one line.
-pub(super) async fn rejection(answer: Response) -> String {
-    let status = answer.status();
+pub(super) async fn rejection(response: Response) -> String {
+    let status = response.status();
     if status.is_redirection() {
-        return redirect(&answer);
+        return redirect(&response);
     }
     if !is_error(status) {
-        let kind = visible(media_type(&answer)).into_owned();
+        let kind = visible(media_type(&response)).into_owned();
         return format!("{status} with `{kind}`, which is not a Pipecast response; check what runs at this URL");
     }
-    let text = beginning(answer).await;
+    let text = beginning(response).await;
     let detail = serde_json::from_str::<serde_json::Value>(&text)
         .ok()
         .and_then(|problem| problem["detail"].as_str().map(str::to_owned));
@@ -125,10 +125,10 @@ pub(super) async fn rejection(answer: Response) -> String {
 }
 
 /// Where a redirect points, as a URL that the user can give instead. Without user and query, which may hold secrets.
-fn redirect(answer: &Response) -> String {
-    let status = answer.status();
-    let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let Some(target) = location.and_then(|location| answer.url().join(location).ok()) else {
+fn redirect(response: &Response) -> String {
+    let status = response.status();
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let Some(target) = location.and_then(|location| response.url().join(location).ok()) else {
         return format!("{status}: it redirects without a valid Location");
     };
     let path = target.path();
@@ -138,9 +138,9 @@ fn redirect(answer: &Response) -> String {
 }
 
 /// The beginning of a body, up to a limit in bytes and time. A broken body gives what arrived before it broke.
-pub(super) async fn beginning(mut answer: Response) -> String {
+pub(super) async fn beginning(mut response: Response) -> String {
     let (mut bytes, end) = (Vec::new(), Instant::now() + REJECTION_TIME);
-    while let Ok(Ok(Some(part))) = timeout_at(end, answer.chunk()).await {
+    while let Ok(Ok(Some(part))) = timeout_at(end, response.chunk()).await {
         bytes.extend_from_slice(&part[..part.len().min(REJECTION_BYTES - bytes.len())]);
         if bytes.len() == REJECTION_BYTES {
             break;

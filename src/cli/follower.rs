@@ -68,7 +68,7 @@ impl Follower {
     /// resumes after what was passed on.
     pub(super) async fn follow(&mut self, take: impl FnMut(&Sse) -> ControlFlow<DisconnectReason>) -> DisconnectReason {
         match self.connect().await {
-            Ok(answer) => self.read(answer, take).await,
+            Ok(response) => self.read(response, take).await,
             Err(reason) => reason,
         }
     }
@@ -79,14 +79,16 @@ impl Follower {
         if let Some(id) = &self.last_event_id {
             request = request.header("Last-Event-ID", id);
         }
-        let Ok(answer) = timeout(SILENCE, request.send()).await else {
+        let Ok(response) = timeout(SILENCE, request.send()).await else {
             let origin = self.url.origin().ascii_serialization();
-            return Err(DisconnectReason::Unreachable(format!("{origin} does not answer")));
+            return Err(DisconnectReason::Unreachable(format!("{origin} does not respond")));
         };
-        match answer {
-            Ok(answer) if is_stream(&answer) => Ok(answer),
-            Ok(answer) if is_temporary(answer.status()) => Err(DisconnectReason::Unavailable(rejection(answer).await)),
-            Ok(answer) => Err(DisconnectReason::Rejected(rejection(answer).await)),
+        match response {
+            Ok(response) if is_stream(&response) => Ok(response),
+            Ok(response) if is_temporary(response.status()) => {
+                Err(DisconnectReason::Unavailable(rejection(response).await))
+            }
+            Ok(response) => Err(DisconnectReason::Rejected(rejection(response).await)),
             Err(error) => {
                 let origin = self.url.origin().ascii_serialization();
                 Err(DisconnectReason::Unreachable(format!("cannot reach {origin}: {}", root_cause(&error))))
@@ -97,12 +99,12 @@ impl Follower {
     /// Passes on what a stream from [`Self::connect`] brings, until the connection is over.
     pub(super) async fn read(
         &mut self,
-        answer: Response,
+        response: Response,
         mut take: impl FnMut(&Sse) -> ControlFlow<DisconnectReason>,
     ) -> DisconnectReason {
         let on_bytes = self.on_bytes;
         let (unwritten, unfinished) = (Cell::new(None), Unfinished::default());
-        let bytes = answer.bytes_stream().inspect_ok(|bytes| {
+        let bytes = response.bytes_stream().inspect_ok(|bytes| {
             unfinished.take(bytes);
             if let Err(problem) = on_bytes(bytes) {
                 unwritten.set(Some(problem));

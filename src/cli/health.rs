@@ -60,9 +60,9 @@ async fn ask(url: String, healthy: &str, timeout: Duration) -> Result<(), Health
     let client = builder.build().map_err(HealthError::Client)?;
     let unreachable =
         |error: &reqwest::Error| HealthError::Unreachable { url: url.clone(), problem: root_cause(error) };
-    let answer = client.get(&url).send().await.map_err(|error| unreachable(&error))?;
-    let status = answer.status();
-    let text = beginning(answer).await;
+    let response = client.get(&url).send().await.map_err(|error| unreachable(&error))?;
+    let status = response.status();
+    let text = beginning(response).await;
     match text.trim_end() {
         text if status == StatusCode::OK && text == healthy => Ok(()),
         text if is_error(status) => Err(HealthError::Unhealthy { url, status, reason: visible(text).into_owned() }),

@@ -20,9 +20,9 @@ pub(super) fn print_error(problem: impl Display) {
 }
 
 /// Prints help, or what is wrong with the arguments. clap would repeat these as they are.
-pub(super) fn print_clap(answer: &clap::Error, is_requested: bool) {
+pub(super) fn print_clap(error: &clap::Error, is_requested: bool) {
     let is_terminal = if is_requested { std::io::stdout().is_terminal() } else { std::io::stderr().is_terminal() };
-    let text = answer.render();
+    let text = error.render();
     let text = if is_terminal { text.ansi().to_string() } else { text.to_string() };
     let shown = if is_terminal { visible_in_colour } else { visible };
     let text = text.split('\n').map(shown).collect::<Vec<_>>().join("\n");

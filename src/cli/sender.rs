@@ -96,26 +96,26 @@ impl Sender {
             .header("Idempotency-Key", &request.key)
             .timeout(Duration::from_secs(30))
             .body(request.body.clone());
-        let answer = post.send().await.map_err(|error| self.unreachable(&error))?;
-        match answer.status() {
-            StatusCode::ACCEPTED => self.acknowledged(answer, request.events).await,
-            status if is_temporary(status) => Err(SendError::Unavailable(rejection(answer).await)),
-            status if is_error(status) => Err(SendError::Rejected { status, problem: rejection(answer).await }),
-            _ => Err(SendError::Unacknowledged(rejection(answer).await)),
+        let response = post.send().await.map_err(|error| self.unreachable(&error))?;
+        match response.status() {
+            StatusCode::ACCEPTED => self.acknowledged(response, request.events).await,
+            status if is_temporary(status) => Err(SendError::Unavailable(rejection(response).await)),
+            status if is_error(status) => Err(SendError::Rejected { status, problem: rejection(response).await }),
+            _ => Err(SendError::Unacknowledged(rejection(response).await)),
         }
     }
 
-    async fn acknowledged(&self, mut answer: Response, events: usize) -> Result<Vec<EventId>, SendError> {
+    async fn acknowledged(&self, mut response: Response, events: usize) -> Result<Vec<EventId>, SendError> {
         let most = ACKNOWLEDGEMENT_BYTES + events * ID_BYTES;
         let mut body = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
+        while let Some(part) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
             body.extend_from_slice(&part);
             if body.len() > most {
                 break;
             }
         }
-        let answered = serde_json::from_slice::<Acknowledgement>(&body).ok();
-        answered.and_then(|answered| answered.ids(events)).ok_or_else(|| {
+        let acknowledgement = serde_json::from_slice::<Acknowledgement>(&body).ok();
+        acknowledgement.and_then(|acknowledgement| acknowledgement.ids(events)).ok_or_else(|| {
             let what = "202 Accepted, but without an id for each event, which is not a Pipecast response";
             SendError::Unacknowledged(format!("{what}; check what runs at {}", self.url))
         })

@@ -85,11 +85,11 @@ async fn run(mut follower: Follower, mut printer: Printer) -> Outcome {
     let mut is_retrying = false;
     loop {
         let reason = match follower.connect().await {
-            Ok(answer) => {
+            Ok(response) => {
                 if std::mem::take(&mut is_retrying) {
                     print_error("connected");
                 }
-                follower.read(answer, |block| printer.take(block)).await
+                follower.read(response, |block| printer.take(block)).await
             }
             Err(reason) => reason,
         };

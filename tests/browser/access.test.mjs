@@ -80,6 +80,14 @@ describe('subscriber that needs a token', { timeout: 60_000 }, () => {
     }
   });
 
+  test('gets code with a token from an inspector without one', async () => {
+    const page = await open(`${node.publicUrl}/pipelines/p_code`);
+    await until('the stream is refused', async () => (await page.locator('#state').getAttribute('data-state')) === 'closed');
+    assert.match(await page.locator('#state').textContent(), /token/i);
+    for (const code of await page.locator('#code pre').allTextContents()) assert.match(code, /token/i);
+    assert.match((await page.locator('#code pre').allTextContents()).at(-1), /Bearer \$PIPECAST_TOKEN/);
+  });
+
   test('keeps a token given to the inspector out of the address', async () => {
     const pipeline = new Pipeline(node);
     await pipeline.publish('names', { name: 'Luke' });

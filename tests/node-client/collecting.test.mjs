@@ -141,7 +141,7 @@ describe('collected events', { timeout: 60_000 }, () => {
     await assert.rejects(flushing, (error) => {
       assert.ok(error instanceof PublishError);
       assert.equal(error.status, 413);
-      assert.match(error.detail, /limits\.event/);
+      assert.match(error.detail, /limits\.max_event_size/);
       assert.deepEqual([error.isKept, error.isUncertain], [false, false]);
       assert.deepEqual(error.events, [{ channel: 'names', payload: 'x'.repeat(200) }]);
       return true;

@@ -1,4 +1,4 @@
-// `pipecast run`, as workflow authors use it.
+// `pipecast-run`, as workflow authors use it.
 
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -9,12 +9,12 @@ import { after, before, describe, test } from 'node:test';
 import { PipecastNode } from '../support/node.mjs';
 import { Pipeline } from '../support/pipeline.mjs';
 import { Proxy } from '../support/proxy.mjs';
-import { folder as packageFolder, pipecast, program, requests, run, step } from './package_under_test.mjs';
+import { folder as packageFolder, pipecastRun, program, requests, run, step } from './package_under_test.mjs';
 
 const NAMES = ['Luke', 'Han', 'Leia', 'Obi Wan'].map((name) => ({ channel: 'names', payload: { name } }));
 const SECRET = 'hunter2-hunter2-hunter2';
 
-describe('pipecast run', { timeout: 300_000 }, () => {
+describe('pipecast-run', { timeout: 300_000 }, () => {
   let node;
   let folder;
 
@@ -34,7 +34,7 @@ describe('pipecast run', { timeout: 300_000 }, () => {
   // Runs a step on a new pipeline: how the process ended, and the events that the node then has.
   const runStep = async (path, args = [], options = {}) => {
     const pipeline = new Pipeline(node);
-    const ended = await pipecast(['run', path, '--url', node.publicUrl, '--pipeline', pipeline.id, ...args], options);
+    const ended = await pipecastRun([path, '--url', node.publicUrl, '--pipeline', pipeline.id, ...args], options);
     return { ...ended, events: await pipeline.history() };
   };
   const withoutIds = (events) => events.map(({ channel, payload }) => ({ channel, payload }));
@@ -44,7 +44,7 @@ describe('pipecast run', { timeout: 300_000 }, () => {
     const proxy = await Proxy.start(node);
     t.after(() => proxy.stop());
     const pipeline = new Pipeline(node);
-    const { code, stdout, stderr } = await pipecast(['run', step('names.mjs'), '--url', proxy.url, '--pipeline', pipeline.id]);
+    const { code, stdout, stderr } = await pipecastRun([step('names.mjs'), '--url', proxy.url, '--pipeline', pipeline.id]);
     assert.deepEqual([code, stderr], [0, '']);
     const events = await pipeline.history();
     assert.deepEqual(withoutIds(events), NAMES);
@@ -60,7 +60,7 @@ describe('pipecast run', { timeout: 300_000 }, () => {
     const installed = await run('npm', ['install', '--offline', '--no-audit', '--no-fund', packed.stdout.trim()], { cwd: folder, env });
     assert.equal(installed.code, 0, installed.stderr);
     const pipeline = new Pipeline(node);
-    const args = ['pipecast', 'run', step('names.mjs'), '--url', node.publicUrl, '--pipeline', pipeline.id];
+    const args = ['pipecast-run', step('names.mjs'), '--url', node.publicUrl, '--pipeline', pipeline.id];
     const ended = await run('npx', ['--offline', '--no-install', ...args], { cwd: folder, env });
     assert.equal(ended.code, 0, ended.stderr);
     assert.deepEqual(withoutIds(await pipeline.history()), NAMES);
@@ -143,10 +143,10 @@ describe('pipecast run', { timeout: 300_000 }, () => {
   test('token goes into the header and is never printed', async (t) => {
     const proxy = await Proxy.start(node);
     t.after(() => proxy.stop());
-    const args = ['run', step('names.mjs'), '--pipeline', 'p_secret'];
+    const args = [step('names.mjs'), '--pipeline', 'p_secret'];
     const quiet = { stdout: '', stderr: '' };
     for (const [more, env] of [[['--token', SECRET, '--url', proxy.url], {}], [[], { PIPECAST_TOKEN: SECRET, PIPECAST_URL: proxy.url }]]) {
-      const { code, stdout, stderr } = await pipecast([...args, ...more], { env });
+      const { code, stdout, stderr } = await pipecastRun([...args, ...more], { env });
       assert.equal(code, 0, stderr);
       assert.ok(proxy.connections.at(-1).request.toLowerCase().includes(`\nauthorization: bearer ${SECRET}\r\n`));
       quiet.stdout += stdout;
@@ -154,32 +154,33 @@ describe('pipecast run', { timeout: 300_000 }, () => {
     }
     // Nor do errors print it: a rejection, a wrong path, an invalid URL, an invalid token.
     for (const more of [['--url', `${proxy.url}/elsewhere`], ['--url', 'nowhere']]) {
-      const { code, stdout, stderr } = await pipecast([...args, '--token', SECRET, ...more]);
+      const { code, stdout, stderr } = await pipecastRun([...args, '--token', SECRET, ...more]);
       assert.notEqual(code, 0);
       quiet.stdout += stdout;
       quiet.stderr += stderr;
     }
-    quiet.stderr += (await pipecast([...args, '--token', `${SECRET}\n`, '--url', proxy.url])).stderr;
+    quiet.stderr += (await pipecastRun([...args, '--token', `${SECRET}\n`, '--url', proxy.url])).stderr;
     assert.match(quiet.stderr, /404.*\burl\b.*\btoken\b/s);
     assert.ok(!(quiet.stdout + quiet.stderr).includes('hunter2'));
   });
 
   test('usage errors exit with 2, and help with 0', async () => {
     const check = async (args, code, expected) => {
-      const ended = await pipecast(args);
+      const ended = await pipecastRun(args);
       assert.equal(ended.code, code, args.join(' '));
       assert.match(ended.stdout + ended.stderr, expected);
     };
     await check(['--help'], 0, /--pipeline/);
     await check(['--version'], 0, /\d+\.\d+\.\d+/);
-    await check(['walk', 'x'], 2, /\bwalk\b/);
-    await check(['run', step('names.mjs')], 2, /--pipeline/);
-    await check(['run', '--pipeline', 'p'], 2, /\bfile\b/);
-    await check(['run', 'nowhere.mjs', '--pipeline', 'p'], 2, /nowhere\.mjs.*ENOENT/);
-    await check(['run', step('names.mjs'), '--pipeline', 'p', '--colour'], 2, /--colour/);
-    await check(['run', step('names.mjs'), '--pipeline', 'p', '--prop', 'x'], 2, /--prop x/);
-    await check(['run', step('names.mjs'), '--pipeline', 'p', '--steps', program], 2, /JSON/);
-    await check(['run', await file('empty.mjs', 'export default 7'), '--pipeline', 'p'], 1, /empty\.mjs/);
-    await check(['run', await file('broken.mjs', 'export default {'), '--pipeline', 'p'], 1, /broken\.mjs.*SyntaxError/);
+    await check(['run', step('names.mjs'), '--pipeline', 'p'], 2, /one step/);
+    await check([step('names.mjs'), '--pipeline', 'p', '--url', 'redis://127.0.0.1'], 2, /https:/);
+    await check([step('names.mjs')], 2, /--pipeline/);
+    await check(['--pipeline', 'p'], 2, /\bfile\b/);
+    await check(['nowhere.mjs', '--pipeline', 'p'], 2, /nowhere\.mjs.*ENOENT/);
+    await check([step('names.mjs'), '--pipeline', 'p', '--colour'], 2, /--colour/);
+    await check([step('names.mjs'), '--pipeline', 'p', '--prop', 'x'], 2, /--prop x/);
+    await check([step('names.mjs'), '--pipeline', 'p', '--steps', program], 2, /JSON/);
+    await check([await file('empty.mjs', 'export default 7'), '--pipeline', 'p'], 1, /empty\.mjs/);
+    await check([await file('broken.mjs', 'export default {'), '--pipeline', 'p'], 1, /broken\.mjs.*SyntaxError/);
   });
 });

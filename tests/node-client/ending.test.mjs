@@ -50,7 +50,7 @@ describe('process end', { timeout: 60_000 }, () => {
       send.sse({ channel: 'names', payload: 'rest' });
     `);
     assert.equal(code, 1);
-    assert.match(stderr, /\b1000\b.*\b413\b.*limits\.event/);
+    assert.match(stderr, /\b1000\b.*\b413\b.*limits\.max_event_size/);
     assert.deepEqual((await pipeline.history()).map(({ payload }) => payload), ['rest']);
   });
 

@@ -7,7 +7,7 @@ import { run as runProgram } from '../support/run.mjs';
 
 /** The package's folder, and its program. */
 export const folder = fileURLToPath(new URL('../../clients/node/', import.meta.url));
-export const program = `${folder}bin/pipecast.js`;
+export const program = `${folder}bin/pipecast-run.js`;
 
 /** The path of a step in `steps`. */
 export const step = (name) => fileURLToPath(new URL(`steps/${name}`, import.meta.url));
@@ -17,8 +17,8 @@ export function run(command, args, { env = {}, ...options } = {}) {
   return runProgram(command, args, { timeout: 30_000, ...options, env: { ...withoutSettings(), NODE_OPTIONS: '', ...env } });
 }
 
-/** Runs `pipecast ARGS` from the checkout. */
-export const pipecast = (args, options) => run(process.execPath, [program, ...args], options);
+/** Runs `pipecast-run ARGS` from the checkout. */
+export const pipecastRun = (args, options) => run(process.execPath, [program, ...args], options);
 
 /** Runs `source` as a module that has imported `createSend`, `Publisher` and `PublishError`. */
 export function script(source, options) {

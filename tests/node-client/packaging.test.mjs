@@ -50,7 +50,7 @@ test('Node 18 runs steps, imports and requires', { timeout: 60_000 }, async (t) 
   const action = ['--steps', steps, '--prop', 'times=1', '--prop', 'names=["Luke"]'];
   for (const [name, args, count] of [['names.mjs', [], 4], ['greet.mjs', action, 2], ['commonjs.cjs', [], 1]]) {
     const pipeline = new Pipeline(node);
-    const ended = await run(old, [program, 'run', step(name), '--url', node.publicUrl, '--pipeline', pipeline.id, ...args]);
+    const ended = await run(old, [program, step(name), '--url', node.publicUrl, '--pipeline', pipeline.id, ...args]);
     assert.equal(ended.code, 0, ended.stderr);
     assert.equal((await pipeline.history()).length, count);
   }

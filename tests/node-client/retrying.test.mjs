@@ -12,7 +12,7 @@ import { Reader } from '../support/reader.mjs';
 import { RedisServer } from '../support/redis.mjs';
 import { WebServer } from '../support/web_server.mjs';
 import { errorNaming } from './error_naming.mjs';
-import { pipecast, requests, script, step } from './package_under_test.mjs';
+import { pipecastRun, requests, script, step } from './package_under_test.mjs';
 
 // Nothing listens there, and fetch does not block this port.
 const REFUSED = 'http://127.0.0.1:1025';
@@ -239,6 +239,14 @@ describe('answers', { timeout: 60_000 }, () => {
     }
   });
 
+  test('command reports once that it retries', async (t) => {
+    const ids = JSON.stringify({ ids: ['1-1', '1-2', '1-3', '1-4'] });
+    const served = await serve(t, [503], [503], [202, {}, ids]);
+    const { code, stderr } = await pipecastRun([step('names.mjs'), '--url', served.url, '--pipeline', 'p']);
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /^[^\n]*503[^\n]*retrying\n$/);
+  });
+
   test('text from an answer is inert in a terminal', async (t) => {
     const detail = '\x1b]0;title\x07\x9b2J\x7f\r\npipecast: all is well\u202e\u2066';
     const shown = '\\u001b]0;title\\u0007\\u009b2J\\u007f\\u000d\\u000apipecast: all is well\\u202e\\u2066';
@@ -248,7 +256,7 @@ describe('answers', { timeout: 60_000 }, () => {
       assert.ok(error.message.endsWith(shown), error.message);
       return true;
     });
-    const { code, stderr } = await pipecast(['run', step('names.mjs'), '--url', served.url, '--pipeline', 'p']);
+    const { code, stderr } = await pipecastRun([step('names.mjs'), '--url', served.url, '--pipeline', 'p']);
     assert.equal(code, 1);
     assert.ok(stderr.endsWith(`${shown}\n`), JSON.stringify(stderr));
     assert.equal(stderr.split('\n').length, 2);
@@ -279,7 +287,7 @@ describe('answers', { timeout: 60_000 }, () => {
 
   test('retries wait as long as Retry-After', async (t) => {
     const served = await serve(t, [503, { 'Retry-After': '1' }], accepted);
-    // How long it waits is what is tested.
+    // This test is about the length of the wait.
     const began = Date.now();
     await publish(served.url);
     assert.ok(Date.now() - began >= 1000, `${Date.now() - began} ms`);

@@ -29,7 +29,7 @@ const RATES: RangeInclusive<f64> = 0.1..=200.0;
     pipecast demo\n  \
     pipecast demo --rate 50 --readers 500\n  \
     pipecast demo p_aBcDeF --url https://events.example.com\n\n\
-    Runs until you stop it, and keeps retrying while no node answers.")]
+    Runs until you stop it, and keeps retrying while no node responds.")]
 pub(super) struct DemoArgs {
     #[command(flatten)]
     node: NodeArgs,
@@ -153,7 +153,7 @@ async fn read(
             ControlFlow::Continue(())
         });
         let length = session.mul_f64(rand::random_range(0.5..=1.5));
-        // The publisher reports that no node answers, once for all of them.
+        // The publisher reports that no node responds, once for all of them.
         if let Ok(DisconnectReason::Rejected(problem)) = tokio::time::timeout(length, connection).await {
             return Err(DemoError::Rejected(problem));
         }

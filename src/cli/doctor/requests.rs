@@ -74,8 +74,8 @@ impl Doctor {
         if let Some(id) = resume_from {
             request = request.header("Last-Event-ID", id.to_string());
         }
-        let answer = match tokio::time::timeout(SOON, request.send()).await {
-            Ok(Ok(answer)) => answer,
+        let response = match tokio::time::timeout(SOON, request.send()).await {
+            Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 let advice = "Check the URL, and that something listens there.";
                 report.fail(format!("cannot open a stream: {}", root_cause(&error)), advice);
@@ -86,20 +86,20 @@ impl Doctor {
                 return Err(Hopeless);
             }
         };
-        self.check_answer(answer, began, report).await
+        self.check_response(response, began, report).await
     }
 
-    async fn check_answer(&self, answer: Response, began: Instant, report: &mut Report) -> Checked<StreamReader> {
-        if answer.status() != StatusCode::OK {
-            let advice = self.advice_on(answer.status(), "subscribe to");
-            report.fail(format!("a stream is rejected, {}", rejection(answer).await), advice);
+    async fn check_response(&self, response: Response, began: Instant, report: &mut Report) -> Checked<StreamReader> {
+        if response.status() != StatusCode::OK {
+            let advice = self.advice_on(response.status(), "subscribe to");
+            report.fail(format!("a stream is rejected, {}", rejection(response).await), advice);
             return Err(Hopeless);
         }
-        if !is_stream(&answer) {
-            report.fail(format!("a stream has the content type `{}`", media_type(&answer)), NOT_PIPECAST);
+        if !is_stream(&response) {
+            report.fail(format!("a stream has the content type `{}`", media_type(&response)), NOT_PIPECAST);
             return Err(Hopeless);
         }
-        Ok(StreamReader::new(answer, began))
+        Ok(StreamReader::new(response, began))
     }
 
     /// Publishes once, and reports nothing. Returns the id of the last event.
@@ -118,7 +118,7 @@ impl Doctor {
         let advice = match &error {
             SendError::Rejected { status, .. } => self.advice_on(*status, "publish to"),
             SendError::Unacknowledged(_) => {
-                "Streams open, but something other than Pipecast answers POST requests. Check the routing rules of your proxies."
+                "Streams open, but something other than Pipecast handles POST requests. Check the routing rules of your proxies."
                     .to_owned()
             }
             SendError::Unavailable(_) => {
@@ -136,7 +136,7 @@ impl Doctor {
     pub(super) async fn allowed_origin(&self, origin: &str, report: &mut Report) -> Checked<String> {
         let request = self.client.get(self.events.clone()).header(ORIGIN, origin).timeout(SOON);
         match request.send().await {
-            Ok(answer) => Ok(header(answer.headers(), ACCESS_CONTROL_ALLOW_ORIGIN.as_str()).to_owned()),
+            Ok(response) => Ok(header(response.headers(), ACCESS_CONTROL_ALLOW_ORIGIN.as_str()).to_owned()),
             Err(error) => {
                 let advice = "Earlier requests succeeded. Are nodes being stopped?";
                 report.fail(format!("no response: {}", root_cause(&error)), advice);
@@ -150,8 +150,8 @@ impl Doctor {
         if !self.has_published.load(Ordering::Relaxed) {
             return;
         }
-        let answer = self.client.delete(self.events.clone()).timeout(SOON).send().await;
-        if !answer.is_ok_and(|answer| answer.status() == StatusCode::NO_CONTENT) {
+        let response = self.client.delete(self.events.clone()).timeout(SOON).send().await;
+        if !response.is_ok_and(|response| response.status() == StatusCode::NO_CONTENT) {
             report.warn("the history of the pipeline could not be deleted", "It expires after history.ttl.");
         }
     }

@@ -15,7 +15,7 @@ const PACKED_BYTES: usize = 1 << 10;
 
 /// An open stream.
 pub(super) struct StreamReader {
-    answer: Response,
+    response: Response,
     /// Set when the stream is compressed, which browsers accept.
     decoder: Option<GzDecoder<Vec<u8>>>,
     text: String,
@@ -39,13 +39,13 @@ pub(super) enum StreamOutput {
 }
 
 impl StreamReader {
-    pub(super) fn new(answer: Response, began: Instant) -> Self {
-        let is_gzip = answer.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
-        Self { answer, decoder: is_gzip.then(|| GzDecoder::new(Vec::new())), text: String::new(), searched: 0, began }
+    pub(super) fn new(response: Response, began: Instant) -> Self {
+        let is_gzip = response.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip");
+        Self { response, decoder: is_gzip.then(|| GzDecoder::new(Vec::new())), text: String::new(), searched: 0, began }
     }
 
     pub(super) fn headers(&self) -> &HeaderMap {
-        self.answer.headers()
+        self.response.headers()
     }
 
     /// Whether part of a block has arrived.
@@ -71,7 +71,7 @@ impl StreamReader {
             if self.text.len() > LONGEST_BLOCK {
                 return StreamOutput::Endless;
             }
-            match tokio::time::timeout_at(deadline, self.answer.chunk()).await {
+            match tokio::time::timeout_at(deadline, self.response.chunk()).await {
                 Ok(Ok(Some(bytes))) => self.take(&bytes),
                 // A clean end or a broken connection: a browser would reconnect after either.
                 Ok(Ok(None) | Err(_)) => return StreamOutput::End(std::mem::take(&mut self.text)),

@@ -88,9 +88,9 @@ async fn every_kind_of_private_key_signs_what_nodes_take() {
     let both = folder.path().join("both.pem").display().to_string();
     std::fs::write(&both, ["ec.pem", "ed.pem"].map(key_text).concat()).unwrap();
     for (arguments, problem) in [
-        (&["--key-file", &*path, "--alg", "RS256"][..], "possible are ES256"),
-        (&["--key-file", &*path, "--alg", "none"][..], "possible are ES256"),
-        (&["--key-file", &*both][..], "there are 2 private keys in it"),
+        (&["--key-file", &*path, "--alg", "RS256"][..], "use ES256"),
+        (&["--key-file", &*path, "--alg", "none"][..], "use ES256"),
+        (&["--key-file", &*both][..], "2 private keys"),
         (&[][..], "--secret-file"),
         (&["--secret-file", &*key_path("nothing")][..], "No such file"),
     ] {
@@ -155,17 +155,12 @@ fn token_is_explained_with_why_it_would_be_refused() {
             "publish    rejected",
         ],
     );
-    check(&token, &[], 1, &["\"p_*\"", "no key of this node"]);
+    check(&token, &[], 1, &["\"p_*\"", "this node has no key"]);
     check(&token, &[WITH_SECRET[0], ("PIPECAST_AUTH__ISSUER", "us")], 1, &["issuer (`iss`)"]);
-    check(&token, &[WITH_SECRET[0], ("PIPECAST_AUTH__AUDIENCE", "us")], 1, &["another audience"]);
+    check(&token, &[WITH_SECRET[0], ("PIPECAST_AUTH__AUDIENCE", "us")], 1, &["audience (`aud`)"]);
     check(&hs256(&with(claims(all()), "exp", json!(now() - 120))), &WITH_SECRET, 1, &["expired (`exp`)", "2m", "ago"]);
-    check(&hs256(&with(claims(all()), "nbf", json!(now() + 120))), &WITH_SECRET, 1, &["has not begun"]);
-    check(
-        &hs256(&with(claims(all()), "exp", json!(null))),
-        &WITH_SECRET,
-        0,
-        &["never", "reading needs one", "accepted: *"],
-    );
+    check(&hs256(&with(claims(all()), "nbf", json!(now() + 120))), &WITH_SECRET, 1, &["not valid yet"]);
+    check(&hs256(&with(claims(all()), "exp", json!(null))), &WITH_SECRET, 0, &["never", "no expiry", "accepted: *"]);
     check("0123456789abcdef", &[keys], 0, &["static key `backend`, p_*", "open here"]);
-    check("nonsense", &[keys], 1, &["no static key of this node"]);
+    check("nonsense", &[keys], 1, &["not a known key"]);
 }
