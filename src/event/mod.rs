@@ -1,4 +1,4 @@
-//! What a publisher sends: a pipeline's name, events with their channel and payload, and the ids that the store gives them. No I/O.
+//! Events as a publisher sends them, their pipeline and channel, and the ids that the store assigns. No I/O.
 
 mod channel;
 mod compact_json;

@@ -90,7 +90,7 @@ pub enum ChangingPages {
 }
 
 impl Node {
-    /// Whether the store is known to store and to announce.
+    /// Whether the store is known to store and to notify.
     pub fn is_store_up(&self) -> bool {
         self.store.is_reachable() && self.store.probe_age().is_some_and(|age| age < self.rules.probe_limit)
     }

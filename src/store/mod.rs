@@ -1,19 +1,18 @@
-//! The store: where events get their id, are kept and are announced.
+//! The store: where events get their id and are kept, and what notifies nodes of them.
 //!
-//! There are two, hence an enum. The store reports announcements through [`Audience`] and knows nothing else of the node.
+//! There are two, hence an enum. The store notifies the node through [`EventSink`] and knows nothing else of it.
 
 mod error;
+mod event_sink;
 mod idempotency;
 pub mod memory;
 pub mod page;
 pub mod redis;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Batch, EventId, PipelineId, Shape};
-use crate::log::announcement::Announcement;
 use crate::sse::frame::History;
 
 use memory::MemoryStore;
@@ -21,6 +20,7 @@ use page::{About, Page, PageBounds, PageStart};
 use redis::RedisStore;
 
 pub use error::{Cause, StoreError};
+pub use event_sink::{EventSink, Wakers};
 pub use idempotency::{IDEMPOTENCY_TTL, IdempotencyKey, InvalidIdempotencyKey};
 
 /// Where events are kept.
@@ -30,18 +30,6 @@ pub enum Store {
     Memory(Arc<MemoryStore>),
     /// In Redis or Valkey, shared by all nodes.
     Redis(Arc<RedisStore>),
-}
-
-/// What the store reports announcements to.
-///
-/// Called from the store's own loop, which must not wait: implementations neither block nor do I/O.
-pub trait Audience: Send + Sync + fmt::Debug {
-    /// Events were accepted. This is a hint: it may be lost, repeated or late.
-    fn announced(&self, pipeline: &str, announcement: Announcement);
-    /// An announcement arrived that cannot be read.
-    fn announced_damaged(&self, pipeline: &str);
-    /// From now on announcements of these pipelines arrive; earlier events have to be read.
-    fn subscribed(&self, pipelines: &[PipelineId]);
 }
 
 /// How long things are kept. Section `history` of the settings.
@@ -103,7 +91,7 @@ pub enum Newest {
 type ReservedResources = Box<dyn Send + Sync>;
 
 impl Store {
-    /// Stores a batch, whole or not at all, and announces it.
+    /// Stores a batch, whole or not at all, and notifies nodes.
     ///
     /// With a key that was used in the last ten minutes on this pipeline, changes nothing and returns the first receipt
     /// again. The store drops `reserved` with the events, which may wait for longer than their publisher does.
@@ -186,7 +174,7 @@ impl Store {
         }
     }
 
-    /// Starts announcing a pipeline to the audience, which is notified once this has taken effect.
+    /// Starts sending notifications of a pipeline to the sink, and reports once this has taken effect.
     pub fn watch(&self, pipeline: PipelineId) {
         match self {
             Self::Memory(store) => store.watch(&pipeline),
@@ -194,7 +182,7 @@ impl Store {
         }
     }
 
-    /// Stops announcing a pipeline. The caller holds none of the audience's locks.
+    /// Stops the notifications of a pipeline. The caller holds none of the sink's locks.
     pub fn unwatch(&self, pipeline: PipelineId) {
         match self {
             Self::Memory(store) => store.unwatch(&pipeline),
@@ -202,7 +190,7 @@ impl Store {
         }
     }
 
-    /// The age of the last proof that the store stores and announces; `None` when there never was one.
+    /// The age of the last proof that the store stores and notifies; `None` when there never was one.
     pub fn probe_age(&self) -> Option<Duration> {
         match self {
             Self::Memory(_) => Some(Duration::ZERO),

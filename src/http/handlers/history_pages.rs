@@ -17,7 +17,7 @@ use crate::http::error::RequestError;
 use crate::http::pages::{Interrupted, Pages, Rest};
 use crate::http::taking::{Taking, hold};
 use crate::limits::Reservation;
-use crate::log::{Log, LogLimits, Portion, Read};
+use crate::log::{Log, LogLimits, Read, ReadLimits};
 use crate::metrics::{Metrics, StoreOp};
 use crate::node::Node;
 use crate::sse::frame::Frame;
@@ -168,7 +168,7 @@ impl Reading {
             rest = page.rest;
         }
         self.last = log.tail();
-        let portion = Portion { frames: self.left, bytes: usize::MAX };
+        let portion = ReadLimits { frames: self.left, bytes: usize::MAX };
         Ok(match log.read(&mut cursor, portion, clock_ms(), |frame| self.channels.pass(frame)) {
             Read::Frames(frames) => (frames, rest),
             Read::Nothing | Read::Gap(_) => (Vec::new(), rest),

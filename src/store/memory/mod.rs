@@ -15,10 +15,10 @@ use parking_lot::Mutex;
 
 use super::idempotency::Digest;
 use super::page::{About, Page, PageBounds, PageStart};
-use super::{Audience, IdempotencyKey, Newest, Origin, Receipt, Retention, StoreError};
+use super::{EventSink, IdempotencyKey, Newest, Origin, Receipt, Retention, StoreError};
 use crate::clock::clock_ms;
 use crate::event::{Batch, EventId, PipelineId};
-use crate::log::announcement::Announcement;
+use crate::log::notification::Notification;
 use crate::sse::frame::{Frame, History};
 use answers::Answers;
 use pipelines::Pipelines;
@@ -31,9 +31,8 @@ const ANSWERS_SHARE: usize = 8;
 #[derive(Debug)]
 pub struct MemoryStore {
     retention: Retention,
-    audience: Arc<dyn Audience>,
-    /// Held while a batch is announced too, so that announcements arrive in the order of ids. The audience wakes readers
-    /// meanwhile: none of them needs this lock.
+    sink: Arc<dyn EventSink>,
+    /// Held while the sink is notified, so that notifications arrive in the order of ids. Released before readers are woken.
     contents: Mutex<Contents>,
 }
 
@@ -55,11 +54,11 @@ struct Contents {
 }
 
 impl MemoryStore {
-    /// An empty store that announces to `audience` and uses at most `memory` bytes.
-    pub fn new(retention: Retention, memory: usize, audience: Arc<dyn Audience>) -> Self {
+    /// An empty store that notifies `sink` and uses at most `memory` bytes.
+    pub fn new(retention: Retention, memory: usize, sink: Arc<dyn EventSink>) -> Self {
         let for_answers = memory / ANSWERS_SHARE;
         let contents = Contents { pipelines: Pipelines::new(memory - for_answers), answers: Answers::new(for_answers) };
-        Self { retention, audience, contents: Mutex::new(contents) }
+        Self { retention, sink, contents: Mutex::new(contents) }
     }
 
     /// See [`super::Store::append`].
@@ -97,7 +96,9 @@ impl MemoryStore {
         if let Some((key, digest)) = keyed {
             contents.answers.add(key, (receipt, digest), now);
         }
-        self.audience.announced(pipeline.as_str(), Announcement { after, frames });
+        let wakers = self.sink.notify(pipeline.as_str(), Notification { after, frames });
+        drop(contents);
+        wakers.wake();
         Ok(receipt)
     }
 
@@ -127,7 +128,9 @@ impl MemoryStore {
         let mut contents = self.contents.lock();
         let Some(after) = contents.pipelines.get(pipeline, now).map(StoredPipeline::newest) else { return };
         contents.pipelines.clear(pipeline, now + self.retention.ttl);
-        self.audience.announced(pipeline.as_str(), Announcement { after, frames: Vec::new() });
+        let wakers = self.sink.notify(pipeline.as_str(), Notification { after, frames: Vec::new() });
+        drop(contents);
+        wakers.wake();
     }
 
     /// See [`super::Store::newest`].
@@ -151,7 +154,7 @@ impl MemoryStore {
     /// See [`super::Store::watch`]. Takes effect at once: from now on the pipeline is not evicted.
     pub fn watch(&self, pipeline: &PipelineId) {
         self.contents.lock().pipelines.watch(pipeline, Instant::now());
-        self.audience.subscribed(std::slice::from_ref(pipeline));
+        self.sink.subscribed(std::slice::from_ref(pipeline));
     }
 
     /// See [`super::Store::unwatch`]. The pipeline's time to live starts now: with subscribers it did not expire.
@@ -184,15 +187,20 @@ mod tests {
 
     use super::*;
     use crate::event::EventLimits;
+    use crate::store::Wakers;
 
     const MEMORY: usize = 1 << 20;
 
     #[derive(Debug)]
     struct Deaf;
 
-    impl Audience for Deaf {
-        fn announced(&self, _: &str, _: Announcement) {}
-        fn announced_damaged(&self, _: &str) {}
+    impl EventSink for Deaf {
+        fn notify(&self, _: &str, _: Notification) -> Wakers {
+            Wakers::default()
+        }
+
+        fn notification_damaged(&self, _: &str) {}
+
         fn subscribed(&self, _: &[PipelineId]) {}
     }
 

@@ -39,7 +39,7 @@ impl Connector {
     pub(super) fn new(options: &RedisOptions) -> Result<Self, RedisSetupError> {
         let info: ConnectionInfo = options.url.as_str().into_connection_info().map_err(UrlError::from)?;
         let settings = info.redis_settings().clone();
-        // RESP3: announcements arrive as pushes, on a connection that still answers commands.
+        // RESP3: notifications arrive as pushes, on a connection that still answers commands.
         let info = info.set_redis_settings(settings.set_protocol(redis::ProtocolVersion::RESP3));
         let info = info.set_tcp_settings(tcp_settings(options.probe_interval));
         let client = if options.url.starts_with("rediss://") {

@@ -1,7 +1,7 @@
 -- Deletes a pipeline's history. The newest id stays, so that ids continue from there.
 --
 -- KEYS[1]  the list of frames
--- ARGV[1]  time to live of what stays, ms    ARGV[2]  channel to announce on
+-- ARGV[1]  time to live of what stays, ms    ARGV[2]  channel to notify on
 local newest = redis.call('LINDEX', KEYS[1], -1)
 if not newest then
   return 0
@@ -20,6 +20,6 @@ if id then
 else
   id = '0-0'
 end
--- An announcement without events makes nodes read the list.
+-- A notification without events makes nodes read the list.
 redis.call('PUBLISH', ARGV[2], id .. '\n')
 return 1

@@ -1,4 +1,4 @@
-//! What is known about the Redis server: whether it can be reached, stores and announces, and which commands it refuses.
+//! What is known about the Redis server: whether it can be reached, stores and publishes, and which commands it refuses.
 //!
 //! Every connection reports here and looks here. Knows no connection and sends nothing.
 
@@ -42,7 +42,7 @@ struct Observations {
     heard: Option<Instant>,
     /// When the last probe that was stored had been sent.
     stored: Option<Instant>,
-    /// When the oldest probe was sent that the server has announced and the listening connection has not heard.
+    /// When the oldest probe was sent that the server has published and the listening connection has not heard.
     unheard: Option<Instant>,
     /// Since when no connection can be made, and no probe has been stored.
     unreachable_since: Option<Instant>,
@@ -72,7 +72,7 @@ impl Default for Health {
 }
 
 impl Health {
-    /// The age of the last proof that the server stores and announces; `None` while there is none.
+    /// The age of the last proof that the server stores and publishes; `None` while there is none.
     pub fn probe_age(&self) -> Option<Duration> {
         let state = self.observations.lock();
         let (heard, stored) = (state.heard?, state.stored?);
@@ -223,15 +223,15 @@ impl Health {
         state.unreachable_since.take_if(|since| *since <= sent);
     }
 
-    /// The server has announced a probe that was sent then.
-    pub(super) fn announced(&self, sent: Instant) {
+    /// The server has published a probe that was sent then.
+    pub(super) fn published(&self, sent: Instant) {
         let mut state = self.observations.lock();
         if state.heard.is_none_or(|heard| heard < sent) {
             state.unheard.get_or_insert(sent);
         }
     }
 
-    /// When the oldest probe was sent that the server has announced but a connection that listens since `began` has not
+    /// When the oldest probe was sent that the server has published but a connection that listens since `began` has not
     /// heard.
     pub(super) fn unheard_since(&self, began: Instant) -> Option<Instant> {
         let mut state = self.observations.lock();
@@ -268,14 +268,14 @@ mod tests {
         let began = Instant::now();
         advance(SECOND).await;
         let sent = Instant::now();
-        health.announced(sent);
-        health.announced(sent + SECOND);
+        health.published(sent);
+        health.published(sent + SECOND);
         assert_eq!((health.probe_age(), health.unheard_since(began)), (None, Some(sent)));
         assert_eq!(health.unheard_since(sent + SECOND), None, "it was sent before the new connection");
-        health.announced(sent);
+        health.published(sent);
         health.heard();
         assert_eq!((health.probe_age(), health.unheard_since(began)), (None, None), "nothing is known to be stored");
-        health.announced(began);
+        health.published(began);
         assert_eq!(health.unheard_since(began), None, "it was heard before its confirmation arrived");
         health.stored(sent);
         advance(SECOND).await;

@@ -1,8 +1,8 @@
-//! The listener: the connection on which a node hears announcements.
+//! The listener: the connection on which a node receives notifications.
 //!
 //! It subscribes, passes on what arrives without waiting for anything, and connects again when the connection was lost or no
-//! longer hears the probes that the server announces. It never reads history: it notifies the audience once announcements
-//! arrive, and the audience reads earlier events. It sends no probes. Its decisions are in `subscriptions` and `liveness`.
+//! longer hears the probes that the server publishes. It never reads history: it reports to the sink once notifications arrive, and the
+//! sink's owner reads earlier events. It sends no probes. Its decisions are in `subscriptions` and `liveness`.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use super::liveness::{HearingCheck, Proof, Reconnection};
 use super::options::RedisOptions;
 use super::subscriptions::{COMMANDS_AT_ONCE, Changes, ListenerCommand, Subscriptions};
 use crate::event::PipelineId;
-use crate::log::announcement::Announcement;
-use crate::store::Audience;
+use crate::log::notification::Notification;
+use crate::store::{EventSink, Wakers};
 
 /// The store's end of the listener.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ struct Listener {
 struct Dialer {
     connector: Connector,
     timeout: Duration,
-    audience: Arc<dyn Audience>,
+    sink: Arc<dyn EventSink>,
     health: Arc<Health>,
     names: Names,
     /// This node's own channel.
@@ -70,7 +70,7 @@ enum DisconnectReason {
     Closed,
     #[error("the server is no longer the primary")]
     NotPrimary,
-    #[error("a probe that the server announced did not arrive")]
+    #[error("a probe that the server published did not arrive")]
     Deaf,
 }
 
@@ -92,14 +92,14 @@ pub(super) fn new(
     options: &RedisOptions,
     names: &Names,
     probe_channel: &str,
-    audience: Arc<dyn Audience>,
+    sink: Arc<dyn EventSink>,
     health: &Arc<Health>,
 ) -> (ListenerHandle, impl Future<Output = ()> + Send + use<>) {
     let (sender, commands) = mpsc::unbounded_channel();
     let dialer = Dialer {
         connector: connector.clone(),
         timeout: options.timeout,
-        audience,
+        sink,
         health: health.clone(),
         names: names.clone(),
         probe_channel: probe_channel.to_owned(),
@@ -110,7 +110,7 @@ pub(super) fn new(
 
 /// Handles what arrives, on the connection's own task: nothing here waits.
 struct PushHandler {
-    audience: Arc<dyn Audience>,
+    sink: Arc<dyn EventSink>,
     names: Names,
     health: Arc<Health>,
     probe_channel: String,
@@ -118,7 +118,7 @@ struct PushHandler {
     arrived: AtomicU64,
     closed: Notify,
     /// Whether the listener is done with the connection. Held while a message is passed on: messages of an old connection must
-    /// not mix with those of the next, or the audience would believe that the next one has brought them.
+    /// not mix with those of the next, or the sink would believe that the next one has brought them.
     is_over: Mutex<bool>,
 }
 
@@ -134,30 +134,33 @@ impl PushHandler {
             PushKind::Message | PushKind::SMessage => {
                 let mut data = push.data.into_iter();
                 if let (Some(Value::BulkString(channel)), Some(Value::BulkString(text))) = (data.next(), data.next()) {
-                    self.handle_message(&channel, text.into());
+                    let wakers = self.handle_message(&channel, text.into());
+                    drop(is_over);
+                    wakers.wake();
                 }
             }
             _ => {}
         }
     }
 
-    fn handle_message(&self, channel: &[u8], text: Bytes) {
-        let Ok(channel) = std::str::from_utf8(channel) else { return };
+    fn handle_message(&self, channel: &[u8], text: Bytes) -> Wakers {
+        let Ok(channel) = std::str::from_utf8(channel) else { return Wakers::default() };
         if let Some(pipeline) = self.names.pipeline_of(channel) {
-            match Announcement::parse(text) {
-                Ok(announcement) => self.audience.announced(pipeline, announcement),
-                Err(_) => self.audience.announced_damaged(pipeline),
+            match Notification::parse(text) {
+                Ok(notification) => return self.sink.notify(pipeline, notification),
+                Err(_) => self.sink.notification_damaged(pipeline),
             }
         } else if channel == self.probe_channel {
             self.health.heard();
         }
+        Wakers::default()
     }
 }
 
 impl Dialer {
     fn push_handler(&self) -> Arc<PushHandler> {
         Arc::new(PushHandler {
-            audience: self.audience.clone(),
+            sink: self.sink.clone(),
             names: self.names.clone(),
             health: self.health.clone(),
             probe_channel: self.probe_channel.clone(),
@@ -275,7 +278,7 @@ impl Listener {
         if !subscribe.is_empty() {
             connection.subscribe(&self.dialer.channels(&subscribe)).await?;
             self.subscriptions.confirm(&subscribe);
-            self.dialer.audience.subscribed(&subscribe);
+            self.dialer.sink.subscribed(&subscribe);
         }
         Ok(())
     }
@@ -319,12 +322,13 @@ mod tests {
     #[derive(Debug, Default)]
     struct Recorder(Mutex<Vec<String>>);
 
-    impl Audience for Recorder {
-        fn announced(&self, pipeline: &str, _: Announcement) {
-            self.0.lock().push(format!("{pipeline} announced"));
+    impl EventSink for Recorder {
+        fn notify(&self, pipeline: &str, _: Notification) -> Wakers {
+            self.0.lock().push(format!("{pipeline} notified"));
+            Wakers::default()
         }
 
-        fn announced_damaged(&self, pipeline: &str) {
+        fn notification_damaged(&self, pipeline: &str) {
             self.0.lock().push(format!("{pipeline} damaged"));
         }
 
@@ -344,17 +348,17 @@ mod tests {
             probe_interval: SECOND,
         };
         let (sender, commands) = mpsc::unbounded_channel();
-        let audience = Arc::<Recorder>::default();
+        let sink = Arc::<Recorder>::default();
         let dialer = Dialer {
             connector: Connector::new(&options).unwrap(),
             timeout: options.timeout,
-            audience: audience.clone(),
+            sink: sink.clone(),
             health: Arc::default(),
             names: Names::new(options.prefix.clone(), 0),
             probe_channel: "pipecast:probe:1".to_owned(),
         };
         let listener = Listener { dialer, commands, subscriptions: Subscriptions::default() };
-        (ListenerHandle { commands: sender }, listener, audience)
+        (ListenerHandle { commands: sender }, listener, sink)
     }
 
     fn message(channel: &str, text: &str) -> PushInfo {
@@ -398,7 +402,7 @@ mod tests {
 
     #[tokio::test]
     async fn messages_are_passed_on_until_the_connection_is_over() {
-        let (_handle, listener, audience) = listener();
+        let (_handle, listener, sink) = listener();
         let pushes = listener.dialer.push_handler();
         let began = Instant::now();
         pushes.handle(message("pipecast:{p}", "0-0\n"));
@@ -410,6 +414,6 @@ mod tests {
         assert_eq!(pushes.arrived.load(Ordering::Relaxed), 4);
         *pushes.is_over.lock() = true;
         pushes.handle(message("pipecast:{p}", "0-0\n"));
-        assert_eq!(*audience.0.lock(), ["p announced", "p damaged"]);
+        assert_eq!(*sink.0.lock(), ["p notified", "p damaged"]);
     }
 }

@@ -1,6 +1,6 @@
 //! The store on Redis or Valkey: which connection carries what.
 //!
-//! Live streams come first: their reads have a connection of their own, as have publishes, announcements, probes and
+//! Live streams come first: their reads have a connection of their own, as have publishes, notifications, probes and
 //! comparisons. Clients' reads share a pool and wait only for each other.
 
 mod append_script;
@@ -32,7 +32,7 @@ use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 
 use super::page::{About, Page, PageBounds, PageStart};
-use super::{Audience, Cause, IdempotencyKey, Newest, Receipt, ReservedResources, Retention, StoreError};
+use super::{Cause, EventSink, IdempotencyKey, Newest, Receipt, ReservedResources, Retention, StoreError};
 use crate::event::{Batch, PipelineId};
 use crate::sse::frame::History;
 use appender::Appender;
@@ -87,7 +87,7 @@ impl RedisStore {
     pub fn open(
         options: &RedisOptions,
         retention: Retention,
-        audience: Arc<dyn Audience>,
+        sink: Arc<dyn EventSink>,
     ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + use<>), RedisSetupError> {
         let connector = Connector::new(options)?;
         let health = Arc::new(Health::default());
@@ -105,7 +105,7 @@ impl RedisStore {
             name: probe.clone(),
         };
         let (appender, appending) = appender::new(lanes, &names, retention);
-        let (listener, listening) = listener::new(&connector, options, &names, &probe, audience, &health);
+        let (listener, listening) = listener::new(&connector, options, &names, &probe, sink, &health);
         let store = Self {
             pool,
             live,

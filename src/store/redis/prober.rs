@@ -1,6 +1,6 @@
-//! The prober: proves every few seconds, on a connection of its own, that the server stores and announces.
+//! The prober: proves every few seconds, on a connection of its own, that the server stores and publishes.
 //!
-//! The listener judges whether the announcement arrives. The prober judges no other connection; it only keeps idle ones
+//! The listener judges whether the message arrives. The prober judges no other connection; it only keeps idle ones
 //! alive.
 
 use std::sync::Arc;
@@ -57,12 +57,12 @@ impl Prober {
         }
     }
 
-    /// Stores and announces. Returns whether the server answered at all.
+    /// Stores and publishes. Returns whether the server answered at all.
     async fn probe(&self) -> bool {
         let sent = Instant::now();
         let Ok(mut open) = Box::pin(self.connection.get()).await else { return false };
         let mut probe = redis::pipe();
-        // Each has its own answer: a server that refuses to store may still announce.
+        // Each has its own answer: a server that refuses to store may still publish.
         probe.ignore_errors();
         probe.cmd("SET").arg(&self.name).arg("").arg("PX").arg(millis(self.interval * KEY_LIFETIME_INTERVALS));
         probe.cmd("PUBLISH").arg(&self.name).arg("");
@@ -74,7 +74,7 @@ impl Prober {
                 return false;
             }
         };
-        for (answer, note) in answers.into_iter().zip([Health::stored, Health::announced]) {
+        for (answer, note) in answers.into_iter().zip([Health::stored, Health::published]) {
             let outcome = answer.map_err(CommandError::from);
             self.connection.report(&open, &outcome);
             if outcome.is_ok() {

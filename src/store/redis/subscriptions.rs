@@ -1,4 +1,4 @@
-//! Which pipelines this node wants announced, and which of them the connection at hand has subscribed to. Pure: no I/O.
+//! Which pipelines this node wants notifications of, and which of them the connection at hand has subscribed to. Pure: no I/O.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -26,7 +26,7 @@ pub(super) enum ListenerCommand {
 enum Confirmation {
     /// Clients wait for the first one.
     Never,
-    /// Announcements have arrived before.
+    /// Notifications have arrived before.
     Before,
 }
 
