@@ -10,7 +10,7 @@ use pipecast::event::PipelineId;
 use pipecast::event::{Batch, EventLimits, Shape, check_channel};
 use pipecast::event::{EventId, ResumePoint};
 use pipecast::event::{Gap, GapReason};
-use pipecast::log::announcement::Announcement;
+use pipecast::log::notification::Notification;
 use pipecast::settings::{Settings, Sources};
 use pipecast::sse::frame::{Frame, History};
 use proptest::prelude::*;
@@ -206,16 +206,16 @@ proptest! {
     }
 
     #[test]
-    fn announcement_of_any_bytes_is_refused_or_is_a_run_of_frames(after in id(), text in stored(5), changes in mutations()) {
+    fn notification_of_any_bytes_is_refused_or_is_a_run_of_frames(after in id(), text in stored(5), changes in mutations()) {
         let text = mutated([after.as_bytes(), b"\n", &text].concat(), &changes);
-        if let Ok(announcement) = Announcement::parse(text.clone().into()) {
-            let mut same = format!("{}\n", announcement.after).into_bytes();
-            for frame in &announcement.frames {
+        if let Ok(notification) = Notification::parse(text.clone().into()) {
+            let mut same = format!("{}\n", notification.after).into_bytes();
+            for frame in &notification.frames {
                 check_frame(frame)?;
                 same.extend_from_slice(frame.text());
             }
             prop_assert_eq!(same, text);
-            prop_assert!(announcement.frames.is_sorted_by(|a, b| a.id().is_followed_by(b.id())));
+            prop_assert!(notification.frames.is_sorted_by(|a, b| a.id().is_followed_by(b.id())));
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pipecast::event::GapReason;
 use pipecast::event::{EventId, ResumePoint};
-use pipecast::log::{Log, LogLimits, Portion, Read};
+use pipecast::log::{Log, LogLimits, Read, ReadLimits};
 use pipecast::sse::frame::{Frame, History};
 use proptest::prelude::*;
 
@@ -107,7 +107,7 @@ fn resume(log: &Log, (ms, seq): Id) -> Resumed {
         let (_, again) = log.place_after(&ResumePoint::After(gap.resume), NOW_MS);
         assert_eq!(again, None, "the same gap is reported again after {}", gap.resume);
     }
-    let all = Portion { frames: usize::MAX, bytes: usize::MAX };
+    let all = ReadLimits { frames: usize::MAX, bytes: usize::MAX };
     let events = match log.read(&mut cursor, all, NOW_MS, |_| true) {
         Read::Frames(frames) => frames.iter().map(Frame::id).map(|id| (id.ms, id.seq)).collect(),
         Read::Nothing => Vec::new(),

@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Debug, Clone)]
 pub(crate) struct ServerProcesses(Vec<u32>);
 
-/// ProcessMemory of the server's processes, in bytes.
+/// Memory of the server's processes.
 #[derive(Serialize, Clone, Copy, Debug, Default)]
 pub struct ProcessMemory {
     /// Proportional set size: each process that shares a page counts its part of it.

@@ -1,6 +1,6 @@
 //! The load generator behind `pipecast bench`: it puts load on any server of Server-Sent Events and measures it.
 //!
-//! The crate depends on nothing of the broker and knows servers only over HTTP. It reads no command line and prints nothing: a caller
+//! The crate depends on nothing of the broker and knows servers only by their HTTP. It reads no command line and prints nothing: a caller
 //! fills in [`Options`], makes a [`Bench`], runs it in a thread and gets a [`Report`].
 //!
 //! # How it measures
@@ -12,16 +12,18 @@
 //!
 //! Read from the top down; each part uses only those below it.
 //!
-//! - [`bench`]: what a caller sees. It checks the options and starts the workload.
-//! - [`workload`]: what a run does step by step, one file per kind of load: idle streams, events at a rate or as many as possible, a
-//!   storm of clients. `measurement` holds the steps that they share and fills in the [`report`].
-//! - [`engine`]: the epoll loop. It passes each ready socket to a publisher or a subscriber, and sends each event on time.
-//! - [`publishers`] and [`subscribers`]: the connections. A publisher sends one request after another; a subscriber holds one stream.
-//! - [`http`]: the bytes. `target` writes requests for a server, `preset` knows the addresses of several kinds of servers, `response`
+//! - `bench`: what a caller sees. It checks the options and starts the workload. `error` says why a run measured nothing.
+//! - `workload`: what a run does step by step, one file per kind of load: idle streams, events at a rate or as fast as possible, a
+//!   storm of clients. `measurement` has the steps that they share, and fills in the `report`.
+//! - `engine`: the epoll loop. It passes each ready socket to a publisher or a subscriber, and sends each event on time. `own_load`
+//!   measures the loop itself.
+//! - `publishers` and `subscribers`: the connections. A publisher sends one request after another; a subscriber holds one stream.
+//!   `shared` is what all of them use.
+//! - `http`: the bytes. `target` writes requests for a server, `preset` knows the addresses of several kinds of servers, `response`
 //!   reads what they answer.
-//! - [`tally`]: the accounts. Every payload carries a `stamp`: who sent it, its place in the sequence and its time. From the stamps the
-//!   tally knows for each subscriber which events arrived, which are lost, duplicated or late, and how long they took.
-//! - [`shared`], [`clock`], [`kernel`], [`error`]: what all of these use.
+//! - `tally`: the accounts. Every payload carries a `stamp`: its publisher, its place in the publisher's sequence, and its time. With the
+//!   stamps the tally knows for each subscriber which events arrived, which are lost, duplicated or late, and how long they took.
+//! - `clock` and `kernel`: time, and the memory and CPU time of processes. Everything above uses them.
 
 // epoll, timerfd and /proc.
 #![cfg(target_os = "linux")]

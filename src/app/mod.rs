@@ -18,12 +18,12 @@ use crate::app::background::{Background, Ended, Part};
 use crate::app::supervisor::Supervisor;
 use crate::auth::{Auth, AuthSetupError};
 use crate::http::{Server, Tls, TlsError};
-use crate::hub::{Hub, Work};
+use crate::hub::{Hub, HubCommand};
 use crate::limits::{Bodies, Budget, Limits, open_files};
 use crate::logging::LogLines;
 use crate::metrics::{Metrics, MetricsError};
+use crate::node::Node;
 use crate::node::drain::{Drain, Phase};
-use crate::node::{Node, Rules};
 use crate::settings::{DrainSettings, Settings};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -35,7 +35,7 @@ pub struct App {
     node: Arc<Node>,
     server: Server,
     drain: DrainSettings,
-    work: mpsc::UnboundedReceiver<Work>,
+    work: mpsc::UnboundedReceiver<HubCommand>,
     /// The store's own loop, if it has one.
     listener: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -86,11 +86,11 @@ impl App {
         let (hub, work) = Hub::new(settings.hub, metrics.clone());
         let (store, listener) = open_store(settings, &hub).await?;
         let auth = Auth::load(settings.auth.clone())?;
-        let rules = Rules::new(settings);
+        let rules = settings.rules();
         let fanout = Fanout::start(settings.fanout_threads, hub.clone(), metrics.clone(), settings.stream)?;
         let drain = Drain::new();
-        let bodies = Arc::new(Bodies::new(settings.bodies_bytes, settings.max_request_size));
-        let histories = Budget::new(settings.histories_bytes);
+        let bodies = Arc::new(Bodies::new(settings.requests.bodies_bytes, settings.requests.max_request_size));
+        let histories = Budget::new(settings.requests.histories_bytes);
         let (store, log) = (Arc::new(store), log.clone());
         let node = Node { hub, store, auth, fanout, metrics, drain, limits, bodies, histories, rules, log };
         let node = Arc::new(node);

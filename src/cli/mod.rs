@@ -9,11 +9,11 @@ mod client;
 mod config;
 mod demo;
 mod doctor;
-mod figures;
 mod follower;
 mod health;
 mod node_args;
 mod node_url;
+mod number_format;
 mod output;
 mod plan;
 mod publish;
@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::settings::{Row, Settings, Sources};
 use node_args::{InvalidToken, NodeArgs, Token};
@@ -121,8 +121,24 @@ impl SettingsArgs {
         let flags =
             [("server.listen", self.listen), ("server.admin_listen", self.admin_listen), ("redis.url", self.redis)];
         let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-        Sources { file: self.config, environment, flags }
+        Sources { flags, ..sources(self.config, environment) }
     }
+}
+
+/// Settings from a file and the environment.
+fn sources(file: Option<PathBuf>, environment: Environment) -> Sources {
+    let command_variables = command_variables(&Cli::command());
+    Sources { file, environment, command_variables, flags: Vec::new() }
+}
+
+/// The environment variables that commands read for their own flags, such as `PIPECAST_TOKEN`. They may be set where a node
+/// runs too.
+fn command_variables(command: &clap::Command) -> Vec<String> {
+    let own = command.get_arguments().filter_map(|argument| Some(argument.get_env()?.to_string_lossy().into_owned()));
+    let mut variables: Vec<_> = own.chain(command.get_subcommands().flat_map(command_variables)).collect();
+    variables.sort();
+    variables.dedup();
+    variables
 }
 
 /// Why a command failed, as its exit code.

@@ -8,29 +8,29 @@ use hyper::{Response, StatusCode};
 
 use super::body::Body;
 use crate::auth::Refused;
-use crate::event::{InvalidBatch, InvalidPipelineId, Place};
+use crate::event::{BatchIndex, InvalidBatch, InvalidPipelineId};
 use crate::limits::RateReached;
 use crate::metrics::Rejection;
 use crate::store::{InvalidIdempotencyKey, StoreError};
 
-/// Why a request was rejected. A rejected request changes nothing, except that after [`StoreError::Away`] it is unknown
-/// whether it did.
+/// Why a request was rejected. A rejected request has changed nothing, except possibly after [`StoreError::Away`]: when a
+/// call to Redis times out, its result is unknown.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {
-    #[error("{0}")]
+    #[error(transparent)]
     Pipeline(#[from] InvalidPipelineId),
-    #[error("{0}")]
+    #[error(transparent)]
     Batch(#[from] InvalidBatch),
-    #[error("{0}")]
+    #[error(transparent)]
     Key(#[from] InvalidIdempotencyKey),
-    #[error("{0}")]
+    #[error(transparent)]
     Access(#[from] Refused),
     #[error(
-        "pages of this origin may not publish or delete, because this node is open only by default; set server.cors_origins to the origins that may (* for all), or set auth.publish to token or open"
+        "pages of this origin cannot publish or delete, because this node is open only by default. Set server.cors_origins to the origins that may (* for all), or set auth.publish to token or open"
     )]
     ForeignPage,
     #[error(
-        "this node is open only by default, so it accepts only localhost, IP addresses and names outside the public DNS as its host: any other name could belong to a web page that points it here. Use one of those, set server.cors_origins or auth.publish, or set server.trusted_proxies if a proxy forwards the name"
+        "this host name is not accepted, because this node is open only by default and a web page could point the name here. Use localhost, an IP address or a name outside the public DNS; or set server.cors_origins or auth.publish, or server.trusted_proxies if a proxy forwards the name"
     )]
     ForeignHost,
     #[error("{0}")]
@@ -39,45 +39,43 @@ pub(super) enum RequestError {
         "not found; the routes are /pipelines/{{pipeline}}/events, /pipelines/{{pipeline}}/sse and /pipelines/{{pipeline}}"
     )]
     NoRoute,
-    #[error("this path supports {0}")]
+    #[error("method not allowed; this path accepts {0}")]
     Method(&'static str),
-    #[error(
-        "the body must be application/json or application/x-ndjson in UTF-8; send the header Content-Type: application/json"
-    )]
+    #[error("unsupported Content-Type; send application/json or application/x-ndjson, in UTF-8")]
     MediaType,
-    #[error("the body must not be compressed; send it without Content-Encoding")]
+    #[error("compressed bodies are not supported; send the body without Content-Encoding")]
     ContentCoding,
-    /// A proxy could parse this differently, so the connection is closed.
+    /// Proxies could read it as another request, so the connection is closed.
     #[error("{0}")]
     Malformed(&'static str),
-    #[error("the header {0} must not be repeated; send it once")]
+    #[error("the header {0} was sent more than once; send it once")]
     Repeated(HeaderName),
-    /// The HTTP library cannot parse it. Holds the library's message.
-    #[error("not a valid HTTP request: {0}. The connection is closed; check what the client sends")]
+    /// The HTTP library cannot parse it; with its own words.
+    #[error("not valid HTTP/1.1: {0}. The connection is closed; check what the client sends")]
     Unreadable(String),
     #[error(
-        "this is a TLS handshake, but the listener accepts only plain HTTP; use http://, or set server.tls_cert and server.tls_key"
+        "this is a TLS handshake, but the listener accepts plain HTTP. Use http://, or set server.tls_cert and server.tls_key"
     )]
     Handshake,
     #[error(
-        "the request head has more than {0} bytes or more than 100 headers; shorten it. Too many cookies are the usual cause"
+        "the request head is larger than {0} bytes or has more than 100 headers; shorten it. The usual cause is too many cookies"
     )]
     HeadTooLarge(usize),
-    #[error("the body has more than {0} bytes (limits.max_request_size); split the batch")]
+    #[error("the body is larger than {0} bytes (limits.max_request_size); split the batch or send less")]
     BodyTooLarge(usize),
-    #[error("the body did not arrive within {0:?} (limits.request_timeout); nothing was stored. Try again")]
+    #[error("the body did not arrive within {0:?} (limits.request_timeout); send it again")]
     BodyTimeout(std::time::Duration),
-    #[error("the body ended early; nothing was stored. Try again")]
+    #[error("the body ended early; send it again")]
     BodyBroken,
     #[error(
-        "the node has no memory left for another request body (limits.bodies); nothing was stored. Retry in a moment"
+        "the node has no memory for another request body at the moment (limits.bodies). Nothing was stored; try again"
     )]
     BodiesFull,
-    #[error("the node has no memory left for another history (limits.histories); try again in a moment")]
+    #[error("the node has no memory for another history at the moment (limits.histories); try again")]
     HistoriesFull,
-    #[error("{0}")]
+    #[error(transparent)]
     Rate(#[from] RateReached),
-    // The store's own message goes only to the operator's log.
+    // The store's own message is only for the operator's log.
     #[error("{}", store_detail(.error, *.request))]
     Store {
         request: StoreRequest,
@@ -168,7 +166,7 @@ impl RequestError {
         }
     }
 
-    /// The reason as the metrics count it.
+    /// The reason under which metrics count it.
     pub(super) fn rejection(&self) -> Rejection {
         if let Self::Rate(reached) = self {
             return reached.rejection;
@@ -189,7 +187,7 @@ impl RequestError {
         }
     }
 
-    /// The answer.
+    /// The response: a problem document and the headers that belong to its status.
     pub(super) fn response(&self) -> Response<Body> {
         let status = self.status();
         let mut problem = serde_json::json!({
@@ -254,8 +252,8 @@ impl RequestError {
             return None;
         };
         match at {
-            Place::Index(index) => Some(*index),
-            Place::Whole => None,
+            BatchIndex::Index(index) => Some(*index),
+            BatchIndex::Whole => None,
         }
     }
 }

@@ -13,9 +13,9 @@ use crate::limits::{Bodies, Budget, Limits};
 use crate::logging::LogLines;
 use crate::metrics::{Metrics, Observed};
 use crate::node::drain::Drain;
-use crate::settings::{Settings, StreamSettings};
 use crate::store::Store;
 use crate::store::memory::MemoryUse;
+use crate::stream::StreamOptions;
 use crate::stream::fanout::Fanout;
 
 /// A node's parts.
@@ -63,7 +63,7 @@ pub struct Rules {
     /// How long a connection may be without a request.
     pub idle_timeout: Duration,
     /// How streams are kept.
-    pub stream: StreamSettings,
+    pub stream: StreamOptions,
     /// Origins whose pages may use the broker.
     pub cors_origins: Vec<String>,
     /// Which pages may publish and forget.
@@ -78,9 +78,6 @@ pub struct Rules {
     pub probe_limit: Duration,
 }
 
-/// How many probes may be missed before the node is not ready.
-const PROBES: u32 = 3;
-
 /// Which web pages may publish and forget. CORS alone would be too late: it keeps an answer from a page, not a request from
 /// the node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,43 +90,8 @@ pub enum ChangingPages {
     Listed,
 }
 
-impl ChangingPages {
-    fn of(settings: &Settings) -> Self {
-        let lists_all = settings.server.cors_origins.iter().any(|origin| origin == "*");
-        match (settings.auth.is_publish_decided, settings.server.are_origins_decided) {
-            (true, _) => Self::All,
-            (false, false) => Self::Near,
-            (false, true) if lists_all => Self::All,
-            (false, true) => Self::Listed,
-        }
-    }
-}
-
-impl Rules {
-    /// The rules of these settings.
-    pub fn new(settings: &Settings) -> Self {
-        let probe_interval = settings.redis.as_ref().map(|redis| redis.options.probe_interval);
-        Self {
-            events: settings.events,
-            history: settings.retention.limit,
-            max_request_size: settings.max_request_size,
-            histories_bytes: settings.histories_bytes,
-            http2_max_concurrent_streams: settings.http2_max_concurrent_streams,
-            request_timeout: settings.request_timeout,
-            idle_timeout: settings.idle_timeout,
-            stream: settings.stream,
-            cors_origins: settings.server.cors_origins.clone(),
-            changing_pages: ChangingPages::of(settings),
-            trusted_proxies: settings.server.trusted_proxies.clone(),
-            forwarded_header: settings.server.forwarded_header,
-            has_proxy_header: settings.server.has_proxy_header,
-            probe_limit: probe_interval.map_or(Duration::MAX, |interval| interval * PROBES),
-        }
-    }
-}
-
 impl Node {
-    /// Whether the store is known to store and to announce.
+    /// Whether the store is known to store and to notify.
     pub fn is_store_up(&self) -> bool {
         self.store.is_reachable() && self.store.probe_age().is_some_and(|age| age < self.rules.probe_limit)
     }

@@ -1,25 +1,25 @@
-//! The store: where events get their id, are kept and are announced.
+//! The store: where events get their id and are kept, and what notifies nodes of them.
 //!
-//! Two of them, so an enum; a trait when a third one comes. The store tells of announcements
-//! through [`Audience`] and knows nothing else of the node.
+//! Two of them, so an enum; a trait when a third one comes. The store notifies the node
+//! through [`EventSink`] and knows nothing else of it.
 
+mod event_sink;
 mod idempotency;
 pub mod memory;
 pub mod page;
 pub mod redis;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Batch, EventId, PipelineId, Shape};
-use crate::log::announcement::Announcement;
 use crate::sse::frame::History;
 
 use memory::MemoryStore;
 use page::{About, Page, PageBounds, PageStart};
 use redis::RedisStore;
 
+pub use event_sink::{EventSink, Wakers};
 pub use idempotency::{IDEMPOTENCY_TTL, IdempotencyKey, InvalidIdempotencyKey};
 pub use redis::connector::Unfit;
 
@@ -30,18 +30,6 @@ pub enum Store {
     Memory(Arc<MemoryStore>),
     /// In Redis or Valkey, shared by all nodes.
     Redis(Arc<RedisStore>),
-}
-
-/// Who hears what the store announces.
-///
-/// Called from the store's own loop, which must not wait: implementations neither block nor do I/O.
-pub trait Audience: Send + Sync + fmt::Debug {
-    /// Events were accepted, as a hint: it may be lost, doubled or late.
-    fn announced(&self, pipeline: &str, announcement: Announcement);
-    /// An announcement that cannot be read.
-    fn announced_damaged(&self, pipeline: &str);
-    /// From here on announcements of these pipelines come; what came before is to be read.
-    fn subscribed(&self, pipelines: &[PipelineId]);
 }
 
 /// How long things are kept. Section `history` of the settings.
@@ -125,7 +113,7 @@ pub enum StoreError {
 type Hold = Box<dyn Send + Sync>;
 
 impl Store {
-    /// Stores a batch, whole or not at all, and announces it.
+    /// Stores a batch, whole or not at all, and notifies nodes.
     ///
     /// With a key that was used in the last ten minutes on this pipeline, changes nothing and
     /// returns the first receipt again. What the publisher has reserved for its events is dropped when the store lets go of
@@ -209,7 +197,7 @@ impl Store {
         }
     }
 
-    /// Starts announcing a pipeline to the audience, which is told when it is so.
+    /// Starts sending a pipeline's notifications to the sink, and tells it when that is so.
     pub fn watch(&self, pipeline: PipelineId) {
         match self {
             Self::Memory(store) => store.watch(&pipeline),
@@ -217,7 +205,7 @@ impl Store {
         }
     }
 
-    /// Stops announcing a pipeline. The caller holds none of the audience's locks.
+    /// Stops a pipeline's notifications. The caller holds none of the sink's locks.
     pub fn unwatch(&self, pipeline: PipelineId) {
         match self {
             Self::Memory(store) => store.unwatch(&pipeline),
@@ -225,7 +213,7 @@ impl Store {
         }
     }
 
-    /// How long ago the store was last known to store and to announce; `None` when it never was.
+    /// How long ago the store was last known to store and to notify; `None` when it never was.
     pub fn probe_age(&self) -> Option<Duration> {
         match self {
             Self::Memory(_) => Some(Duration::ZERO),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::auth::Pass;
+use crate::auth::StreamPermit;
 use crate::limits::Place;
 
 /// What a stream was let in under.
@@ -11,5 +11,5 @@ pub struct Admission {
     /// Its place on the node, given back with it.
     pub place: Option<Place>,
     /// The leave that a token gave it; none where none is needed.
-    pub pass: Option<Arc<Pass>>,
+    pub permit: Option<Arc<StreamPermit>>,
 }

@@ -5,4 +5,7 @@
 pub mod admission;
 pub mod content_encoding;
 pub mod fanout;
+mod options;
 pub mod subscription;
+
+pub use options::StreamOptions;

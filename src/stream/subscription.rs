@@ -10,15 +10,15 @@ use bytes::Bytes;
 use crate::clock::clock_ms;
 use crate::event::{EventId, Gap, ResumePoint};
 use crate::hub::Reader;
-use crate::hub::open_log::View;
-use crate::log::refresh::{Refresh, Ticket};
-use crate::log::{Cursor, Portion, Read, is_from_the_future};
+use crate::hub::live_log::Ticket;
+use crate::hub::open_log::LogView;
+use crate::log::{Cursor, Read, ReadLimits, is_from_the_future};
 use crate::metrics::{Metrics, ReadReason, StreamStart};
 use crate::sse::control;
 use crate::sse::frame::Frame;
 
 /// What a reader takes out of the log at once: enough to fill a vectored write.
-const PORTION: Portion = Portion { frames: 32, bytes: 64 << 10 };
+const READ_LIMITS: ReadLimits = ReadLimits { frames: 32, bytes: 64 << 10 };
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,15 +160,15 @@ impl Item {
 impl Place {
     /// A client that is not placed yet.
     pub fn new(wanted: Wanted) -> Self {
-        Self { wanted, phase: Phase::Waiting(Refresh::FIRST) }
+        Self { wanted, phase: Phase::Waiting(Ticket::FIRST) }
     }
 
     /// Looks for what comes next, and moves past it.
-    pub fn next(&mut self, view: &View<'_>) -> Next {
+    pub fn next(&mut self, view: &LogView<'_>) -> Next {
         let ticket = match &mut self.phase {
             Phase::Following { cursor, is_ahead, .. } => {
                 let (channels, from) = (&self.wanted.channels, cursor.after());
-                let read = view.log.read(cursor, PORTION, clock_ms(), |frame| channels.pass(frame));
+                let read = view.log.read(cursor, READ_LIMITS, clock_ms(), |frame| channels.pass(frame));
                 *is_ahead = match &read {
                     Read::Frames(frames) => frames.last().is_some_and(|last| last.id() != cursor.after()),
                     // The gap tells the position.
@@ -227,7 +227,7 @@ impl Place {
     }
 
     /// Whether there is nothing after the client's cursor.
-    pub fn is_at_end(&self, view: &View<'_>) -> bool {
+    pub fn is_at_end(&self, view: &LogView<'_>) -> bool {
         matches!(&self.phase, Phase::Following { cursor, .. } if view.log.is_end(cursor))
     }
 

@@ -242,7 +242,7 @@ fn invalid_settings_are_reported_together() {
         "stream.keepalives (",
         "did you mean stream.keepalive?",
         "nonsense.x (",
-        "history.limit (environment variable PIPECAST_HISTORY__LIMIT): 0",
+        "history.limit (environment variable PIPECAST_HISTORY__LIMIT): invalid value `0`",
         "server.cors_origins (",
         "`lots`",
         "`xml`",
@@ -255,6 +255,51 @@ fn invalid_settings_are_reported_together() {
     let output = run(&mut pipecast(&["config", "--config", "/nonexistent.toml"]), "");
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("--config (/nonexistent.toml)"), "{}", err(&output));
+}
+
+#[test]
+fn unknown_variables_are_rejected_with_the_nearest_name() {
+    for name in ["serve", "config", "health"] {
+        let mut command = pipecast(&[name]);
+        command
+            .env("PIPECAST_STREAM_KEEPALIVE", "5s")
+            .env("PIPECAST_LIMITS__STREAM", "10")
+            .env("PIPECAST_SEVER__LISTEN", "127.0.0.1:0")
+            .env("PIPECAST_TOKENS", "x")
+            .env("PIPECAST_PORT", "8080");
+        let output = run(&mut command, "");
+        assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+        for problem in [
+            "PIPECAST_STREAM_KEEPALIVE: unknown environment variable; did you mean PIPECAST_STREAM__KEEPALIVE?",
+            "limits.stream (environment variable PIPECAST_LIMITS__STREAM): unknown setting; did you mean limits.streams?",
+            "sever.listen (environment variable PIPECAST_SEVER__LISTEN): unknown setting; did you mean server.listen?",
+            "PIPECAST_TOKENS: unknown environment variable; did you mean PIPECAST_TOKEN?",
+            "PIPECAST_PORT: unknown environment variable; `pipecast config` lists all settings",
+        ] {
+            assert!(err(&output).contains(problem), "{problem} in\n{}", err(&output));
+        }
+    }
+}
+
+#[test]
+fn variables_of_clients_and_of_kubernetes_are_no_settings() {
+    let mut command = pipecast(&["config"]);
+    command.env("PIPECAST_URL", "http://broker.example").env("PIPECAST_TOKEN", "a-token");
+    // What a Service named pipecast, and one named pipecast-redis, add to each container of their namespace.
+    for (service, port) in [("PIPECAST", "80"), ("PIPECAST_REDIS", "6379")] {
+        let url = format!("tcp://10.96.0.7:{port}");
+        command
+            .env(format!("{service}_SERVICE_HOST"), "10.96.0.7")
+            .env(format!("{service}_SERVICE_PORT"), port)
+            .env(format!("{service}_SERVICE_PORT_MAIN"), port)
+            .env(format!("{service}_PORT"), &url)
+            .env(format!("{service}_PORT_{port}_TCP"), &url)
+            .env(format!("{service}_PORT_{port}_TCP_PROTO"), "tcp")
+            .env(format!("{service}_PORT_{port}_TCP_PORT"), port)
+            .env(format!("{service}_PORT_{port}_TCP_ADDR"), "10.96.0.7");
+    }
+    let output = run(&mut command, "");
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn node_that_is_not_there_or_does_not_answer_is_not_well() {
 
 #[test]
 fn exit_codes_separate_bad_usage_from_an_unhealthy_node() {
-    assert_ends(&health(&[], &[("PIPECAST_SERVER__ADMIN_LISTEN", "nonsense")]), 2, "`nonsense` is no address");
+    assert_ends(&health(&[], &[("PIPECAST_SERVER__ADMIN_LISTEN", "nonsense")]), 2, "`nonsense` is not a valid address");
     assert_ends(&health(&["--timeout", "soon"], &[]), 2, "--timeout");
     assert_ends(&health(&["--listen", "0.0.0.0:8080"], &[]), 2, "auth.publish");
 }

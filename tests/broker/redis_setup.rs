@@ -82,18 +82,18 @@ async fn password_in_a_file_may_be_any() {
         (&user, format!("{password} \n"), 1, "check the user, the password"),
         (&user, "\n".to_owned(), 1, "it is empty"),
         (&user, "\u{feff}\n".to_owned(), 1, "it is empty"),
-        (&format!("redis://:s3cret@127.0.0.1:{port}"), password.to_owned(), 2, "redis.url has another"),
+        (&format!("redis://:s3cret@127.0.0.1:{port}"), password.to_owned(), 2, "redis.url contains a password too"),
         (
             &format!("redis+unix://{}?pass=s3cret", redis.socket().display()),
             password.to_owned(),
             2,
-            "redis.url has another",
+            "redis.url contains a password too",
         ),
         (
             &String::new(),
             password.to_owned(),
             2,
-            "redis.password_file (environment variable PIPECAST_REDIS__PASSWORD_FILE): is of no use without redis.url",
+            "redis.password_file (environment variable PIPECAST_REDIS__PASSWORD_FILE): has no effect without redis.url",
         ),
     ] {
         let (output, errors) = refused(&with(url, &content));

@@ -23,8 +23,8 @@ fn frame(id: &str, payload: u64) -> String {
     format!("id: {id}\nevent: numbers\ndata: {payload}\n\n")
 }
 
-/// Writes an event into the list without a word to anyone: an announcement that was lost.
-fn write_unannounced(redis: &Redis, pipeline: &str, id: &str, payload: u64) {
+/// Writes an event into the list without a word to anyone: a notification that was lost.
+fn write_without_notifying(redis: &Redis, pipeline: &str, id: &str, payload: u64) {
     redis.command(&["RPUSH", &format!("pipecast:{{{pipeline}}}:events"), &frame(id, payload)]);
 }
 
@@ -198,7 +198,7 @@ async fn ids_grow_when_the_clock_jumps_back_while_the_list_stands() {
     let now = parts(&node.publish("p", "numbers", json!(1)).await).0;
     // An event from an hour ahead: for the next one the clock has jumped back.
     let ahead = now + 3_600_000;
-    write_unannounced(&redis, "p", &format!("{ahead}-2"), 2);
+    write_without_notifying(&redis, "p", &format!("{ahead}-2"), 2);
     let ids = node.publish_numbers("p", 3..=4).await;
     assert_eq!(ids, [format!("{ahead}-3"), format!("{ahead}-4")]);
     assert_eq!(node.open("p", "").await.numbers(4).await, [1, 2, 3, 4]);
@@ -230,8 +230,8 @@ async fn resume_on_a_node_that_lags_shows_no_gap() {
     assert_eq!(connected.numbers(2).await, [1, 2]);
     // What the other node's readers have, and this node has not heard of.
     let ms = parts(&ids[1]).0;
-    write_unannounced(&redis, "p", &format!("{}-3", ms + 1), 3);
-    write_unannounced(&redis, "p", &format!("{}-4", ms + 2), 4);
+    write_without_notifying(&redis, "p", &format!("{}-3", ms + 1), 3);
+    write_without_notifying(&redis, "p", &format!("{}-4", ms + 2), 4);
     let mut resumed = node.open_with("p", "", Some(&format!("{}-3", ms + 1))).await;
     assert_eq!(resumed.numbers(1).await, [4]);
     assert_eq!(connected.numbers(2).await, [3, 4], "the re-read serves all readers");
@@ -239,33 +239,33 @@ async fn resume_on_a_node_that_lags_shows_no_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lost_last_announcement_is_found() {
+async fn lost_last_notification_is_found() {
     let redis = Redis::start().await;
     let node = &nodes(&redis, 1, &Options::default().set("HUB__CHECK_INTERVAL", "200ms")).await[0];
     let mut stream = node.open("p", "").await;
     let id = node.publish("p", "numbers", json!(1)).await;
     assert_eq!(stream.numbers(1).await, [1]);
-    write_unannounced(&redis, "p", &format!("{}-2", parts(&id).0 + 1), 2);
+    write_without_notifying(&redis, "p", &format!("{}-2", parts(&id).0 + 1), 2);
     assert_eq!(stream.numbers(1).await, [2]);
     redis.command(&["DEL", "pipecast:{p}:events"]);
     assert_eq!(stream.gap().await.0["reason"], "reset");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lost_announcement_is_found_by_the_next_one() {
+async fn lost_notification_is_found_by_the_next_one() {
     let redis = Redis::start().await;
     let node = &nodes(&redis, 1, &Options::default().set("HUB__CHECK_INTERVAL", "1h")).await[0];
     let mut stream = node.open("p", "").await;
     let id = node.publish("p", "numbers", json!(1)).await;
     assert_eq!(stream.numbers(1).await, [1]);
-    write_unannounced(&redis, "p", &format!("{}-2", parts(&id).0), 2);
+    write_without_notifying(&redis, "p", &format!("{}-2", parts(&id).0), 2);
     node.publish("p", "numbers", json!(3)).await;
     assert_eq!(stream.numbers(2).await, [2, 3]);
     assert_eq!(node.metric("pipecast_history_reads_total{reason=\"missed_notification\"}").await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_announcements_and_lists_break_nobody() {
+async fn hostile_notifications_and_lists_break_nobody() {
     let redis = Redis::start().await;
     let node = &nodes(&redis, 1, &Options::default()).await[0];
     let mut stream = node.open("p", "").await;
@@ -285,7 +285,7 @@ async fn hostile_announcements_and_lists_break_nobody() {
     ] {
         redis.command(&["PUBLISH", "pipecast:{p}", rubbish]);
     }
-    // An announcement of what the list does not have is corrected by the next read of it.
+    // A notification of what the list does not have is corrected by the next read of it.
     node.publish_numbers("p", 3..=3).await;
     assert_eq!(stream.numbers(1).await, [3]);
 

@@ -145,8 +145,8 @@ fn pair_that_will_not_do_is_named_at_the_start() {
         (cert, &other_key, 1, "server.tls_cert and server.tls_key"),
         (key, key, 1, "there is no certificate in it"),
         (cert, cert, 1, "there is no private key in it"),
-        (cert, &both, 1, "there are 2 private keys in it"),
-        (&missing, key, 2, "there is no file"),
+        (cert, &both, 1, "2 private keys"),
+        (&missing, key, 2, "does not exist"),
     ] {
         let options = [("SERVER__TLS_CERT", cert), ("SERVER__TLS_KEY", key)].into_iter();
         let options = options.filter(|(_, file)| !file.is_empty()).fold(Options::default(), |o, (k, v)| o.set(k, v));

@@ -133,7 +133,7 @@ async fn list_of_another_type_does_not_end_the_check_of_others() {
     redis.command(&["SET", "pipecast:{b}:events", "x"]);
     eventually("the check fails", || async { node.metric("pipecast_store_errors_total{op=\"check\"}").await > 0.0 })
         .await;
-    // Events that were stored and whose announcement is lost.
+    // Events that were stored and whose notification is lost.
     for (pipeline, stream) in ["a", "c"].iter().zip([0, 2]) {
         let last = node.history(pipeline, "").await["events"][0]["id"].as_str().unwrap().to_owned();
         let ms = last.split_once('-').unwrap().0.to_owned();

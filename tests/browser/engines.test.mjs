@@ -11,7 +11,7 @@ import { Chromium, Firefox, WebKit } from './engines.mjs';
 import { hostileEvents } from './hostile.mjs';
 
 for (const Engine of [Chromium, Firefox, WebKit]) {
-  describe(`the inspector in ${Engine.name}`, { timeout: 90_000 }, () => {
+  describe(`inspector in ${Engine.name}`, { timeout: 90_000 }, () => {
     let engine;
     let node;
 

@@ -40,7 +40,7 @@ test('landing page shows the live stream and publishes', { timeout: 60_000 }, as
   if (process.env.SCREENSHOTS) await takePictures(page, pipeline);
 });
 
-// For the README: some seconds of events from a small shop. Their pace is what the pictures show, so these waits are times.
+// For the README: some seconds of events from a small shop. The pictures show their pace, so these waits are times.
 async function takePictures(page, pipeline) {
   const customers = ['Luke', 'Leia', 'Han', 'Obi Wan'];
   for (let n = 0; n < 60; n += 1) {

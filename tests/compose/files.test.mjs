@@ -71,7 +71,7 @@ describe('docker-compose.yml', () => {
   });
 
   test('gives nodes more time to stop than their drain needs', async () => {
-    const { output } = await run(process.env.PIPECAST_BIN, ['config']);
+    const { output } = await run(process.env.PIPECAST_BIN, ['config'], { env: {} });
     const deadline = Number(/^deadline = "(\d+)s"/m.exec(output)[1]);
     for (const name of nodes) assert.ok(Number.parseInt(composed.services[name].stop_grace_period, 10) > deadline, name);
   });

@@ -36,7 +36,7 @@ export class Stack {
   #services = new Map();
   #changes = {};
 
-  /** Sets up a bridge and a name server for the services, none of which run yet. `names` are names beside those in the file. */
+  /** Sets up a bridge and a name server for the services, none of which run yet. `names` are additional names. */
   static async prepare(names = []) {
     const stack = new Stack();
     stack.#folder = await mkdtemp(join(tmpdir(), 'pipecast-compose-'));

@@ -139,8 +139,8 @@ describe('services of docker-compose.yml', { concurrency: 1, timeout: 170_000 },
       return answers.every(({ status }) => status === 503);
     });
     await until('the alert fires for every node', async () => {
-      const away = (await prometheus.firing()).filter(({ labels }) => labels.alertname === 'PipecastStoreAway');
-      return new Set(away.map(({ labels }) => labels.instance)).size === nodes.length;
+      const alerts = (await prometheus.firing()).filter(({ labels }) => labels.alertname === 'PipecastStoreAway');
+      return new Set(alerts.map(({ labels }) => labels.instance)).size === nodes.length;
     });
     // Until then it would send new streams to nodes that it believes ready.
     await until('HAProxy has noticed', () => emptied() > atFirst, () => stack.outputOf('haproxy').slice(-2000));

@@ -172,8 +172,8 @@ describe('running Prometheus', { timeout: 90_000, concurrency: 1 }, () => {
     assert.deepEqual(await prometheus.firing(), []);
     await redis.stop();
     await until('both nodes have lost Redis', async () => {
-      const away = (await prometheus.firing()).filter(({ labels }) => labels.alertname === 'PipecastStoreAway');
-      return new Set(away.map(({ labels }) => labels.instance)).size === 2;
+      const fired = (await prometheus.firing()).filter(({ labels }) => labels.alertname === 'PipecastStoreAway');
+      return new Set(fired.map(({ labels }) => labels.instance)).size === 2;
     });
   });
 });

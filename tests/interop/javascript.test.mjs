@@ -78,7 +78,7 @@ claims('JavaScript', [
     node: 'ending',
     steps: [publish(numbers(0, 3)), open, { do: 'back', connections: 5 }],
     check({ proxy }) {
-      // The pause itself is what is tested. The shortest counts, since a busy machine adds to it; `retry:` is never below a second.
+      // This test is about the length of the pause. The shortest counts, since a busy machine adds to it; `retry:` is never below a second.
       const pauses = proxy.connections.slice(1, 5).map(({ beganAt }, index) => beganAt - proxy.connections[index].endedAt);
       assert.ok(Math.min(...pauses) < 1000, `${pauses} ms`);
     },

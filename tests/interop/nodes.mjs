@@ -24,7 +24,7 @@ const settings = {
   },
 };
 
-// Nodes on one Redis: the second takes over from the first.
+// Nodes on one Redis: the second continues the streams of the first.
 const shared = {
   first: { 'stream.keepalive': '1s' },
   second: { 'stream.keepalive': '1s' },

@@ -287,7 +287,7 @@ describe('answers', { timeout: 60_000 }, () => {
 
   test('retries wait as long as Retry-After', async (t) => {
     const served = await serve(t, [503, { 'Retry-After': '1' }], accepted);
-    // How long it waits is what is tested.
+    // This test is about the length of the wait.
     const began = Date.now();
     await publish(served.url);
     assert.ok(Date.now() - began >= 1000, `${Date.now() - began} ms`);

@@ -5,9 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import unittest
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from pipecast import Event, Publisher, PublishError, Send
 from pipeline import Pipeline
@@ -16,6 +14,7 @@ from support.deadline import until
 from support.environment import without_settings
 from support.node import Node
 from support.redis_server import RedisServer
+from web_server import Answers, Endless
 
 # Nothing listens there.
 REFUSED = "http://127.0.0.1:1025"
@@ -30,39 +29,6 @@ def run(source):
     """Runs a program that imports the package, to its end."""
     program = f"from pipecast import *\n{source}"
     return subprocess.run([sys.executable, "-c", program], env=without_settings(), capture_output=True, text=True, timeout=30)
-
-
-class Answers:
-    """A web server that answers each request with the next of `answers`, and repeats the last one."""
-
-    def __init__(self, *answers):
-        self.keys = []
-        self.tokens = []
-        remaining = list(answers)
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                self.rfile.read(int(self.headers["Content-Length"]))
-                outer.keys.append(self.headers["Idempotency-Key"])
-                outer.tokens.append(self.headers["Authorization"])
-                status, headers, body = remaining.pop(0) if len(remaining) > 1 else remaining[0]
-                self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def stop(self):
-        self._server.shutdown()
-        self._server.server_close()
 
 
 ACCEPTED = (202, {}, b'{"ids":["1-1"]}')
@@ -207,39 +173,6 @@ class OnNode(unittest.TestCase):
         self.assertEqual(int(newest.split("-")[1]), 2000)
 
 
-class Endless:
-    """A web server whose answers continue until it has sent `most` bytes; `pause` is the time between pieces."""
-
-    def __init__(self, status, piece, most, pause=0.0):
-        self.sent = 0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(status)
-                self.end_headers()
-                try:
-                    while outer.sent < most:
-                        self.wfile.write(piece)
-                        outer.sent += len(piece)
-                        time.sleep(pause)
-                except OSError:
-                    # The client has left.
-                    pass
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
 class OnAnswers(unittest.TestCase):
     def publish(self, *answers, **options):
         self.answers = Answers(*answers)
@@ -302,7 +235,7 @@ class OnAnswers(unittest.TestCase):
 
     def test_dripping_answer_times_out(self):
         most = 500
-        # The slowness is what is tested: all of it would take ten seconds, and the timeout is half a second.
+        # A slow answer: it would need ten seconds in all, and the timeout is half a second.
         endless = Endless(202, b"x", most, pause=0.02)
         self.addCleanup(endless.stop)
         with self.assertRaises(PublishError) as caught:

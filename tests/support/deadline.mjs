@@ -15,7 +15,7 @@ export async function until(what, condition, describe = () => 'nothing else is k
     const value = await condition();
     if (value) return value;
     if (Date.now() > deadline) {
-      throw new Error(`not within ${DEADLINE_MS} ms: ${what}; ${describe()}`);
+      throw new Error(`not within ${DEADLINE_MS} ms: ${what}; ${await describe()}`);
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }

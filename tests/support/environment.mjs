@@ -1,6 +1,6 @@
 // Environments of the programs under test.
 
-/** This process's environment without its `PIPECAST_` variables: those belong to whoever runs the tests. */
+/** This process's environment without its `PIPECAST_` variables: those belong to the tests. */
 export function withoutSettings() {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('PIPECAST_')));
 }

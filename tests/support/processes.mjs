@@ -12,8 +12,10 @@ process.on('exit', () => {
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
 /**
- * Starts `command`; if `detached`, `kill` reaches the processes that it starts in turn. Once the child has ended, its `ending` says how: `exit 1`, `SIGKILL`, `spawn ... ENOENT`. Await `exited` for its end,
- * and `closed` for everything that it wrote.
+ * Starts `command`. If it is `detached`, `kill` also ends the processes that it has started.
+ *
+ * Once the child has ended, its `ending` tells how: `exit 1`, `SIGKILL`, `spawn ... ENOENT`. Await `exited` for its end, and `closed` for
+ * everything that it wrote.
  */
 export function start(command, args, options = {}) {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
@@ -53,6 +55,8 @@ export async function startServer(command, args, { isReady, ...options }) {
 }
 
 function killGroup(child, signal) {
+  // Without an id it was never started.
+  if (!child.pid) return;
   try {
     process.kill(-child.pid, signal);
   } catch (error) {

@@ -21,7 +21,7 @@ pub(crate) struct Measurement {
     pub(crate) report: Report,
 }
 
-/// Time of day and CPU time of the server at some moment.
+/// When a measurement of CPU time began, and the server's CPU time then.
 #[derive(Clone, Copy)]
 pub(crate) struct Mark {
     at: Nanos,

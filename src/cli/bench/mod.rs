@@ -3,60 +3,25 @@
 //! Here flags become its options and its report becomes text. Nothing is measured here.
 
 mod args;
+mod error;
+mod measured;
 mod progress_line;
 mod table;
 mod target_args;
 
 use humantime::format_duration;
-use pipecast_bench::{Bench, BenchError, Idle, Load, Options, Report, Storm, TargetError, Workload};
-use serde::Serialize;
+use pipecast_bench::{Bench, Idle, Load, Options, Storm, Workload};
 
 pub(super) use args::BenchArgs;
 use args::{CommonArgs, FanoutArgs, LoadArgs, Mode, PublishArgs, SaturateArgs};
+use error::CommandError;
+use measured::Measured;
 use progress_line::ProgressLine;
 
-use super::figures::count;
-use super::node_url::InvalidUrl;
-use super::{Failure, InvalidToken, Outcome, print_error, print_out};
+use super::number_format::count;
+use super::{Outcome, print_error, print_out};
 use crate::limits::open_files;
 use crate::visible::visible;
-
-/// What was measured where: the JSON object of a run.
-#[derive(Serialize)]
-struct Measured {
-    mode: &'static str,
-    /// The load, in words.
-    what: String,
-    preset: &'static str,
-    urls: Vec<String>,
-    #[serde(flatten)]
-    report: Report,
-}
-
-/// Why a command measured nothing.
-#[derive(Debug, thiserror::Error)]
-enum CommandError {
-    #[error(transparent)]
-    Url(#[from] InvalidUrl),
-    #[error(transparent)]
-    Token(#[from] InvalidToken),
-    #[error(transparent)]
-    Bench(#[from] BenchError),
-    #[error("the bench stopped unexpectedly: {0}")]
-    Thread(#[from] tokio::task::JoinError),
-    #[error("cannot stop the bench: {0}")]
-    Stop(#[source] std::io::Error),
-}
-
-impl CommandError {
-    fn exit(&self) -> Failure {
-        match self {
-            Self::Bench(BenchError::Target(TargetError::Unresolved { .. })) => Failure::Failed,
-            Self::Url(_) | Self::Token(_) | Self::Bench(BenchError::Target(_)) => Failure::Usage,
-            Self::Bench(_) | Self::Thread(_) | Self::Stop(_) => Failure::Failed,
-        }
-    }
-}
 
 pub(super) async fn bench(args: BenchArgs) -> Outcome {
     let (mode, what, workload, common) = workload(args.mode);
@@ -66,7 +31,7 @@ pub(super) async fn bench(args: BenchArgs) -> Outcome {
         print_error(visible(&error.to_string()));
         error.exit()
     })?;
-    print_out(if is_json { json(&measured) } else { table::table(&measured) });
+    print_out(if is_json { measured.json() } else { table::table(&measured) });
     Ok(())
 }
 
@@ -99,12 +64,6 @@ async fn measure(
     };
     line.clear();
     Ok(Measured { mode, what, preset, urls, report: outcome?? })
-}
-
-/// As one JSON object on a line.
-fn json(measured: &Measured) -> String {
-    // Only numbers and strings: this cannot fail.
-    serde_json::to_string(measured).unwrap_or_default() + "\n"
 }
 
 /// The mode's name, its load in words, and the load itself.
@@ -144,12 +103,12 @@ fn workload(mode: Mode) -> (&'static str, String, Workload, CommonArgs) {
 }
 
 fn events(title: &str, readers: usize, publishers: usize, rate: Option<u64>, load: &LoadArgs) -> (String, Workload) {
-    let pace = rate.map_or("as many as possible".into(), |rate| format!("{} events/s", count(rate)));
+    let pace = rate.map_or("as fast as possible".into(), |rate| format!("{} events/s", count(rate)));
     let from = match publishers {
         1 => "one publisher".into(),
         publishers => format!("{} publishers", count(publishers as u64)),
     };
-    let to = format!("{} readers{}", count(readers as u64), on(load.pipelines));
+    let to = format!("{} subscribers{}", count(readers as u64), on(load.pipelines));
     let (size, batch, time) = (load.size, load.batch, format_duration(load.duration));
     let what = format!("{title}: {from} to {to}, {pace}, {size} bytes each, {batch} per request, for {time}");
     let workload = Workload::Load(Load {

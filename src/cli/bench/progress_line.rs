@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pipecast_bench::Progress;
 
-use crate::cli::figures::count;
+use crate::cli::number_format::count;
 
 /// The line on standard error.
 pub(super) struct ProgressLine(ProgressBar);

@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use pipecast_bench::{Preset, TargetOptions};
 
-use super::CommandError;
+use super::error::CommandError;
 use crate::cli::Token;
 use crate::cli::node_url::NodeUrl;
 

@@ -3,12 +3,13 @@
 use std::fmt::Write;
 
 use super::load::Load;
-use super::size::{Machines, Plan};
-use crate::cli::figures::{bits, bytes, count, percent, rate, time};
+use super::machines::Machines;
+use super::size::Plan;
+use crate::cli::number_format::{bits, bytes, count, percent, rate, time};
 
 /// As one JSON object on a line.
 pub(super) fn json(plan: &Plan) -> String {
-    // Numbers: nothing that could fail.
+    // Only numbers: this cannot fail.
     serde_json::to_string(plan).unwrap_or_default() + "\n"
 }
 
@@ -23,14 +24,14 @@ pub(super) fn table(load: &Load, machines: &Machines, plan: &Plan) -> String {
         rate(plan.deliveries_per_second)
     );
     for (label, value) in rows(machines, plan) {
-        // A string takes everything.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "  {label:<14}{value}");
     }
     if plan.redis.primaries > 1.0 {
         let _ = write!(
             text,
-            "\n  More than one primary is a Redis Cluster, which this version does not speak yet. Until it does: {} installations, each\n  \
-             with a Redis and a share of the pipelines of its own.\n",
+            "\n  More than one primary needs a Redis Cluster, which this version does not support. Until it does, run {}\n  \
+             installations, each with its own Redis and its share of the pipelines.\n",
             whole(plan.redis.primaries)
         );
     }
@@ -41,19 +42,19 @@ fn rows(machines: &Machines, plan: &Plan) -> Vec<(&'static str, String)> {
     let (needed, node, redis, cores) = (&plan.nodes_needed, &plan.node, &plan.redis, plan.cores);
     let (nodes, spare) = (whole(plan.nodes), whole(plan.spare_nodes));
     let of_machine = format!(
-        "{} cores, {}, {}, of which {} are used",
+        "{} cores, {} and {}, used up to {}",
         machines.cores,
         bytes(machines.memory),
         bits(machines.bandwidth),
-        percent(machines.fill)
+        percent(machines.utilization)
     );
     vec![
-        ("nodes", format!("{nodes}, of which {spare} may be away; each has {of_machine}")),
+        ("nodes", format!("{nodes} including {spare} spare, each with {of_machine}")),
         ("  by CPU", {
             let parts = [
                 ("delivering", cores.delivering),
                 ("publishing", cores.publishing),
-                ("hearing", cores.hearing),
+                ("receiving", cores.receiving),
                 ("keepalives", cores.keepalives),
             ];
             let parts = parts.map(|(name, cores)| format!("{name} {}", small(cores)));
@@ -61,9 +62,9 @@ fn rows(machines: &Machines, plan: &Plan) -> Vec<(&'static str, String)> {
         }),
         ("  by memory", whole(needed.by_memory)),
         ("  by network", whole(needed.by_bandwidth)),
-        ("  by streams", format!("{}, with {} a node at most", whole(needed.by_streams), whole(machines.streams))),
+        ("  by streams", format!("{}, with up to {} per node", whole(needed.by_streams), whole(machines.streams))),
         (
-            "a node",
+            "per node",
             format!(
                 "{} on {}, {} busy cores, {}, {}",
                 of(node.streams, "stream"),
@@ -76,11 +77,11 @@ fn rows(machines: &Machines, plan: &Plan) -> Vec<(&'static str, String)> {
         (
             "",
             format!(
-                "an event is with the last of its readers there {} after the first",
+                "an event reaches its last subscriber there {} after the first",
                 time(node.last_reader_seconds * 1e6)
             ),
         ),
-        ("", format!("when it dies, its clients are back after {}", time(node.recovery_seconds * 1e6))),
+        ("", format!("if it fails, its clients are back after {}", time(node.recovery_seconds * 1e6))),
         (
             "Redis",
             format!(
@@ -99,7 +100,7 @@ fn rows(machines: &Machines, plan: &Plan) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// So many of something.
+/// A number of things.
 fn of(number: f64, thing: &str) -> String {
     format!("{} {thing}{}", whole(number), if whole(number) == "1" { "" } else { "s" })
 }

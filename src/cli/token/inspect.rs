@@ -8,8 +8,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::auth::{Access, Auth, Right, Rights, peek};
-use crate::cli::{Environment, Failure, Outcome, load_settings, print_error, print_out};
-use crate::settings::Sources;
+use crate::cli::{Environment, Failure, Outcome, load_settings, print_error, print_out, sources};
 use crate::visible::visible;
 
 /// Print what a token says, and whether a node with these settings accepts it
@@ -28,7 +27,7 @@ pub(super) struct InspectArgs {
 }
 
 pub(super) async fn inspect(args: InspectArgs, environment: Environment) -> Outcome {
-    let sources = Sources { file: args.config, environment, flags: Vec::new() };
+    let sources = sources(args.config, environment);
     let (settings, _) = load_settings(&sources)?;
     let token = args.token.map_or_else(read_standard_input, Ok)?;
     let token = token.trim();

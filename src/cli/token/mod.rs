@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{Environment, Failure, Outcome, load_settings, print_error, print_out};
-use crate::auth::{AuthOptions, AuthSetupError, Mint, MintError, MintKey, Pattern, Secret, read_text};
+use super::{Environment, Failure, Outcome, load_settings, print_error, print_out, sources};
+use crate::auth::{AuthOptions, AuthSetupError, NewToken, Pattern, Secret, SigningError, SigningKey, read_text};
 use crate::files::text::read_bytes;
-use crate::settings::Sources;
 use inspect::InspectArgs;
 
 /// Make a token, or inspect one
@@ -85,14 +84,14 @@ enum TokenError {
     #[error("a token needs at least one permission: add --subscribe or --publish")]
     NoRight,
     #[error("{0}")]
-    Mint(#[from] MintError),
+    Signing(#[from] SigningError),
 }
 
 pub(super) async fn token(args: TokenArgs, environment: Environment) -> Outcome {
     if let Some(TokenCommand::Inspect(args)) = args.command {
         return inspect::inspect(args, environment).await;
     }
-    let sources = Sources { file: args.config.clone(), environment, flags: Vec::new() };
+    let sources = sources(args.config.clone(), environment);
     let (settings, _) = load_settings(&sources)?;
     match make(args, &settings.auth) {
         Ok(token) => {
@@ -103,7 +102,7 @@ pub(super) async fn token(args: TokenArgs, environment: Environment) -> Outcome 
             print_error(&error);
             Err(match error {
                 TokenError::File { .. } | TokenError::Secret(_) => Failure::Failed,
-                TokenError::NoKey | TokenError::NoRight | TokenError::Mint(_) => Failure::Usage,
+                TokenError::NoKey | TokenError::NoRight | TokenError::Signing(_) => Failure::Usage,
             })
         }
     }
@@ -114,13 +113,13 @@ fn make(args: TokenArgs, settings: &AuthOptions) -> Result<String, TokenError> {
         return Err(TokenError::NoRight);
     }
     let key = match (&args.key_file, args.secret_file.as_ref().or(settings.jwt_secret_file.as_ref())) {
-        (Some(path), _) => MintKey::from_pem(&read(path)?)
+        (Some(path), _) => SigningKey::from_pem(&read(path)?)
             .map_err(|error| TokenError::File { path: path.clone(), problem: error.to_string() })?,
-        (None, Some(path)) => MintKey::from_secret(&Secret::new(read_text(path)?.trim()))?,
-        (None, None) => MintKey::from_secret(settings.jwt_secret.as_ref().ok_or(TokenError::NoKey)?)?,
+        (None, Some(path)) => SigningKey::from_secret(&Secret::new(read_text(path)?.trim()))?,
+        (None, None) => SigningKey::from_secret(settings.jwt_secret.as_ref().ok_or(TokenError::NoKey)?)?,
     };
     let patterns = |is_wanted: bool| if is_wanted { args.pipeline.clone() } else { Vec::new() };
-    let mint = Mint {
+    let mint = NewToken {
         publish: patterns(args.publish),
         subscribe: patterns(args.subscribe),
         channels: args.channel,

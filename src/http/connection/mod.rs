@@ -40,7 +40,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
 use super::body::{Body, Bounded, Opening};
-use super::handlers::history_pages::Pages;
+use super::pages::Pages;
 use crate::limits::SocketPlace;
 use crate::limits::proxies::Peer;
 use crate::metrics::Rejection;

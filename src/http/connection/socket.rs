@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
-use crate::http::handlers::history_pages::Taking;
+use crate::http::taking::Taking;
 use crate::limits::Budget;
 
 /// What a connection and the streams on it know of each other.

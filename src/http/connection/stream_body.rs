@@ -12,9 +12,9 @@ use super::http2::StreamState;
 use super::socket::ConnectionState;
 use crate::clock::clock_ms;
 use crate::metrics::{Metrics, StreamEnd};
-use crate::settings::StreamSettings;
 use crate::sse::control::{self, draw_retry, retry_block, retry_line};
 use crate::sse::frame::Frame;
+use crate::stream::StreamOptions;
 use crate::stream::admission::Admission;
 use crate::stream::content_encoding::Coding;
 use crate::stream::subscription::{Item, Subscription};
@@ -53,7 +53,7 @@ impl StreamBody {
     pub(in crate::http) fn new(
         subscription: Subscription,
         mut coding: Coding,
-        options: &StreamSettings,
+        options: &StreamOptions,
         metrics: Arc<Metrics>,
         connection: Arc<ConnectionState>,
         admission: Admission,
@@ -62,7 +62,7 @@ impl StreamBody {
         let now = Instant::now();
         let keepalive_at = now + options.keepalive;
         let age = options.max_age.map(|age| (age.mul_f64(rand::random_range(0.8..=1.0)), StreamEnd::MaxAge));
-        let life = admission.pass.as_ref().and_then(|pass| pass.draw_life()).map(|life| (life, StreamEnd::Token));
+        let life = admission.permit.as_ref().and_then(|permit| permit.draw_life()).map(|life| (life, StreamEnd::Token));
         let end = age.into_iter().chain(life).min().and_then(|(life, why)| Some((now.checked_add(life)?, why)));
         let block = coding.begin(retry_line(draw_retry()));
         Self {
@@ -96,7 +96,7 @@ impl StreamBody {
             }
             let now = Instant::now();
             self.look_for_drain(now);
-            self.look_at_pass(now, cx);
+            self.check_permit(now, cx);
             if let Some((_, why)) = self.end.filter(|(at, _)| *at <= now) {
                 self.has_ended = Some(why);
                 self.block = self.coding.end(retry_block(draw_retry()));
@@ -127,10 +127,10 @@ impl StreamBody {
         }
     }
 
-    fn look_at_pass(&mut self, now: Instant, cx: &Context<'_>) {
-        let Some(pass) = &self.admission.pass else { return };
-        pass.wake_when_revoked(cx.waker());
-        if pass.is_revoked() {
+    fn check_permit(&mut self, now: Instant, cx: &Context<'_>) {
+        let Some(permit) = &self.admission.permit else { return };
+        permit.wake_when_revoked(cx.waker());
+        if permit.is_revoked() {
             self.end = Some((now, StreamEnd::Revoked));
         }
     }

@@ -15,10 +15,10 @@ use parking_lot::Mutex;
 
 use super::idempotency::Digest;
 use super::page::{About, Page, PageBounds, PageStart};
-use super::{Audience, IdempotencyKey, Newest, Origin, Receipt, Retention, StoreError};
+use super::{EventSink, IdempotencyKey, Newest, Origin, Receipt, Retention, StoreError};
 use crate::clock::clock_ms;
 use crate::event::{Batch, EventId, PipelineId};
-use crate::log::announcement::Announcement;
+use crate::log::notification::Notification;
 use crate::sse::frame::{Frame, History};
 use answers::Answers;
 use kept::{Fit, Kept};
@@ -34,10 +34,10 @@ const EXPIRED_AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub struct MemoryStore {
     retention: Retention,
-    audience: Arc<dyn Audience>,
+    sink: Arc<dyn EventSink>,
     /// Most bytes of pipelines.
     most_bytes: usize,
-    /// Held while a batch is announced too, so that announcements come in the order of ids.
+    /// Held while the sink is notified, so that notifications come in the order of ids; released before readers are woken.
     state: Mutex<State>,
 }
 
@@ -75,8 +75,8 @@ struct State {
 }
 
 impl MemoryStore {
-    /// An empty store that announces to `audience` and keeps at most `memory` bytes.
-    pub fn new(retention: Retention, memory: usize, audience: Arc<dyn Audience>) -> Self {
+    /// An empty store that notifies `sink` and keeps at most `memory` bytes.
+    pub fn new(retention: Retention, memory: usize, sink: Arc<dyn EventSink>) -> Self {
         let of_answers = memory / SHARE_OF_ANSWERS;
         let state = State {
             pipelines: HashMap::new(),
@@ -90,7 +90,7 @@ impl MemoryStore {
             gone_ms: 0,
             answers: Answers::new(of_answers),
         };
-        Self { retention, audience, most_bytes: memory - of_answers, state: Mutex::new(state) }
+        Self { retention, sink, most_bytes: memory - of_answers, state: Mutex::new(state) }
     }
 
     /// See [`super::Store::append`].
@@ -133,7 +133,9 @@ impl MemoryStore {
         if let Some((key, digest)) = answer_key {
             state.answers.add(key, (receipt, digest), now);
         }
-        self.audience.announced(pipeline.as_str(), Announcement { after, frames });
+        let wakers = self.sink.notify(pipeline.as_str(), Notification { after, frames });
+        drop(state);
+        wakers.wake();
         Ok(receipt)
     }
 
@@ -167,7 +169,9 @@ impl MemoryStore {
         kept.clear();
         let after = kept.newest();
         state.put(pipeline, kept, now + self.retention.ttl);
-        self.audience.announced(pipeline.as_str(), Announcement { after, frames: Vec::new() });
+        let wakers = self.sink.notify(pipeline.as_str(), Notification { after, frames: Vec::new() });
+        drop(state);
+        wakers.wake();
     }
 
     /// See [`super::Store::newest`].
@@ -192,7 +196,7 @@ impl MemoryStore {
     /// See [`super::Store::watch`]: it is so at once. From here on the pipeline is not forgotten.
     pub fn watch(&self, pipeline: &PipelineId) {
         self.state.lock().watch(pipeline, Instant::now());
-        self.audience.subscribed(std::slice::from_ref(pipeline));
+        self.sink.subscribed(std::slice::from_ref(pipeline));
     }
 
     /// See [`super::Store::unwatch`]. The pipeline's time begins with this: while it had readers it did not expire.
@@ -366,6 +370,7 @@ mod tests {
 
     use super::*;
     use crate::event::EventLimits;
+    use crate::store::Wakers;
 
     const MEMORY: usize = 1 << 20;
 
@@ -373,9 +378,13 @@ mod tests {
     #[derive(Debug)]
     struct Deaf;
 
-    impl Audience for Deaf {
-        fn announced(&self, _: &str, _: Announcement) {}
-        fn announced_damaged(&self, _: &str) {}
+    impl EventSink for Deaf {
+        fn notify(&self, _: &str, _: Notification) -> Wakers {
+            Wakers::default()
+        }
+
+        fn notification_damaged(&self, _: &str) {}
+
         fn subscribed(&self, _: &[PipelineId]) {}
     }
 

@@ -1,10 +1,10 @@
--- Appends a batch of events to a pipeline's history and announces it, atomically.
+-- Appends a batch of events to a pipeline's history and notifies nodes, atomically.
 --
 -- KEYS[1]  the list of frames, newest last
 -- KEYS[2]  where the answer to an Idempotency-Key is kept (only when one was given)
 -- ARGV[1]  frames to keep            ARGV[2]  bytes of them to keep, about
 -- ARGV[3]  time to live of the list, ms
--- ARGV[4]  channel to announce on    ARGV[5]  PUBLISH or SPUBLISH
+-- ARGV[4]  channel to notify on      ARGV[5]  PUBLISH or SPUBLISH
 -- ARGV[6]  the request's shape       ARGV[7]  the digest of what was sent with the key
 -- ARGV[8]  time to live of the answer, ms
 -- ARGV[9]... the events' frames without their first line
@@ -70,7 +70,7 @@ end
 local limit, most_bytes = tonumber(ARGV[1]), tonumber(ARGV[2])
 local answer = {format('%.0f', ms), format('%.0f', prev_seq + 1), tostring(last - first + 1), ARGV[6], 0}
 local kept_answer = answer_key and table.concat(answer, ' ', 1, 4) .. ' ' .. ARGV[7]
-local announcement = format('%.0f-%.0f\n', prev_ms, prev_seq) .. table.concat(ARGV, '', first)
+local notification = format('%.0f-%.0f\n', prev_ms, prev_seq) .. table.concat(ARGV, '', first)
 
 -- Only frames larger than this can make a list too large. Those that follow add at most as much again.
 local is_measured = largest > most_bytes / limit
@@ -109,5 +109,5 @@ call('PEXPIRE', list, ARGV[3])
 if answer_key then
   call('SET', answer_key, kept_answer, 'PX', ARGV[8])
 end
-call(publish, channel, announcement)
+call(publish, channel, notification)
 return answer

@@ -61,7 +61,7 @@ impl Connector {
         let url_error = |error: RedisError| RedisSetupError::Url(error.to_string());
         let info: ConnectionInfo = options.url.as_str().into_connection_info().map_err(url_error)?;
         let settings = info.redis_settings().clone();
-        // RESP3: announcements arrive as pushes on a connection that can still be asked things.
+        // RESP3: notifications arrive as pushes on a connection that can still be asked things.
         let info = info.set_redis_settings(settings.set_protocol(redis::ProtocolVersion::RESP3));
         let info = info.set_tcp_settings(tcp_settings(options.probe_interval));
         let client = if options.url.starts_with("rediss://") {

@@ -1,7 +1,7 @@
 -- Forgets a pipeline's history; what stays is the newest id, so that ids go on from there.
 --
 -- KEYS[1]  the list of frames       ARGV[1]  time to live of what stays, ms
--- ARGV[2]  channel to announce on   ARGV[3]  PUBLISH or SPUBLISH
+-- ARGV[2]  channel to notify on     ARGV[3]  PUBLISH or SPUBLISH
 local newest = redis.call('LINDEX', KEYS[1], -1)
 if not newest then
   return 0
@@ -20,6 +20,6 @@ if id then
 else
   id = '0-0'
 end
--- An announcement of no events: nodes read the list.
+-- A notification of no events: nodes read the list.
 redis.call(ARGV[3], ARGV[2], id .. '\n')
 return 1

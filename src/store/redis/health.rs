@@ -41,7 +41,7 @@ struct State {
     heard: Option<Instant>,
     /// When a probe was last stored.
     stored: Option<Instant>,
-    /// When the oldest probe was sent that the server has announced and nobody has heard.
+    /// When the oldest probe was sent that the server has published and nobody has heard.
     unheard: Option<Instant>,
     /// Since when no connection can be made, and no probe was stored either.
     unreachable_since: Option<Instant>,
@@ -71,7 +71,7 @@ impl Default for Health {
 }
 
 impl Health {
-    /// How long ago the server was last known to store and to announce; `None` while it is not known to.
+    /// How long ago the server was last known to store and to notify; `None` while it is not known to.
     pub fn probe_age(&self) -> Option<Duration> {
         let state = self.state.lock();
         let (heard, stored) = (state.heard?, state.stored?);
@@ -226,15 +226,15 @@ impl Health {
         state.unreachable_since.take_if(|since| *since <= sent);
     }
 
-    /// The server has announced a probe that was sent then.
-    pub(super) fn announced(&self, sent: Instant) {
+    /// The server has published a probe that was sent then.
+    pub(super) fn published(&self, sent: Instant) {
         let mut state = self.state.lock();
         if state.heard.is_none_or(|heard| heard < sent) {
             state.unheard.get_or_insert(sent);
         }
     }
 
-    /// Since when the server says that it announces probes which a connection that listens since `began` has not heard.
+    /// Since when the server says that it publishes probes which a connection that listens since `began` has not heard.
     pub(super) fn unheard_since(&self, began: Instant) -> Option<Instant> {
         let mut state = self.state.lock();
         // Those from before are the last connection's.
@@ -269,14 +269,14 @@ mod tests {
         let health = Health::default();
         let began = Instant::now();
         let sent = began + Duration::from_millis(1);
-        health.announced(sent);
-        health.announced(sent + Duration::from_secs(5));
+        health.published(sent);
+        health.published(sent + Duration::from_secs(5));
         assert_eq!((health.probe_age(), health.unheard_since(began)), (None, Some(sent)));
         assert_eq!(health.unheard_since(sent + Duration::from_millis(1)), None, "a new connection never heard of it");
-        health.announced(sent);
+        health.published(sent);
         health.heard();
         assert_eq!((health.probe_age(), health.unheard_since(began)), (None, None), "nothing is known to be stored");
-        health.announced(began);
+        health.published(began);
         assert_eq!(health.unheard_since(began), None, "it was heard before that was known");
         health.stored(sent);
         assert!(health.probe_age().is_some());

@@ -1,8 +1,8 @@
-//! The listener: one connection of its own on which a node hears announcements.
+//! The listener: one connection of its own on which a node hears notifications.
 //!
 //! It subscribes, hands on what it hears without waiting for anything, and is made again when it was lost or no longer
-//! hears the probes that the server says it has announced. It never reads history: the audience is
-//! told from when on announcements come, and reads what came before. It sends no probes.
+//! hears the probes that the server says it has published. It never reads history: it tells the
+//! sink from when on notifications arrive, which reads what came before. It sends no probes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use super::keys::Names;
 use super::watched::{Heard, ORDERS_AT_ONCE, Order, Watched};
 use crate::backoff::Backoff;
 use crate::event::PipelineId;
-use crate::log::announcement::Announcement;
-use crate::store::Audience;
+use crate::log::notification::Notification;
+use crate::store::{EventSink, Wakers};
 
 /// Channels in one SUBSCRIBE: a few commands for thousands of pipelines, none of them huge. Twice as many as orders are followed
 /// at once: what a command has room for besides belongs to pipelines that were heard before, which have their turn although orders
@@ -59,7 +59,7 @@ struct Listener {
 struct Dialer {
     connector: Connector,
     timeout: Duration,
-    audience: Arc<dyn Audience>,
+    sink: Arc<dyn EventSink>,
     health: Arc<Health>,
     names: Names,
     /// This node's own channel.
@@ -75,7 +75,7 @@ enum Lost {
     Closed,
     #[error("the server is no primary any more")]
     Condemned,
-    #[error("it did not hear a probe that the server announced")]
+    #[error("it did not hear a probe that the server published")]
     Deaf,
 }
 
@@ -100,14 +100,14 @@ pub(super) fn new(
     options: &RedisOptions,
     names: &Names,
     probe_channel: &str,
-    audience: Arc<dyn Audience>,
+    sink: Arc<dyn EventSink>,
     health: &Arc<Health>,
 ) -> (ListenerHandle, impl Future<Output = ()> + Send + use<>) {
     let (sender, orders) = mpsc::unbounded_channel();
     let dialer = Dialer {
         connector: connector.clone(),
         timeout: options.timeout,
-        audience,
+        sink,
         health: health.clone(),
         names: names.clone(),
         probe_channel: probe_channel.to_owned(),
@@ -118,7 +118,7 @@ pub(super) fn new(
 
 /// What the connection's own task does with what arrives: nothing that waits.
 struct Ear {
-    audience: Arc<dyn Audience>,
+    sink: Arc<dyn EventSink>,
     names: Names,
     health: Arc<Health>,
     probe_channel: String,
@@ -126,7 +126,7 @@ struct Ear {
     arrived: AtomicU64,
     closed: Notify,
     /// Whether the connection was given up. Held while a message is handed on: what an old connection still hears must not
-    /// come between what the next one does, or the audience would take it for the next one's.
+    /// come between what the next one does, or the sink would take it for the next one's.
     is_over: Mutex<bool>,
 }
 
@@ -142,23 +142,26 @@ impl Ear {
             PushKind::Message | PushKind::SMessage => {
                 let mut data = push.data.into_iter();
                 if let (Some(Value::BulkString(channel)), Some(Value::BulkString(text))) = (data.next(), data.next()) {
-                    self.hear_message(&channel, text.into());
+                    let wakers = self.hear_message(&channel, text.into());
+                    drop(is_over);
+                    wakers.wake();
                 }
             }
             _ => {}
         }
     }
 
-    fn hear_message(&self, channel: &[u8], text: Bytes) {
-        let Ok(channel) = std::str::from_utf8(channel) else { return };
+    fn hear_message(&self, channel: &[u8], text: Bytes) -> Wakers {
+        let Ok(channel) = std::str::from_utf8(channel) else { return Wakers::default() };
         if let Some(pipeline) = self.names.pipeline_of(channel) {
-            match Announcement::parse(text) {
-                Ok(announcement) => self.audience.announced(pipeline, announcement),
-                Err(_) => self.audience.announced_damaged(pipeline),
+            match Notification::parse(text) {
+                Ok(notification) => return self.sink.notify(pipeline, notification),
+                Err(_) => self.sink.notification_damaged(pipeline),
             }
         } else if channel == self.probe_channel {
             self.health.heard();
         }
+        Wakers::default()
     }
 }
 
@@ -166,7 +169,7 @@ impl Dialer {
     /// A connection that hears probes, and nothing else yet.
     async fn connect(&self) -> Result<Listening, Lost> {
         let ear = Arc::new(Ear {
-            audience: self.audience.clone(),
+            sink: self.sink.clone(),
             names: self.names.clone(),
             health: self.health.clone(),
             probe_channel: self.probe_channel.clone(),
@@ -200,7 +203,7 @@ impl Listener {
                 Ok(mut listening) => {
                     listening.pending = self.watched.by_urgency();
                     if is_known_lost {
-                        tracing::info!("announcements come again");
+                        tracing::info!("notifications come again");
                         is_known_lost = false;
                     }
                     let (ear, began) = (listening.ear.clone(), Instant::now());
@@ -218,7 +221,7 @@ impl Listener {
                 Err(lost) => lost,
             };
             if !is_known_lost {
-                tracing::warn!(reason = %lost, "announcements have stopped; streams stay open while the store is tried again");
+                tracing::warn!(reason = %lost, "notifications have stopped; streams stay open while the store is tried again");
                 is_known_lost = true;
             }
             let pause = async {
@@ -317,7 +320,7 @@ impl Listener {
         for pipeline in pipelines {
             self.watched.pipelines.insert(pipeline.clone(), Heard::Before);
         }
-        self.dialer.audience.subscribed(pipelines);
+        self.dialer.sink.subscribed(pipelines);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The store on Redis or Valkey: which connection carries what, and what is asked of it.
 //!
-//! Live streams come first: what they read has a connection of its own, as have publishes, announcements, probes and
+//! Live streams come first: what they read has a connection of its own, as have publishes, notifications, probes and
 //! comparisons. What clients ask for shares a pool, and can wait for nothing but each other.
 
 mod append_script;
@@ -27,7 +27,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{IntoConnectionInfo, RedisError, Script};
 
 use super::page::{About, Page, PageBounds, PageStart};
-use super::{Audience, Hold, IdempotencyKey, Newest, Receipt, Retention, StoreError};
+use super::{EventSink, Hold, IdempotencyKey, Newest, Receipt, Retention, StoreError};
 use crate::event::{Batch, PipelineId};
 use crate::sse::frame::History;
 use appender::Appender;
@@ -127,7 +127,7 @@ impl RedisStore {
     pub fn open(
         options: &RedisOptions,
         retention: Retention,
-        audience: Arc<dyn Audience>,
+        sink: Arc<dyn EventSink>,
     ) -> Result<(Arc<Self>, impl Future<Output = ()> + Send + use<>), RedisSetupError> {
         let connector = Connector::new(options)?;
         let health = Arc::new(Health::default());
@@ -146,7 +146,7 @@ impl RedisStore {
             channel: probe.clone(),
         };
         let (appender, appending) = appender::new(lanes, &names, retention);
-        let (listener, listening) = listener::new(&connector, options, &names, &probe, audience, &health);
+        let (listener, listening) = listener::new(&connector, options, &names, &probe, sink, &health);
         let store = Self {
             pool,
             live,
@@ -199,7 +199,7 @@ impl RedisStore {
         for _ in 0..HISTORY_ATTEMPTS {
             let start = PageStart::Newest { count: limit, channels: &[] };
             let Page { mut history, rest } = self.live_page(pipeline, start, PageBounds::WHOLE).await?;
-            // What is newer than this is announced: a history that grows while it is read would have no end.
+            // Nodes are notified of what is newer than this: a history that grows while it is read would have no end.
             let Some(newest) = rest else { return Ok(history) };
             while history.newest() < newest {
                 let next = self.live_page(pipeline, PageStart::Next(history.newest()), PageBounds::WHOLE).await?;

@@ -1,6 +1,6 @@
-//! The prober: proves every few seconds, on a connection of its own, that the server stores and announces.
+//! The prober: proves every few seconds, on a connection of its own, that the server stores and publishes.
 //!
-//! Whether the announcement is heard is the listener's business. The prober judges no other connection; it only keeps idle
+//! Whether the notification is heard is the listener's business. The prober judges no other connection; it only keeps idle
 //! ones from being forgotten.
 
 use std::sync::Arc;
@@ -57,12 +57,12 @@ impl Prober {
         }
     }
 
-    /// Stores and announces. Whether the server answered, with whatever.
+    /// Stores and publishes. Whether the server answered, with whatever.
     async fn probe(&self) -> bool {
         let sent = Instant::now();
         let Ok(mut line) = Box::pin(self.wire.line()).await else { return false };
         let mut probe = redis::pipe();
-        // Each has its own answer: a server that refuses to store may still announce.
+        // Each has its own answer: a server that refuses to store may still publish.
         probe.ignore_errors();
         probe.cmd("SET").arg(&self.key).arg("").arg("PX").arg(millis(self.interval * LIVES));
         probe.cmd("PUBLISH").arg(&self.channel).arg("");
@@ -74,7 +74,7 @@ impl Prober {
                 return false;
             }
         };
-        for (answer, note) in answers.into_iter().zip([Health::stored, Health::announced]) {
+        for (answer, note) in answers.into_iter().zip([Health::stored, Health::published]) {
             let outcome = answer.map_err(Failure::from);
             self.wire.report(&line, &outcome);
             if outcome.is_ok() {

@@ -13,13 +13,13 @@ pub(super) const ORDERS_AT_ONCE: usize = 250;
 /// Orders to the listener.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// Its announcements are wanted.
+    /// Its notifications are wanted.
     Watch(PipelineId),
     /// They are not any more.
     Unwatch(PipelineId),
 }
 
-/// Whether a pipeline's announcements have come before.
+/// Whether a pipeline's notifications have come before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Heard {
     /// Clients wait for the first subscription.

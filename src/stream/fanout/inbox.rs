@@ -30,7 +30,7 @@ pub(super) struct Letters {
     pub(super) handovers: Vec<Handover>,
     /// Groups whose log has changed.
     pub(super) changed: Vec<usize>,
-    /// Clients whose pass was revoked.
+    /// Clients whose permit was revoked.
     pub(super) revoked: Vec<ClientKey>,
     /// Who wants to know whether the thread still reads its letters.
     pub(super) asked: Vec<oneshot::Sender<()>>,

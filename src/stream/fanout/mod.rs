@@ -25,7 +25,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::event::PipelineId;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::settings::StreamSettings;
+use crate::stream::StreamOptions;
 use crate::stream::admission::Admission;
 use crate::stream::content_encoding::Coding;
 use crate::stream::subscription::Wanted;
@@ -67,7 +67,7 @@ pub struct Handover {
 struct Shared {
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
-    stream: StreamSettings,
+    stream: StreamOptions,
     /// Told when a stream ends.
     ended: Notify,
     /// Which thread has ended first by a fault, and why.
@@ -75,7 +75,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(hub: Arc<Hub>, metrics: Arc<Metrics>, stream: StreamSettings) -> Self {
+    fn new(hub: Arc<Hub>, metrics: Arc<Metrics>, stream: StreamOptions) -> Self {
         Self { hub, metrics, stream, ended: Notify::new(), broken: watch::Sender::new(None) }
     }
 }
@@ -94,7 +94,7 @@ impl Fanout {
     ///
     /// # Errors
     /// When the system has no more threads or file descriptors.
-    pub fn start(count: usize, hub: Arc<Hub>, metrics: Arc<Metrics>, stream: StreamSettings) -> io::Result<Self> {
+    pub fn start(count: usize, hub: Arc<Hub>, metrics: Arc<Metrics>, stream: StreamOptions) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(hub, metrics, stream));
         let (mut inboxes, mut threads) = (Vec::new(), Vec::new());
         for number in 0..count {

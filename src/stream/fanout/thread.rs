@@ -218,12 +218,12 @@ impl Thread {
 
     /// A stream that was let in by a token ends with it: when, as far as is known.
     fn watch_pass(&self, key: ClientKey, now: Instant) -> Option<(Instant, StreamEnd)> {
-        let pass = self.clients[key.entry].admission.pass.as_ref()?;
-        pass.wake_when_revoked(&TaskWaker::from(Arc::new(RevokedWaker { inbox: self.inbox.clone(), client: key })));
-        if pass.is_revoked() {
+        let permit = self.clients[key.entry].admission.permit.as_ref()?;
+        permit.wake_when_revoked(&TaskWaker::from(Arc::new(RevokedWaker { inbox: self.inbox.clone(), client: key })));
+        if permit.is_revoked() {
             return Some((now, StreamEnd::Revoked));
         }
-        pass.draw_life().and_then(|life| now.checked_add(life)).map(|end| (end, StreamEnd::Token))
+        permit.draw_life().and_then(|life| now.checked_add(life)).map(|end| (end, StreamEnd::Token))
     }
 
     fn group(&mut self, pipeline: &PipelineId) -> usize {
@@ -401,7 +401,7 @@ mod tests {
     use crate::hub::{Hub, HubOptions};
     use crate::log::LogLimits;
     use crate::metrics::Metrics;
-    use crate::settings::StreamSettings;
+    use crate::stream::StreamOptions;
     use crate::stream::admission::Admission;
     use crate::stream::content_encoding::Coding;
     use crate::stream::fanout::{Framing, Shared};
@@ -421,7 +421,7 @@ mod tests {
         let options =
             HubOptions { log, log_memory: usize::MAX, hold: Duration::ZERO, linger: day, check_interval: day };
         let (hub, _) = Hub::new(options, metrics.clone());
-        let stream = StreamSettings {
+        let stream = StreamOptions {
             keepalive: day,
             keepalive_min: day,
             write_timeout: day,

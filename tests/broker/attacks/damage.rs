@@ -22,7 +22,7 @@ fn frame(id: &str, payload: &str) -> String {
     format!("id: {id}\nevent: a\ndata: {payload}\n\n")
 }
 
-/// Entries and announcements that are nearly what a node writes for the event of this id.
+/// Entries and notifications that are nearly what a node writes for the event of this id.
 fn nearly_frames(id: &str) -> Vec<String> {
     let whole = frame(id, "1");
     let mut nearly = vec![
@@ -96,7 +96,7 @@ async fn rubbish_in_a_list_breaks_no_stream_and_no_history() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_announcements_get_no_line_into_a_stream() {
+async fn hostile_notifications_get_no_line_into_a_stream() {
     let (target, redis) = start().await;
     let newest = target.node.publish("p", "a", json!("before")).await;
     let mut raw = Raw::connect(&target.node).await;
@@ -117,7 +117,7 @@ async fn hostile_announcements_get_no_line_into_a_stream() {
     target.assert_unharmed().await;
 }
 
-/// One announcement or entry with the highest numbers there are must not overflow anything.
+/// One notification or entry with the highest numbers there are must not overflow anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn highest_ids_there_are_end_a_pipeline_and_no_node() {
     let (target, redis) = start().await;

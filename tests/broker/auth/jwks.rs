@@ -165,7 +165,7 @@ async fn many_keys_without_a_name_cost_no_named_one_its_tokens() {
     }
     // The token does not say which of them it was: none is used, and the log says why.
     assert_eq!(status(&node, "/events", &named.nameless_token(&claims(all()))).await, 401);
-    eventually("it is logged", || async { node.log().contains("9 keys without a name for ES256") }).await;
+    eventually("it is logged", || async { node.log().contains("9 keys without a `kid` for ES256") }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,10 +66,10 @@ async fn file_that_cannot_be_read_again_is_told_and_lifts_nothing() {
         (b"third\n\"no end\n".to_vec(), "line 2"),
         (b"\"third\" fourth\n".to_vec(), "line 1"),
         // What comes along where a name is copied from a page: it would be another name.
-        ("fourth\n\u{200b}third\n".into(), "cannot be seen"),
-        ("third\u{2060}\n".into(), "cannot be seen"),
-        ("\u{200d}third # left in June\n".into(), "cannot be seen"),
-        ("thi\u{e0072}rd\n".into(), "cannot be seen"),
+        ("fourth\n\u{200b}third\n".into(), "invisible character"),
+        ("third\u{2060}\n".into(), "invisible character"),
+        ("\u{200d}third # left in June\n".into(), "invisible character"),
+        ("thi\u{e0072}rd\n".into(), "invisible character"),
     ]
     .into_iter()
     .enumerate()

@@ -85,9 +85,9 @@ async fn revoking_ends_the_streams_on_all_nodes_and_no_others() {
     // A file that disappeared keeps its last revocations.
     std::fs::remove_file(&file).unwrap();
     for node in &nodes {
-        eventually("it is logged", || async { node.log().contains("the revocations in use stay") }).await;
+        eventually("it is logged", || async { node.log().contains("the revocations cannot be read again") }).await;
         assert_eq!(status(node, "/events", &leaving).await, 401);
-        assert_eq!(node.log().matches("the revocations in use stay").count(), 1);
+        assert_eq!(node.log().matches("the revocations cannot be read again").count(), 1);
     }
 }
 
@@ -195,8 +195,10 @@ async fn key_reload_ends_only_streams_that_lost_access() {
         // Broken, empty, gone: what is in use stays.
         for (count, broken) in [(1, "[[keys]"), (2, "")] {
             write(broken.to_owned());
-            eventually("it is logged", || async { node.log().matches("the static keys in use stay").count() == count })
-                .await;
+            eventually("it is logged", || async {
+                node.log().matches("the static keys cannot be read again").count() == count
+            })
+            .await;
         }
         assert_eq!(status(&node, "/events", &token("kept")).await, 200);
         assert!(!node.log().contains("0123456789"), "{}", node.log());
@@ -233,7 +235,7 @@ async fn key_set_is_read_again_and_cuts_no_stream() {
     publish(&node, "p", "a", json!(1), &new.token(&claims(all()))).await;
     assert_eq!(stream.numbers(1).await, [1]);
     std::fs::write(&file, "{\"keys\":").unwrap();
-    eventually("it is logged", || async { node.log().contains("the keys for tokens in use stay") }).await;
+    eventually("it is logged", || async { node.log().contains("the keys for tokens cannot be read again") }).await;
     assert_eq!(status(&node, "/events", &new.token(&claims(all()))).await, 200);
     // The key's name revokes all that it has signed; a stream's own time goes on meanwhile.
     timeout(Duration::from_millis(1), stream.try_next()).await.unwrap_err();

@@ -1,6 +1,6 @@
-//! Figures as people read them.
+//! Numbers in the format of reports for people: separated thousands, short fractions, units that fit.
 
-/// A count with its thousands apart.
+/// A count with separated thousands.
 pub(in crate::cli) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -13,7 +13,7 @@ pub(in crate::cli) fn count(number: u64) -> String {
     text
 }
 
-/// A rate, or another number whose fractions matter only when it is small.
+/// A rate, or another number whose fraction matters only while it is small.
 pub(in crate::cli) fn rate(number: f64) -> String {
     if number < 100.0 {
         return format!("{number:.1}");
@@ -22,7 +22,7 @@ pub(in crate::cli) fn rate(number: f64) -> String {
     whole.parse().map_or(whole, count)
 }
 
-/// A time in the unit that suits it.
+/// A time in the unit that fits.
 pub(in crate::cli) fn time(micros: f64) -> String {
     match micros {
         micros if micros < 1e3 => format!("{micros:.0} µs"),
@@ -32,7 +32,7 @@ pub(in crate::cli) fn time(micros: f64) -> String {
     }
 }
 
-/// Bytes in the unit that suits them.
+/// Bytes in the unit that fits.
 pub(in crate::cli) fn bytes(number: f64) -> String {
     match number.abs() {
         size if size < 1024.0 => format!("{number:.0} B"),
@@ -42,7 +42,7 @@ pub(in crate::cli) fn bytes(number: f64) -> String {
     }
 }
 
-/// Bits a second in the unit that suits them.
+/// Bits per second in the unit that fits.
 pub(in crate::cli) fn bits(number: f64) -> String {
     match number {
         number if number < 1e6 => format!("{:.1} kbit/s", number / 1e3),
@@ -51,7 +51,7 @@ pub(in crate::cli) fn bits(number: f64) -> String {
     }
 }
 
-/// A share as percents.
+/// A share as a percentage.
 pub(in crate::cli) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_short_and_have_units() {
+    fn numbers_are_short_and_have_units() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0.04, 99.94, 31_415.9].map(rate), ["0.0", "99.9", "31,416"]);
         assert_eq!([7.4, 1234.0, 250_000.0, 2.5e6].map(time), ["7 µs", "1.23 ms", "250 ms", "2.50 s"]);

@@ -1,6 +1,6 @@
-//! Announcements: how a store tells nodes of events that it has accepted.
+//! Notifications: how a store tells nodes of events that it has accepted.
 //!
-//! An announcement is a hint that may be lost, doubled or late; the store's list is the truth.
+//! A notification is a hint: it may be lost, late or duplicated. The store's list is the truth.
 
 use bytes::Bytes;
 
@@ -9,21 +9,21 @@ use crate::sse::frame::{Frame, InvalidFrame};
 
 /// New events of one pipeline.
 ///
-/// As text: the id of the event before them and a line feed, then their frames. Naming the event
-/// before makes a hole visible even where `seq` began anew.
+/// As text: the id of the event before them and a line feed, then their frames. Because it names the event before, missing
+/// events are noticed even if `seq` was counted from 1 again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Announcement {
-    /// The newest id before these events; `0-0` when there was none.
+pub struct Notification {
+    /// The newest id before these events; `0-0` if there was none.
     pub after: EventId,
-    /// The events, oldest first; none when the history was forgotten.
+    /// The events, oldest first; none if the history was deleted.
     pub frames: Vec<Frame>,
 }
 
-impl Announcement {
-    /// Reads an announcement from another node, strictly.
+impl Notification {
+    /// Parses a notification strictly: it may come from another node, or from anyone with access to Redis.
     ///
     /// # Errors
-    /// When any part of it is not as this broker writes it; the caller re-reads the list then.
+    /// If any part differs from what this broker writes. The caller then reads the list.
     pub fn parse(mut text: Bytes) -> Result<Self, InvalidFrame> {
         let line = memchr::memchr(b'\n', &text).ok_or(InvalidFrame)?;
         let after = text.split_to(line + 1);
@@ -41,8 +41,8 @@ impl Announcement {
         Ok(Self { after, frames })
     }
 
-    /// How many of the events come at or before `tail`, if those after it are what follows it: the announcement names
-    /// `tail`, as the event before it or among its own. `None` when it does not, or has no events.
+    /// How many of the events are known to a log with this tail, if the others follow it: if the notification names `tail`
+    /// as the event before, or has it among its own. `None` if it does not, or has no events.
     pub fn start_after(&self, tail: EventId) -> Option<usize> {
         if self.after == tail && !self.frames.is_empty() {
             return Some(0);
@@ -61,8 +61,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_announcement_is_read_strictly() {
-        let read = |text: &'static str| Announcement::parse(Bytes::from_static(text.as_bytes()));
+    fn notifications_are_parsed_strictly() {
+        let read = |text: &'static str| Notification::parse(Bytes::from_static(text.as_bytes()));
         let two = read("9-3\nid: 9-4\nevent: a\ndata: 1\n\nid: 9-5\nevent: a\ndata: 2\n\n").unwrap();
         assert_eq!((two.after, two.frames.len(), two.bytes()), (EventId { ms: 9, seq: 3 }, 2, 52));
         assert_eq!(read("9-3\n").unwrap().frames, []);

@@ -1,8 +1,8 @@
-//! Tokens whose signatures hold. A publisher sends the same one with each event, and to check it anew costs several times
-//! as much as to publish.
+//! Remembers tokens with a verified signature. A publisher sends the same one with each event, and verifying it costs several
+//! times as much as publishing.
 //!
-//! Kept by their digests, not as they are, and only while the keys are those that they were checked with. Nothing but the
-//! signature is remembered: time, revocations and rights are judged each time.
+//! Only digests of tokens are kept, and only while the keys are the ones that verified them. Nothing but the signature is
+//! remembered: time, revocations and rights are checked each time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,25 +13,25 @@ use ring::digest::{SHA256, digest};
 use super::token::Signed;
 use super::verifier::Verifier;
 
-/// Tokens kept; with more all are checked anew. Some hundred bytes each.
+/// Maximum tokens kept, some hundred bytes each; one more clears the memory.
 const MOST: usize = 4096;
 
-/// The keys that signatures are checked with.
+/// The keys that verify signatures.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KeySets {
-    /// Of the settings and their files.
+    /// From the settings and their files.
     pub(super) ours: Arc<Vec<Verifier>>,
-    /// Of `auth.jwks_url`, once there are any.
+    /// From `auth.jwks_url`, once they were fetched.
     pub(super) fetched: Option<Arc<[Verifier]>>,
 }
 
-/// Tokens that were verified.
+/// Tokens with a verified signature.
 #[derive(Debug, Default)]
 pub(super) struct VerifiedTokens(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Held, so that no other sets can come to stand at their address.
+    /// Held so that no other sets can get their addresses, by which sets are compared.
     keys: KeySets,
     tokens: HashMap<Box<[u8]>, Arc<Signed>>,
 }
@@ -48,7 +48,7 @@ impl KeySets {
 }
 
 impl VerifiedTokens {
-    /// What a token says, if it was verified with these keys.
+    /// A token's claims, if it was verified with these keys.
     pub(super) fn find(&self, token: &str, keys: &KeySets) -> Option<Arc<Signed>> {
         let digest = digest(&SHA256, token.as_bytes());
         let state = self.0.lock();
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_known_under_the_keys_that_it_was_verified_with() {
+    fn tokens_are_known_only_under_the_keys_that_verified_them() {
         let (tokens, keys) = (VerifiedTokens::default(), KeySets { ours: Arc::default(), fetched: None });
         tokens.remember("a.b.c", keys.clone(), signed());
         assert!(tokens.find("a.b.c", &keys).is_some());
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_has_an_end() {
+    fn remembered_tokens_are_bounded() {
         let (tokens, keys) = (VerifiedTokens::default(), KeySets { ours: Arc::default(), fetched: None });
         for n in 0..MOST * 2 + 10 {
             tokens.remember(&format!("a.{n}.c"), keys.clone(), signed());
