@@ -9,7 +9,7 @@ pub(super) mod flood_guard;
 mod frame_heads;
 pub(super) mod head;
 pub(super) mod http2;
-mod http_transport;
+pub(super) mod http_transport;
 mod misread;
 pub(super) mod proxy_header;
 pub(super) mod service;
@@ -59,10 +59,6 @@ use socket::{ConnectionState, Deadline, Transport};
 use stall::Stall;
 use stream_body::StreamBody;
 use tls::Tls;
-
-/// hyper's buffers for one connection: the largest request head, and how much of a stream waits
-/// in user space. Small, since thousands of connections have one; large enough for any browser's head.
-pub(super) const BUFFER_BYTES: usize = 32 << 10;
 
 /// A client of HTTP/2 may leave so many bytes of each answer untaken; of all that its connection may ask for at once
 /// that is a megabyte.
