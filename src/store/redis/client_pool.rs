@@ -137,7 +137,7 @@ impl ClientPool {
                 Ok(())
             })
         });
-        // Without time-outs: the whole checkout has one.
+        // Without timeouts: the whole checkout has one.
         let pool = Pool::builder(Manager::new_with_config(info, config)?)
             .config(PoolConfig::new(self.size))
             .post_create(verify)
