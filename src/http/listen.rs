@@ -22,7 +22,7 @@ use super::connection::tls::Tls;
 use super::connection::{self, Protocols, Visitor};
 use super::{admin, router};
 use crate::backoff::Backoff;
-use crate::limits::SocketPlace;
+use crate::limits::ConnectionSlot;
 use crate::limits::proxies::Peer;
 use crate::metrics::Rejection;
 use crate::node::Node;
@@ -126,17 +126,17 @@ impl Server {
 struct PublicService;
 
 impl Service for PublicService {
-    fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Rejection> {
+    fn admit(&self, node: &Node, peer: IpAddr) -> Result<ConnectionSlot, Rejection> {
         let is_proxy = node.rules.trusted_proxies.contains(peer);
         if node.rules.has_proxy_header && !is_proxy {
             return Err(Rejection::ProxyHeader);
         }
-        let mut place = node.limits.open_socket()?;
+        let mut slot = node.limits.open_connection()?;
         // A proxy's address stands for many clients. With PROXY headers, the client of this socket is not known yet.
         if !node.rules.has_proxy_header {
-            place.arrive((!is_proxy).then_some(peer))?;
+            slot.arrive((!is_proxy).then_some(peer))?;
         }
-        Ok(place)
+        Ok(slot)
     }
 
     fn discards(&self, node: &Node) -> Discards {
@@ -157,8 +157,8 @@ impl Service for PublicService {
 struct AdminService;
 
 impl Service for AdminService {
-    fn admit(&self, node: &Node, _: IpAddr) -> Result<SocketPlace, Rejection> {
-        node.limits.open_admin_socket()
+    fn admit(&self, node: &Node, _: IpAddr) -> Result<ConnectionSlot, Rejection> {
+        node.limits.open_admin_connection()
     }
 
     fn discards(&self, _: &Node) -> Discards {

@@ -67,7 +67,7 @@ async fn redis_restart_with_data_costs_clients_only_time() {
     assert_eq!(node.open_with("p", "", Some(&ids[0])).await.numbers(3).await, [2, 3, 4]);
     assert!(stream.arrived().is_empty());
     assert!(node.metric("pipecast_store_reconnects_total").await >= 1.0);
-    let warnings = node.log().matches("notifications have stopped").count();
+    let warnings = node.log().matches("lost the Redis pub/sub connection").count();
     assert_eq!(warnings, 1, "an outage is logged once: {}", node.log());
 }
 

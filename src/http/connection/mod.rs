@@ -41,7 +41,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::body::{Body, Bounded, Opening};
 use super::pages::Pages;
-use crate::limits::SocketPlace;
+use crate::limits::ConnectionSlot;
 use crate::limits::proxies::Peer;
 use crate::metrics::Rejection;
 use crate::node::Node;
@@ -99,7 +99,7 @@ pub(in crate::http) struct Protocols {
 /// Who is at the other end, as far as is known, and the place that the connection takes.
 pub(in crate::http) struct Visitor {
     pub(in crate::http) peer: Peer,
-    pub(in crate::http) place: SocketPlace,
+    pub(in crate::http) place: ConnectionSlot,
 }
 
 /// Serves one connection to its end, and lets go of `open` then.
@@ -473,11 +473,11 @@ fn stream_body(opening: Opening, node: &Node, state: Arc<ConnectionState>) -> Bo
     Body::Stream(Box::new(StreamBody::new(subscription, coding, &options, metrics, state, admission)))
 }
 
-fn hand_over(socket: TcpStream, place: SocketPlace, taken: Taken, node: &Node) {
+fn hand_over(socket: TcpStream, place: ConnectionSlot, taken: Taken, node: &Node) {
     let Taken { headers, framing, opening } = taken;
     let Opening { pipeline, wanted, coding, keepalive, mut admission } = *opening;
     if let Some(stream) = &mut admission.place {
-        stream.hold_socket(place);
+        stream.hold_connection(place);
     }
     match socket.into_std() {
         Ok(socket) => {
