@@ -345,7 +345,7 @@ impl World {
         Ok(())
     }
 
-    /// Reads, retries and clients go on until nothing is left to do.
+    /// Reads, retries and clients continue until nothing is left to do.
     fn rest(&mut self) -> Result<(), TestCaseError> {
         for _ in 0..20 {
             self.remember_list();
