@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::quick_start::quick_start;
 use super::{Failure, Outcome, load_settings, print_error, print_out};
 use crate::app::supervisor::Supervisor;
-use crate::app::{App, End, Stops};
+use crate::app::{App, NodeExit, StopSignals};
 use crate::logging::{self, LogLines};
 use crate::settings::{Settings, Sources};
 use crate::visible::visible_lines;
@@ -31,15 +31,15 @@ async fn run(settings: &Settings, sources: &Sources, log: &LogLines) -> Outcome 
         Failure::Failed
     };
     // Before the announcement: a program that reads it may send a signal at once.
-    let stops = Stops::from_signals().map_err(|error| fail(&error))?;
+    let stops = StopSignals::new().map_err(|error| fail(&error))?;
     let supervisor = Supervisor::find(&sources.environment).map_err(|error| fail(&error))?;
     let app = App::bind(settings, log).await.map_err(|error| fail(&error))?;
     let public = app.public_address().map_err(|error| fail(&error))?;
     let admin = app.admin_address().map_err(|error| fail(&error))?;
     announce(quick_start(settings, sources, public, admin)).map_err(|error| fail(&error))?;
     match app.run(stops, supervisor).await {
-        End::Drained => Ok(()),
-        End::Cut | End::Broken => Err(Failure::Failed),
+        NodeExit::Drained => Ok(()),
+        NodeExit::Interrupted | NodeExit::Failed => Err(Failure::Failed),
     }
 }
 

@@ -16,16 +16,17 @@ use tokio::sync::mpsc;
 
 use super::body::Body;
 use super::connection::arriving::{Arriving, Discards};
+use super::connection::http_transport::BUFFER_BYTES;
 use super::connection::service::Service;
 use super::connection::tls::Tls;
-use super::connection::{self, BUFFER_BYTES, Protocols, Visitor};
+use super::connection::{self, Protocols, Visitor};
 use super::{admin, router};
 use crate::backoff::Backoff;
-use crate::limits::SocketPlace;
+use crate::limits::ConnectionSlot;
 use crate::limits::proxies::Peer;
 use crate::metrics::Rejection;
 use crate::node::Node;
-use crate::node::drain::Phase;
+use crate::node::drain::NodePhase;
 
 /// Buffer size per connection on the admin listener, where requests are small; hyper's minimum.
 const ADMIN_BUFFER_BYTES: usize = 8 << 10;
@@ -125,17 +126,17 @@ impl Server {
 struct PublicService;
 
 impl Service for PublicService {
-    fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Rejection> {
+    fn admit(&self, node: &Node, peer: IpAddr) -> Result<ConnectionSlot, Rejection> {
         let is_proxy = node.rules.trusted_proxies.contains(peer);
         if node.rules.has_proxy_header && !is_proxy {
             return Err(Rejection::ProxyHeader);
         }
-        let mut place = node.limits.open_socket()?;
+        let mut slot = node.limits.open_connection()?;
         // A proxy's address stands for many clients. With PROXY headers, the client of this socket is not known yet.
         if !node.rules.has_proxy_header {
-            place.arrive((!is_proxy).then_some(peer))?;
+            slot.arrive((!is_proxy).then_some(peer))?;
         }
-        Ok(place)
+        Ok(slot)
     }
 
     fn discards(&self, node: &Node) -> Discards {
@@ -156,8 +157,8 @@ impl Service for PublicService {
 struct AdminService;
 
 impl Service for AdminService {
-    fn admit(&self, node: &Node, _: IpAddr) -> Result<SocketPlace, Rejection> {
-        node.limits.open_admin_socket()
+    fn admit(&self, node: &Node, _: IpAddr) -> Result<ConnectionSlot, Rejection> {
+        node.limits.open_admin_connection()
     }
 
     fn discards(&self, _: &Node) -> Discards {
@@ -275,7 +276,7 @@ impl AcceptFailures {
 /// Waits until a listener must stop.
 async fn stopped(stop: StopAt, node: Arc<Node>) {
     match stop {
-        StopAt::Draining => node.drain.reached(Phase::Draining).await,
+        StopAt::Draining => node.drain.reached(NodePhase::Draining).await,
         // Probes and scrapes are answered until the very end.
         StopAt::Never => std::future::pending().await,
     }

@@ -1,37 +1,37 @@
-//! Draining: how a node stops without throwing all its clients onto the others at once.
+//! The phases of a node, from serving to draining, so that its clients do not all move to other nodes at once.
 
 use tokio::sync::watch;
 
-/// Where a node is in its life.
+/// A phase in the life of a node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Phase {
-    /// It takes everything.
+pub enum NodePhase {
+    /// It accepts everything.
     Serving,
-    /// It was told to stop: not ready any more, new streams are sent elsewhere, all else goes on.
+    /// It was asked to stop: it is not ready and asks new streams to reconnect elsewhere. Everything else continues.
     Leaving,
-    /// It takes no new connection, and its streams end.
+    /// It accepts no new connection, and its streams end.
     Draining,
 }
 
-/// A node's phase, told to whoever must act on it.
+/// The phase of a node, for all parts that act on it.
 #[derive(Debug)]
 pub struct Drain {
-    phase: watch::Sender<Phase>,
+    phase: watch::Sender<NodePhase>,
 }
 
 impl Drain {
     /// A node that serves.
     pub fn new() -> Self {
-        Self { phase: watch::Sender::new(Phase::Serving) }
+        Self { phase: watch::Sender::new(NodePhase::Serving) }
     }
 
-    /// The phase.
-    pub fn phase(&self) -> Phase {
+    /// The current phase.
+    pub fn phase(&self) -> NodePhase {
         *self.phase.borrow()
     }
 
-    /// Goes on to a phase; never back.
-    pub fn enter(&self, phase: Phase) {
+    /// Enters a later phase. An earlier one changes nothing.
+    pub fn enter(&self, phase: NodePhase) {
         self.phase.send_if_modified(|current| {
             let is_later = phase > *current;
             *current = phase.max(*current);
@@ -40,13 +40,13 @@ impl Drain {
     }
 
     /// Waits until the phase is reached. Cancel safe.
-    pub async fn reached(&self, phase: Phase) {
+    pub async fn reached(&self, phase: NodePhase) {
         // The sender lives in self, so waiting cannot fail.
         let _ = self.phase.subscribe().wait_for(|current| *current >= phase).await;
     }
 
     /// Waits until the phase is over. Cancel safe.
-    pub async fn passed(&self, phase: Phase) {
+    pub async fn passed(&self, phase: NodePhase) {
         let _ = self.phase.subscribe().wait_for(|current| *current > phase).await;
     }
 }

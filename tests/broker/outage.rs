@@ -67,7 +67,7 @@ async fn redis_restart_with_data_costs_clients_only_time() {
     assert_eq!(node.open_with("p", "", Some(&ids[0])).await.numbers(3).await, [2, 3, 4]);
     assert!(stream.arrived().is_empty());
     assert!(node.metric("pipecast_store_reconnects_total").await >= 1.0);
-    let warnings = node.log().matches("notifications have stopped").count();
+    let warnings = node.log().matches("lost the Redis pub/sub connection").count();
     assert_eq!(warnings, 1, "an outage is logged once: {}", node.log());
 }
 
@@ -247,7 +247,7 @@ async fn unreachable_redis_is_reported_before_probes_are_late() {
     eventually("the node is ready", || async { node.is_ready().await }).await;
 }
 
-/// The first probe may be published before the node listens: it must not wait for the next one.
+/// The first probe may be announced before the node listens: it must not wait for the next one.
 #[tokio::test(flavor = "multi_thread")]
 async fn node_is_ready_from_its_start_on_however_rarely_it_probes() {
     let redis = Redis::start().await;

@@ -123,6 +123,25 @@ async fn changed_password_file_is_used_without_a_restart() {
     crate::support::eventually("it is let in again", || async { node.is_ready().await }).await;
     node.publish("p", "a", json!(2)).await;
     assert_eq!(stream.numbers(1).await, [2]);
+    // Reads by clients have a pool of connections, which was opened with the old password or is opened with the new one.
+    let events = async || node.history("p", "").await["events"].as_array().map_or(0, Vec::len);
+    assert_eq!(events().await, 2);
+    redis.command(&["ACL", "SETUSER", "pipecast", ">newest", "<new"]);
+    std::fs::write(file.path(), "newest").unwrap();
+    redis.command(&["CLIENT", "KILL", "USER", "pipecast"]);
+    assert_eq!(events().await, 2);
+}
+
+#[tokio::test]
+async fn user_without_unwatch_is_served_with_a_warning() {
+    let redis = Redis::start().await;
+    redis.command(&["ACL", "SETUSER", "pipecast", "on", ">x", "~pipecast:*", "&pipecast:*", "+@all", "-unwatch"]);
+    let node = Options::default().redis(&format!("{}?user=pipecast&pass=x", redis.url())).start().await;
+    assert!(node.log().contains("does not allow UNWATCH"), "{}", node.log());
+    assert_works(&node).await;
+    for _ in 0..20 {
+        assert_eq!(node.history("p", "").await["events"].as_array().unwrap().len(), 1);
+    }
 }
 
 #[tokio::test]
@@ -140,6 +159,7 @@ async fn user_with_the_rights_of_the_readme_and_no_others() {
         Options::default().redis(&url).set("HUB__CHECK_INTERVAL", "100ms").set("REDIS__PROBE_INTERVAL", "100ms");
     let node = options.start().await;
     assert_works(&node).await;
+    assert!(!node.log().contains("UNWATCH"), "{}", node.log());
     // The regular comparison, of pipelines with readers, has its rights too.
     let _stream = node.open("p", "").await;
     crate::support::eventually("a comparison was made", || async {
@@ -269,8 +289,8 @@ async fn redis_that_cannot_serve_is_named_at_the_start() {
         (format!("redis://127.0.0.1:{port}/99"), 1, "refuses the database of redis.url"),
         (format!("redis://127.0.0.1:{port}/-1"), 2, "0 or more"),
         (format!("{}?db=-1", redis.url()), 2, "0 or more"),
-        (format!("redis://127.0.0.1:{port}?db=3"), 2, "stands in the path"),
-        (format!("redis://127.0.0.1:{port}/3?name=x"), 2, "means nothing here"),
+        (format!("redis://127.0.0.1:{port}?db=3"), 2, "into the path"),
+        (format!("redis://127.0.0.1:{port}/3?name=x"), 2, "no meaning here"),
     ] {
         let (output, errors) = refused(&Options::default().redis(&url));
         assert_eq!(output.status.code(), Some(code), "{url}: {errors}");

@@ -61,7 +61,7 @@ async fn primary_that_was_demoted_is_left_by_every_connection() {
     }
     for node in &nodes {
         eventually("the node is ready", || async { node.is_ready().await }).await;
-        eventually("the log names it", || async { node.log().contains("does not serve as a primary") }).await;
+        eventually("the log names it", || async { node.log().contains("no longer serves as the primary") }).await;
     }
     eventually("the old primary has no connection of a node", || async {
         let clients = old.command(&["CLIENT", "LIST"]);
@@ -114,7 +114,7 @@ async fn read_only_redis_makes_a_node_unready_and_is_logged_once() {
         until_published(&node, 2).await;
         eventually("the node is ready", || async { node.is_ready().await }).await;
         eventually("the log says that it is over", || async { refusals() == 2 }).await;
-        assert!(node.log().contains("refuses no more"), "{}", node.log());
+        assert!(node.log().contains("no longer refuses"), "{}", node.log());
         let events = stream.take(2).await;
         assert_contiguous(&events);
         // Nothing of it was the listening connection's fault.
@@ -303,6 +303,6 @@ async fn loading_redis_is_logged_once_under_load() {
     assert!(asked > 100, "{asked}");
     until_published(&node, 2).await;
     assert_contiguous(&stream.take(2).await);
-    let lines = node.log().lines().filter(|line| line.contains("does not serve as a primary")).count();
+    let lines = node.log().lines().filter(|line| line.contains("no longer serves as the primary")).count();
     assert!(lines <= 3, "{lines} lines: {}", node.log());
 }

@@ -146,7 +146,7 @@ async fn status_follows_the_streams_the_store_and_the_drain() {
         streams.push(node.open("p", "").await);
     }
     redis.kill();
-    let away = "STATUS=Serving; streams open: 20; store: away, so publishing is refused and new streams wait";
+    let away = "STATUS=Serving; streams open: 20; store: unreachable, so publishing fails and new streams wait";
     ear.until_line(away).await;
     redis.restart().await;
     let back = ear.until(|message| message.starts_with("STATUS=") && message != format!("{away}\n")).await;
@@ -155,7 +155,7 @@ async fn status_follows_the_streams_the_store_and_the_drain() {
     node.signal("TERM");
     // So much time from now on, or what the unit says, whichever is longer: the drain's deadline and a little.
     ear.until(|message| message == "STOPPING=1\nEXTEND_TIMEOUT_USEC=250000000\n").await;
-    ear.until(|message| message.starts_with("STATUS=Stopping, connections are still taken; streams open: 20; ")).await;
+    ear.until(|message| message.starts_with("STATUS=Stopping, still accepting connections; streams open: 20; ")).await;
     ear.until(|message| message.starts_with("STATUS=Draining; streams open: ")).await;
 }
 

@@ -5,7 +5,7 @@
 
 use memchr::memchr;
 
-use crate::tally::{Found, Stamp, Stamper};
+use crate::tally::{Stamp, Stamper, StreamEvent};
 
 /// Name of the event with which Pipecast reports events that a client missed.
 const GAP: &[u8] = b"pipecast.gap";
@@ -34,7 +34,7 @@ struct Event {
 
 impl EventScanner {
     /// Continues to read, and passes on each event that has ended.
-    pub(crate) fn read(&mut self, bytes: &[u8], stamper: &Stamper, mut event: impl FnMut(Found)) {
+    pub(crate) fn read(&mut self, bytes: &[u8], stamper: &Stamper, mut event: impl FnMut(StreamEvent)) {
         let mut rest = bytes;
         while let Some(end) = memchr(b'\n', rest) {
             let line = &rest[..end];
@@ -57,15 +57,15 @@ impl EventScanner {
 }
 
 impl Event {
-    fn read(&mut self, line: &[u8], stamper: &Stamper, event: &mut impl FnMut(Found)) {
+    fn read(&mut self, line: &[u8], stamper: &Stamper, event: &mut impl FnMut(StreamEvent)) {
         if matches!(line, b"" | b"\r") {
             // A block without data is not an event (WHATWG HTML 9.2.6), and a resume point is not one that was published.
             let ended = std::mem::take(self);
             if ended.has_data && !ended.is_position {
                 event(match ended.stamp {
-                    _ if ended.is_gap => Found::Gap,
-                    Some(stamp) => Found::Ours(stamp),
-                    None => Found::Other,
+                    _ if ended.is_gap => StreamEvent::Gap,
+                    Some(stamp) => StreamEvent::Ours(stamp),
+                    None => StreamEvent::Other,
                 });
             }
         } else if line.starts_with(b"data") {
@@ -101,8 +101,8 @@ mod tests {
             payload(9, 64),
             payload(10, 64),
         );
-        let ours = |sequence| Found::Ours(stamp(sequence));
-        let expected = [ours(0), Found::Other, Found::Gap, ours(1), ours(2)];
+        let ours = |sequence| StreamEvent::Ours(stamp(sequence));
+        let expected = [ours(0), StreamEvent::Other, StreamEvent::Gap, ours(1), ours(2)];
         for cut in 0..stream.len() {
             let (mut scanner, mut events) = (EventScanner::default(), Vec::new());
             for piece in [&stream[..cut], &stream[cut..]] {

@@ -175,8 +175,8 @@ impl Stream {
                     if is_rejected {
                         rejection.extend_from_slice(&body[..body.len().min(QUOTED_BYTES)]);
                     } else {
-                        scanner.read(body, stamper, |found| {
-                            *events += u64::from(tally.note(self.pipeline, received, found, now));
+                        scanner.read(body, stamper, |event| {
+                            *events += u64::from(tally.note(self.pipeline, received, event, now));
                         });
                     }
                 })

@@ -15,9 +15,9 @@ pub(crate) use received::ReceivedEvents;
 pub use stamp::MIN_PAYLOAD_BYTES;
 pub(crate) use stamp::{Stamp, Stamper};
 
-/// What an event in a stream is to the load generator.
+/// An event in a stream, as far as the load generator distinguishes events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum StreamEvent {
     /// One that this run published.
     Ours(Stamp),
     /// Pipecast's report that events are missing.
@@ -121,11 +121,17 @@ impl DeliveryTally {
     }
 
     /// Notes an event that a subscriber received. Whether it is one of ours, and new to this subscriber.
-    pub(crate) fn note(&mut self, pipeline: usize, received: &mut ReceivedEvents, found: Found, now: Nanos) -> bool {
-        match found {
-            Found::Ours(stamp) => return self.deliver(pipeline, received, stamp, now),
-            Found::Gap => self.counts.gaps += 1,
-            Found::Other => self.counts.others += 1,
+    pub(crate) fn note(
+        &mut self,
+        pipeline: usize,
+        received: &mut ReceivedEvents,
+        event: StreamEvent,
+        now: Nanos,
+    ) -> bool {
+        match event {
+            StreamEvent::Ours(stamp) => return self.deliver(pipeline, received, stamp, now),
+            StreamEvent::Gap => self.counts.gaps += 1,
+            StreamEvent::Other => self.counts.others += 1,
         }
         false
     }
@@ -192,7 +198,7 @@ mod tests {
         assert!(!tally.is_settled());
         let mut deliver = |subscriber: usize, sequence, sent, now| {
             let stamp = Stamp { publisher: 1, sequence, sent };
-            tally.note(1, &mut subscribers[subscriber], Found::Ours(stamp), now)
+            tally.note(1, &mut subscribers[subscriber], StreamEvent::Ours(stamp), now)
         };
         // While the window is open, then after it.
         assert!(
@@ -200,13 +206,15 @@ mod tests {
         );
         assert!(deliver(1, 0, 150, 210) && deliver(1, 3, 200, 210));
         assert!(!deliver(1, 7, 150, 210), "never published");
-        assert!([Found::Gap, Found::Other].iter().all(|found| !tally.note(1, &mut subscribers[0], *found, 210)));
+        for event in [StreamEvent::Gap, StreamEvent::Other] {
+            assert!(!tally.note(1, &mut subscribers[0], event, 210));
+        }
         let DeliveryCounts { measured, within_window, all, duplicated, reordered, gaps, others } = tally.counts;
         assert_eq!((measured, within_window, all, duplicated, reordered, gaps, others), (3, 3, 5, 1, 1, 1, 2));
         assert_eq!(subscribers.each_ref().map(|received| tally.lost(1, received)), [0, 2]);
         assert_eq!(tally.last_subscriber.quantiles().unwrap().count, 1);
         for sequence in [1, 2] {
-            tally.note(1, &mut subscribers[1], Found::Ours(Stamp { publisher: 1, sequence, sent: 0 }), 0);
+            tally.note(1, &mut subscribers[1], StreamEvent::Ours(Stamp { publisher: 1, sequence, sent: 0 }), 0);
         }
         assert!(tally.is_settled());
     }

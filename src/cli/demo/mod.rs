@@ -15,7 +15,7 @@ use super::follower::{DisconnectReason, Follower};
 use super::node_url::NodeUrl;
 use super::sender::{Request, SendError, Sender};
 use super::{Failure, NodeArgs, Outcome, print_error, print_out};
-use crate::app::Stops;
+use crate::app::StopSignals;
 use crate::backoff::Backoff;
 use crate::event::PipelineId;
 use event_generator::EventGenerator;
@@ -95,7 +95,7 @@ pub(super) async fn demo(args: DemoArgs) -> Outcome {
 }
 
 async fn run(args: &DemoArgs, progress: &Progress) -> Result<(), DemoError> {
-    let mut stops = Stops::from_signals()?;
+    let mut stops = StopSignals::new()?;
     let broker = Broker::new(&args.node)?;
     let public_url = args.public_url.as_ref().map(NodeUrl::checked).transpose().map_err(ClientError::Url)?;
     let page = address(public_url.as_ref().unwrap_or(&broker.url), &args.pipeline, None);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::load::Load;
 use super::machines::Machines;
-use super::size::Plan;
+use super::size::{OneNode, Plan, Redis};
 use crate::cli::number_format::{bits, bytes, count, percent, rate, time};
 
 /// As one JSON object on a line.
@@ -38,66 +38,57 @@ pub(super) fn table(load: &Load, machines: &Machines, plan: &Plan) -> String {
     text
 }
 
-fn rows(machines: &Machines, plan: &Plan) -> Vec<(&'static str, String)> {
-    let (needed, node, redis, cores) = (&plan.nodes_needed, &plan.node, &plan.redis, plan.cores);
+/// A label, empty where a line continues the one above, and its text.
+type Row = (&'static str, String);
+
+fn rows(machines: &Machines, plan: &Plan) -> Vec<Row> {
+    let mut rows = nodes(machines, plan);
+    rows.extend(one_node(&plan.node));
+    rows.push(redis(&plan.redis));
+    rows
+}
+
+fn nodes(machines: &Machines, plan: &Plan) -> Vec<Row> {
+    let (needed, cores) = (&plan.nodes_needed, plan.cores);
     let (nodes, spare) = (whole(plan.nodes), whole(plan.spare_nodes));
-    let of_machine = format!(
-        "{} cores, {} and {}, used up to {}",
-        machines.cores,
-        bytes(machines.memory),
-        bits(machines.bandwidth),
-        percent(machines.utilization)
-    );
+    let Machines { memory, bandwidth, utilization, .. } = machines;
+    let (memory, bandwidth, used) = (bytes(*memory), bits(*bandwidth), percent(*utilization));
+    let each = format!("{} cores, {memory} and {bandwidth}, used up to {used}", machines.cores);
+    let parts = [
+        ("delivering", cores.delivering),
+        ("publishing", cores.publishing),
+        ("receiving", cores.receiving),
+        ("keepalives", cores.keepalives),
+    ];
+    let parts = parts.map(|(name, cores)| format!("{name} {}", small(cores))).join(", ");
     vec![
-        ("nodes", format!("{nodes} including {spare} spare, each with {of_machine}")),
-        ("  by CPU", {
-            let parts = [
-                ("delivering", cores.delivering),
-                ("publishing", cores.publishing),
-                ("receiving", cores.receiving),
-                ("keepalives", cores.keepalives),
-            ];
-            let parts = parts.map(|(name, cores)| format!("{name} {}", small(cores)));
-            format!("{} for {} busy cores: {}", whole(needed.by_cpu), small(cores.sum()), parts.join(", "))
-        }),
+        ("nodes", format!("{nodes} including {spare} spare, each with {each}")),
+        ("  by CPU", format!("{} for {} busy cores: {parts}", whole(needed.by_cpu), small(cores.sum()))),
         ("  by memory", whole(needed.by_memory)),
         ("  by network", whole(needed.by_bandwidth)),
         ("  by streams", format!("{}, with up to {} per node", whole(needed.by_streams), whole(machines.streams))),
-        (
-            "per node",
-            format!(
-                "{} on {}, {} busy cores, {}, {}",
-                of(node.streams, "stream"),
-                of(node.pipelines, "pipeline"),
-                small(node.cores),
-                bytes(node.memory_bytes),
-                bits(node.bits_per_second)
-            ),
-        ),
-        (
-            "",
-            format!(
-                "an event reaches its last subscriber there {} after the first",
-                time(node.last_reader_seconds * 1e6)
-            ),
-        ),
-        ("", format!("if it fails, its clients are back after {}", time(node.recovery_seconds * 1e6))),
-        (
-            "Redis",
-            format!(
-                "{}: {} busy cores, {} of histories, {}, {} connections",
-                if redis.primaries > 1.0 {
-                    format!("{} primaries", whole(redis.primaries))
-                } else {
-                    "1 primary".into()
-                },
-                small(redis.cores),
-                bytes(redis.memory_bytes),
-                bits(redis.bits_per_second),
-                whole(redis.connections)
-            ),
-        ),
     ]
+}
+
+fn one_node(node: &OneNode) -> [Row; 3] {
+    let (streams, pipelines) = (of(node.streams, "stream"), of(node.pipelines, "pipeline"));
+    let (cores, memory, bandwidth) = (small(node.cores), bytes(node.memory_bytes), bits(node.bits_per_second));
+    let (last, recovery) = (time(node.last_reader_seconds * 1e6), time(node.recovery_seconds * 1e6));
+    [
+        ("per node", format!("{streams} on {pipelines}, {cores} busy cores, {memory}, {bandwidth}")),
+        ("", format!("an event reaches its last subscriber there {last} after the first")),
+        ("", format!("if it fails, its clients are back after {recovery}")),
+    ]
+}
+
+fn redis(redis: &Redis) -> Row {
+    let primaries =
+        if redis.primaries > 1.0 { format!("{} primaries", whole(redis.primaries)) } else { "1 primary".into() };
+    let (cores, memory, bandwidth) = (small(redis.cores), bytes(redis.memory_bytes), bits(redis.bits_per_second));
+    let connections = whole(redis.connections);
+    let text =
+        format!("{primaries}: {cores} busy cores, {memory} of histories, {bandwidth}, {connections} connections");
+    ("Redis", text)
 }
 
 /// A number of things.

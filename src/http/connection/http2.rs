@@ -12,7 +12,7 @@ use hyper::server::conn::http2;
 use hyper_util::rt::TokioTimer;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::BUFFER_BYTES;
+use super::http_transport::BUFFER_BYTES;
 use super::socket::ConnectionState;
 use super::stall::Stall;
 use crate::node::Rules;

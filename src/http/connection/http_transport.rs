@@ -16,6 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::socket::{ConnectionState, Transport};
 
+/// hyper's buffers for one connection: the largest request head, and how much of a stream waits
+/// in user space. Small, since thousands of connections have one; large enough for any browser's head.
+pub(in crate::http) const BUFFER_BYTES: usize = 32 << 10;
+
 /// A transport as hyper sees it.
 #[derive(Debug)]
 pub(in crate::http) struct HttpTransport<T> {

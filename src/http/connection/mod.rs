@@ -9,7 +9,7 @@ pub(super) mod flood_guard;
 mod frame_heads;
 pub(super) mod head;
 pub(super) mod http2;
-mod http_transport;
+pub(super) mod http_transport;
 mod misread;
 pub(super) mod proxy_header;
 pub(super) mod service;
@@ -41,7 +41,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::body::{Body, Bounded, Opening};
 use super::pages::Pages;
-use crate::limits::SocketPlace;
+use crate::limits::ConnectionSlot;
 use crate::limits::proxies::Peer;
 use crate::metrics::Rejection;
 use crate::node::Node;
@@ -59,10 +59,6 @@ use socket::{ConnectionState, Deadline, Transport};
 use stall::Stall;
 use stream_body::StreamBody;
 use tls::Tls;
-
-/// hyper's buffers for one connection: the largest request head, and how much of a stream waits
-/// in user space. Small, since thousands of connections have one; large enough for any browser's head.
-pub(super) const BUFFER_BYTES: usize = 32 << 10;
 
 /// A client of HTTP/2 may leave so many bytes of each answer untaken; of all that its connection may ask for at once
 /// that is a megabyte.
@@ -103,7 +99,7 @@ pub(in crate::http) struct Protocols {
 /// Who is at the other end, as far as is known, and the place that the connection takes.
 pub(in crate::http) struct Visitor {
     pub(in crate::http) peer: Peer,
-    pub(in crate::http) place: SocketPlace,
+    pub(in crate::http) place: ConnectionSlot,
 }
 
 /// Serves one connection to its end, and lets go of `open` then.
@@ -477,11 +473,11 @@ fn stream_body(opening: Opening, node: &Node, state: Arc<ConnectionState>) -> Bo
     Body::Stream(Box::new(StreamBody::new(subscription, coding, &options, metrics, state, admission)))
 }
 
-fn hand_over(socket: TcpStream, place: SocketPlace, taken: Taken, node: &Node) {
+fn hand_over(socket: TcpStream, place: ConnectionSlot, taken: Taken, node: &Node) {
     let Taken { headers, framing, opening } = taken;
     let Opening { pipeline, wanted, coding, keepalive, mut admission } = *opening;
     if let Some(stream) = &mut admission.place {
-        stream.hold_socket(place);
+        stream.hold_connection(place);
     }
     match socket.into_std() {
         Ok(socket) => {

@@ -1,4 +1,4 @@
-//! Pages of histories in Redis: two scripts, and what their answers mean. It knows no connection.
+//! Pages of histories in Redis: two scripts, and how their answers are read. Knows no connection.
 
 use bytes::Bytes;
 use redis::{Script, ScriptInvocation};
@@ -8,7 +8,7 @@ use crate::sse::frame::History;
 use crate::store::Retention;
 use crate::store::page::{About, Page, PageBounds, PageStart};
 
-/// The scripts.
+/// The scripts. Their comments describe their arguments and their answers.
 pub(super) struct PageScripts {
     page: Script,
     about: Script,
@@ -34,7 +34,7 @@ impl PageScripts {
             PageStart::Next(_) => "next",
         };
         call.arg(from).arg(retention.limit).arg(retention.bytes);
-        // More than there can be is no bound, and a number that Lua holds exactly.
+        // A bound above the limit means none; this keeps it a number that Lua holds exactly.
         call.arg(bounds.events.min(retention.limit.saturating_add(1))).arg(bounds.bytes);
         match start {
             PageStart::Newest { count, channels } => call.arg(count.min(retention.limit)).arg(channels),
@@ -43,7 +43,7 @@ impl PageScripts {
         call
     }
 
-    /// The call that asks for a list's ends; [`about_of`] reads its answer.
+    /// The call that reads both ends of a list; [`about_of`] reads its answer.
     pub(super) fn about(&self, list: &str, retention: Retention) -> ScriptInvocation<'_> {
         let mut call = self.about.key(list);
         call.arg(retention.limit);
@@ -63,11 +63,11 @@ pub(super) fn about_of(answer: &[Vec<u8>], limit: usize) -> About {
     let id_of = |line: &[u8]| std::str::from_utf8(line).ok()?.trim_end().strip_prefix("id: ")?.parse::<EventId>().ok();
     let is_marker = |line: &[u8]| line.ends_with(b"\n\n");
     let [oldest, newest_line] = answer else { return About::default() };
-    // A newest entry that is none of ours has nothing before it: the next event begins anew.
+    // If the newest entry was not written by this broker, the next event starts a new history.
     let Some(newest) = id_of(newest_line) else { return About::default() };
     let events = match id_of(oldest) {
         _ if is_marker(newest_line) => 0,
-        // Ids count without holes, and a marker's is that of the event before the first.
+        // No id is left out, and a marker has the id of the event before the first.
         Some(id) => newest.seq.saturating_sub(id.seq) + u64::from(!is_marker(oldest)),
         None => 1,
     };
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_counted_by_the_ids_at_both_ends() {
+    fn events_are_counted_from_the_ids_at_both_ends() {
         let about = |oldest: &str, newest: &str| {
             let about = about_of(&[oldest.into(), newest.into()], 100);
             (about.newest.seq, about.events)

@@ -1,4 +1,4 @@
-//! What the embedded store keeps of one pipeline: its newest frames within the limits, and what they cost.
+//! One pipeline in the embedded store: its newest frames within the limits, and what they cost.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -8,43 +8,42 @@ use crate::sse::frame::{Frame, History};
 use crate::store::Retention;
 use crate::store::page::{Page, PageBounds, PageStart};
 
-/// What a pipeline costs beside its name and its frames: this struct, and its entries in the store's map and queue, which
-/// are half empty when they have just grown. Measured.
+/// Bytes that a pipeline costs besides its name and its frames: this struct, and its entries in the store's map and queue,
+/// which are half empty when they have just grown. Measured.
 const PIPELINE_BYTES: usize = 176;
 
-/// What a frame costs beside its text, which the allocator rounds up: the chunk's ends and what its sharers count.
+/// Bytes that a frame costs besides its text: the chunk's ends and the reference counts. Measured.
 const FRAME_BYTES: usize = 64;
 
-/// The least number of frames for which there is room.
-const LEAST_SLOTS: usize = 4;
+/// Minimum frames that there is room for.
+const MIN_SLOTS: usize = 4;
 
-/// One pipeline.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct StoredPipeline {
     history: VecDeque<Frame>,
     /// The resume point just before the history.
     floor: EventId,
     /// Bytes of the frames' texts.
     text_bytes: usize,
-    /// When it expires, unless it has readers.
+    /// When it expires, unless it has subscribers.
     pub(super) expires_at: Instant,
-    /// Its number in the queue of those without readers.
+    /// Its number in the queue of those without subscribers.
     pub(super) turn: Option<u64>,
 }
 
-/// What becomes of a pipeline when frames are added.
+/// What adding frames would change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Fit {
-    /// So many of the oldest kept go.
+    /// How many of the oldest stored frames are dropped.
     dropped: usize,
-    /// So many of the oldest new ones are not kept at all.
+    /// How many of the oldest new frames are not stored at all.
     skipped: usize,
     frames: usize,
     text_bytes: usize,
 }
 
-impl Kept {
-    /// A pipeline in which nothing was ever published.
+impl StoredPipeline {
+    /// A pipeline to which nothing was ever published.
     pub(super) fn new(expires_at: Instant) -> Self {
         Self { history: VecDeque::new(), floor: EventId::ZERO, text_bytes: 0, expires_at, turn: None }
     }
@@ -54,8 +53,8 @@ impl Kept {
         self.history.back().map_or(self.floor, Frame::id)
     }
 
-    /// Whether its time is over. One with readers does not expire.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
+    /// Whether its time to live is over. One with subscribers does not expire.
+    pub(super) fn has_expired(&self, now: Instant) -> bool {
         self.turn.is_some() && self.expires_at <= now
     }
 
@@ -64,18 +63,17 @@ impl Kept {
         self.history.len()
     }
 
-    /// A part of it.
+    /// A page of its history.
     pub(super) fn page(&self, start: PageStart<'_>, bounds: PageBounds) -> Page {
         Page::cut(self.floor, self.history.iter(), start, bounds)
     }
 
-    /// All of it.
     pub(super) fn history(&self) -> History {
         History { floor: self.floor, frames: self.history.iter().cloned().collect() }
     }
 
-    /// What is kept once these are added: from the newest back, while they are no more than `history.limit` and
-    /// `history.bytes`, and the newest in any case. Looks at no more frames than are added or go.
+    /// What is stored once these frames are added: from the newest back, at most `history.limit` frames and `history.bytes`, but
+    /// always the newest. Looks only at frames that are added or dropped.
     pub(super) fn fit(&self, added: &[Frame], retention: &Retention) -> Fit {
         let added_bytes: usize = added.iter().map(|frame| frame.text().len()).sum();
         let mut fit = Fit {
@@ -99,7 +97,7 @@ impl Kept {
         fit
     }
 
-    /// Adds frames, oldest first, which fit as [`Kept::fit`] said.
+    /// Adds frames, oldest first, for which this is the result of [`StoredPipeline::fit`].
     pub(super) fn add(&mut self, added: &[Frame], fit: Fit) {
         if let Some(newest_dropped) = self.history.drain(..fit.dropped).next_back() {
             self.floor = newest_dropped.id();
@@ -112,19 +110,19 @@ impl Kept {
         self.give_back_slots();
     }
 
-    /// Forgets the events; ids go on from where they were.
+    /// Deletes the events; ids continue from where they were.
     pub(super) fn clear(&mut self) {
         self.floor = self.newest();
         self.history = VecDeque::new();
         self.text_bytes = 0;
     }
 
-    /// Bytes of memory that the pipeline costs, with a name of so many bytes.
-    pub(super) fn cost(&self, name: usize) -> usize {
-        cost(name, self.history.len(), self.text_bytes)
+    /// Bytes of memory that the pipeline costs.
+    pub(super) fn cost(&self, name_bytes: usize) -> usize {
+        cost(name_bytes, self.history.len(), self.text_bytes)
     }
 
-    /// After a batch much larger than the limit.
+    /// Shrinks the queue after a batch much larger than the limit.
     fn give_back_slots(&mut self) {
         if self.history.capacity() > slots(self.history.len()) {
             self.history.shrink_to(slots(self.history.len()));
@@ -133,21 +131,21 @@ impl Kept {
 }
 
 impl Fit {
-    /// What [`Kept::cost`] will be.
-    pub(super) fn cost(&self, name: usize) -> usize {
-        cost(name, self.frames, self.text_bytes)
+    /// What [`StoredPipeline::cost`] will return.
+    pub(super) fn cost(&self, name_bytes: usize) -> usize {
+        cost(name_bytes, self.frames, self.text_bytes)
     }
 }
 
-fn cost(name: usize, frames: usize, text_bytes: usize) -> usize {
+fn cost(name_bytes: usize, frames: usize, text_bytes: usize) -> usize {
     // The allocator has size classes a quarter apart.
     let text_bytes = text_bytes + text_bytes / 4 + frames * FRAME_BYTES;
-    PIPELINE_BYTES + name + slots(frames) * size_of::<Frame>() + text_bytes
+    PIPELINE_BYTES + name_bytes + slots(frames) * size_of::<Frame>() + text_bytes
 }
 
-/// A history has room for no more frames than this.
+/// Maximum frames that there is room for.
 fn slots(frames: usize) -> usize {
-    (2 * frames).max(LEAST_SLOTS)
+    (2 * frames).max(MIN_SLOTS)
 }
 
 #[cfg(test)]
@@ -161,7 +159,7 @@ mod tests {
         Frame::new(EventId { ms: 1, seq }, body.as_bytes()).unwrap()
     }
 
-    /// How many of the newest frames are kept, as the rule is written down.
+    /// How many of the newest frames are stored, by a plain reading of the rule.
     fn newest_within(frames: &[Frame], retention: &Retention) -> usize {
         let (mut count, mut bytes) = (0, 0);
         for frame in frames.iter().rev() {
@@ -176,14 +174,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_newest_within_both_limits_are_kept(
+        fn newest_frames_within_both_limits_are_stored(
             batches in prop::collection::vec(prop::collection::vec(0usize..300, 1..12), 1..12),
             limit in 1usize..10,
             bytes in 30usize..1500,
         ) {
             let retention = Retention { limit, bytes, ttl: std::time::Duration::from_secs(1) };
-            let mut kept = Kept::new(Instant::now());
-            // As if nothing else were ever kept.
+            let mut kept = StoredPipeline::new(Instant::now());
             let mut all = Vec::new();
             let mut held: Vec<Frame> = Vec::new();
             for batch in batches {
@@ -205,9 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn an_event_larger_than_the_limit_is_kept_alone() {
+    fn event_larger_than_the_limit_is_the_only_one_stored() {
         let retention = Retention { limit: 10, bytes: 100, ttl: std::time::Duration::from_secs(1) };
-        let mut kept = Kept::new(Instant::now());
+        let mut kept = StoredPipeline::new(Instant::now());
         for seq in 1..=3 {
             let large = [frame(seq, 1000)];
             let fit = kept.fit(&large, &retention);
