@@ -14,10 +14,6 @@ use super::grant::Refused;
 use super::key::StaticKey;
 use crate::event::PipelineId;
 
-/// The earliest end of a stream, as a part of what is left of its token: clients with tokens of one moment
-/// must not all come back at one moment.
-const EARLIEST_END: f64 = 0.9;
-
 /// Who presented a key or a token.
 #[derive(Clone, Debug)]
 pub enum Holder {
@@ -71,9 +67,9 @@ impl Pass {
         }
     }
 
-    /// After how long its stream is to end, drawn from the last tenth of the token's time.
-    pub fn draw_life(&self) -> Option<Duration> {
-        self.life.map(|life| life.mul_f64(rand::random_range(EARLIEST_END..=1.0)))
+    /// How long its token is still valid; `None` for a key that does not expire.
+    pub fn time_left(&self, now: Instant) -> Option<Duration> {
+        self.life.map(|life| life.saturating_sub(now.saturating_duration_since(self.given)))
     }
 
     /// Whether its stream is to end at once.
@@ -155,11 +151,11 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_ends_within_the_last_tenth_of_its_token() {
-        let pass = pass("a", Some(Duration::from_secs(100)));
-        let lives: Vec<_> = (0..1000).map(|_| pass.draw_life().unwrap().as_secs_f64()).collect();
-        assert!(lives.iter().all(|life| (90.0..=100.0).contains(life)));
-        assert!(lives.iter().any(|life| *life < 92.0) && lives.iter().any(|life| *life > 98.0));
+    fn what_is_left_of_a_token_shrinks_to_nothing() {
+        let minute = Duration::from_secs(60);
+        let pass = pass("a", Some(minute));
+        assert_eq!(pass.time_left(pass.given + minute / 4), Some(minute * 3 / 4));
+        assert_eq!(pass.time_left(pass.given + minute * 2), Some(Duration::ZERO));
     }
 
     #[test]

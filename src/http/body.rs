@@ -8,13 +8,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::connection::http2::StreamState;
-use super::connection::socket::ConnectionState;
+use super::connection::http2_stream::StreamState;
+use super::connection::state::ConnectionState;
 use super::connection::stream_body::StreamBody;
+use super::connection::write_deadline::Unread;
 use super::handlers::history_pages::Pages;
 use crate::event::PipelineId;
-use crate::stream::admission::Admission;
-use crate::stream::content_encoding::Coding;
+use crate::stream::content_encoding::ContentEncoding;
+use crate::stream::context::StreamContext;
 use crate::stream::subscription::Wanted;
 
 /// What an answer carries.
@@ -28,7 +29,7 @@ pub(super) enum Body {
     Short(Bytes),
     /// A history, or what else is given out as one is.
     Pages(Box<Pages>),
-    /// A stream that is asked for; `http::connection` decides how it is carried.
+    /// A stream that is asked for; `connection::hand_off` decides how it is carried.
     Opening(Box<Opening>),
     /// A stream carried by hyper.
     Stream(Box<StreamBody>),
@@ -51,10 +52,10 @@ pub(super) struct Interrupted;
 pub(super) struct Opening {
     pub(super) pipeline: PipelineId,
     pub(super) wanted: Wanted,
-    pub(super) coding: Coding,
+    pub(super) encoding: ContentEncoding,
     /// Seconds between two keepalives, where the client asked for its own.
     pub(super) keepalive: Option<NonZeroU8>,
-    pub(super) admission: Admission,
+    pub(super) context: StreamContext,
 }
 
 impl http_body::Body for Body {
@@ -64,7 +65,7 @@ impl http_body::Body for Body {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         let body = self.get_mut();
         let polled = body.poll_data(cx);
-        StreamState::asked(matches!(polled, Poll::Ready(Some(_))) || body.is_to_be_taken());
+        StreamState::record_asked(matches!(polled, Poll::Ready(Some(_))) || body.is_to_be_taken());
         polled.map(|data| data.map(|bytes| bytes.map(Frame::data)))
     }
 
@@ -85,7 +86,7 @@ impl http_body::Body for Body {
 impl Body {
     /// Whether the client has yet to take what others count on.
     fn is_to_be_taken(&self) -> bool {
-        matches!(self, Self::Pages(pages) if pages.taking().stands_at().is_some())
+        matches!(self, Self::Pages(pages) if pages.taking().unread() != Unread::Nothing)
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
@@ -128,6 +129,6 @@ impl http_body::Body for Bounded {
 impl Drop for Bounded {
     // hyper drops a body when it has the last of it in its buffer.
     fn drop(&mut self) {
-        self.connection.body_is_over();
+        self.connection.end_body();
     }
 }

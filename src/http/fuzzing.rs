@@ -10,7 +10,7 @@ use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use super::connection::proxy_header::{self, Introduced};
 use super::{accept_encoding, subscribe};
 use crate::limits::proxies::Peer;
-use crate::stream::content_encoding::Coding;
+use crate::stream::content_encoding::ContentEncoding;
 
 /// Who connects by a PROXY header that comes from this proxy, and how many bytes are left behind it.
 pub fn read_proxy_header(mut bytes: &[u8], proxy: IpAddr) -> (io::Result<Peer>, usize) {
@@ -29,7 +29,7 @@ pub fn wants_gzip(lines: &[&[u8]]) -> bool {
     for value in lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()) {
         headers.append(ACCEPT_ENCODING, value);
     }
-    accept_encoding::choose(&headers) != Coding::Identity
+    accept_encoding::choose(&headers) != ContentEncoding::Identity
 }
 
 /// A stream's query, as far as it can be compared.

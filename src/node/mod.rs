@@ -3,7 +3,7 @@
 pub mod drain;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::auth::Auth;
 use crate::event::EventLimits;
@@ -17,6 +17,7 @@ use crate::settings::{Settings, StreamSettings};
 use crate::store::Store;
 use crate::store::memory::MemoryUse;
 use crate::stream::fanout::Fanout;
+use crate::stream::life::LifeRules;
 
 /// A node's parts.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ pub struct Rules {
     pub idle_timeout: Duration,
     /// How streams are kept.
     pub stream: StreamSettings,
+    /// The same, for the lives of streams that hyper carries, and for the write deadline of every connection.
+    pub life: Arc<LifeRules>,
     /// Origins whose pages may use the broker.
     pub cors_origins: Vec<String>,
     /// Which pages may publish and forget.
@@ -118,6 +121,12 @@ impl Rules {
             request_timeout: settings.request_timeout,
             idle_timeout: settings.idle_timeout,
             stream: settings.stream,
+            life: Arc::new(LifeRules::new(
+                settings.stream.keepalive,
+                settings.stream.write_timeout,
+                settings.stream.max_age,
+                Instant::now(),
+            )),
             cors_origins: settings.server.cors_origins.clone(),
             changing_pages: ChangingPages::of(settings),
             trusted_proxies: settings.server.trusted_proxies.clone(),

@@ -11,14 +11,14 @@ use crate::sse::gzip::{self, Checksum};
 
 /// How one stream is coded, and how far it has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Coding {
+pub enum ContentEncoding {
     /// Not at all.
     Identity,
     /// As gzip; with the checksum of all that the stream has carried.
     Gzip(Checksum),
 }
 
-impl Coding {
+impl ContentEncoding {
     /// A gzip stream that nothing was written to.
     pub fn gzip() -> Self {
         Self::Gzip(Checksum::default())

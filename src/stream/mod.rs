@@ -1,8 +1,10 @@
-//! One stream: what its client gets next, and what carries it to the socket.
+//! One stream: what its client is sent next, until when, and what carries it to the socket.
 //!
-//! [`subscription`] decides what comes next, for both carriers: the threads of [`fanout`] and hyper's body.
+//! [`subscription`] decides what comes next and [`life`] until when, for both carriers: the threads of [`fanout`] and
+//! hyper's body. [`context`] is what a stream holds meanwhile, [`content_encoding`] how its bytes are encoded.
 
-pub mod admission;
 pub mod content_encoding;
+pub mod context;
 pub mod fanout;
+pub mod life;
 pub mod subscription;

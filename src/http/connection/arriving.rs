@@ -18,7 +18,8 @@ use hyper::header;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::socket::{ConnectionState, Transport};
+use super::state::ConnectionState;
+use super::transport::Transport;
 
 /// Longest time that an answer waits for the rest of its request's body.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -90,7 +91,7 @@ impl Arriving {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(frame) => frame.map(|frame| frame.map_err(|_| BrokenOff)),
-            Poll::Pending if self.connection.as_ref().is_some_and(|connection| connection.has_ended()) => {
+            Poll::Pending if self.connection.as_ref().is_some_and(|connection| connection.has_client_closed()) => {
                 Some(Err(BrokenOff))
             }
             Poll::Pending => return Poll::Pending,

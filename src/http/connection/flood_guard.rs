@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::arriving::{Discards, linger};
 use super::frame_heads::{ACK, CONTINUATION, DATA, END_STREAM, FrameHead, FrameHeads, GOAWAY, HEADERS, SETTINGS};
 use super::http2::PREFACE;
-use super::socket::Transport;
+use super::transport::Transport;
 
 /// What a client may spend on such frames at once, and what comes back to it in a second.
 const CREDIT: u32 = 10_000;

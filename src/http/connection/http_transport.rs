@@ -14,7 +14,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::socket::{ConnectionState, Transport};
+use super::state::ConnectionState;
+use super::transport::Transport;
 
 /// A transport as hyper sees it.
 #[derive(Debug)]
@@ -38,12 +39,12 @@ impl<T: Transport> AsyncRead for HttpTransport<T> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.transport).poll_read(cx, buffer))?;
         let is_end = buffer.filled().len() == before && buffer.remaining() > 0;
-        if !is_end || !self.state.is_answer_awaited() {
+        if !is_end || !self.state.is_response_awaited() {
             return Poll::Ready(Ok(()));
         }
         // hyper reads again after the answer, and the end is still there. A body that it cuts off is waited for by this
         // task, which nothing else would wake.
-        if self.state.note_end() {
+        if self.state.note_client_closed() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -52,7 +53,7 @@ impl<T: Transport> AsyncRead for HttpTransport<T> {
 
 impl<T: Transport> AsyncWrite for HttpTransport<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if !self.state.is_answer_under_way() {
+        if !self.state.is_response_under_way() {
             return Poll::Ready(Ok(bytes.len()));
         }
         Pin::new(&mut self.transport).poll_write(cx, bytes)
@@ -63,7 +64,7 @@ impl<T: Transport> AsyncWrite for HttpTransport<T> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if !self.state.is_answer_under_way() {
+        if !self.state.is_response_under_way() {
             return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
         }
         Pin::new(&mut self.transport).poll_write_vectored(cx, parts)

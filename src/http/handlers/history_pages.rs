@@ -20,8 +20,9 @@ use crate::auth::{Pass, Refused};
 use crate::clock::clock_ms;
 use crate::event::{EventId, GapReason, PipelineId, ResumePoint};
 use crate::http::body::Interrupted;
-use crate::http::connection::http2::StreamState;
+use crate::http::connection::http2_stream::StreamState;
 use crate::http::connection::stream_body::PIECE_BYTES;
+use crate::http::connection::write_deadline::Unread;
 use crate::http::error::RequestError;
 use crate::limits::Reservation;
 use crate::log::{Log, LogLimits, Portion, Read};
@@ -127,16 +128,19 @@ impl<T, R> Drop for Held<T, R> {
 pub(in crate::http) struct Taking {
     /// Pages of which the client has not taken everything.
     pages: AtomicUsize,
-    /// How often the answer was asked for more.
-    turns: AtomicU64,
+    /// How often hyper has asked the answer for more.
+    asked: AtomicU64,
     /// The answer, where it waits for its last page to be taken.
     waker: AtomicWaker,
 }
 
 impl Taking {
-    /// The turn at which the client stands; `None` while nothing waits for it.
-    pub(in crate::http) fn stands_at(&self) -> Option<u64> {
-        (self.pages.load(Ordering::SeqCst) > 0).then(|| self.turns.load(Ordering::Relaxed))
+    /// What waits for the client.
+    pub(in crate::http) fn unread(&self) -> Unread {
+        match self.pages.load(Ordering::SeqCst) {
+            0 => Unread::Nothing,
+            _ => Unread::Something { progress: self.asked.load(Ordering::Relaxed) },
+        }
     }
 
     /// Ready when the client has taken all that it was given.
@@ -369,8 +373,8 @@ impl Pages {
     }
 
     /// How its client takes it.
-    pub(in crate::http) fn taking(&self) -> Arc<Taking> {
-        self.taking.clone()
+    pub(in crate::http) fn taking(&self) -> &Arc<Taking> {
+        &self.taking
     }
 
     /// How much is left, if that is known.
@@ -383,7 +387,7 @@ impl Pages {
 
     /// The next bytes; an error when the rest cannot be had.
     pub(in crate::http) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
-        self.taking.turns.fetch_add(1, Ordering::Relaxed);
+        self.taking.asked.fetch_add(1, Ordering::Relaxed);
         while self.text.is_empty() {
             let next = match &mut self.rest {
                 Some(pages) => ready!(pages.as_mut().poll_next(cx)),

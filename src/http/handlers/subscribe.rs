@@ -19,8 +19,8 @@ use crate::metrics::Rejection;
 use crate::node::Node;
 use crate::node::drain::Phase;
 use crate::sse::control::{draw_long_retry, retry_block};
-use crate::stream::admission::Admission;
-use crate::stream::content_encoding::Coding;
+use crate::stream::content_encoding::ContentEncoding;
+use crate::stream::context::StreamContext;
 use crate::stream::subscription::{Channels, Start, Wanted};
 
 /// A stream's media type. With the charset, although there is only one (WHATWG HTML 9.2.5): clients that read it as any text
@@ -143,13 +143,13 @@ pub(in crate::http) fn subscribe(
         node.metrics.rejected(Rejection::Draining);
         return Ok(polite_refusal(node));
     }
-    let coding = match node.rules.stream.compresses {
+    let encoding = match node.rules.stream.compresses {
         true => accept_encoding::choose(request.headers()),
-        false => Coding::Identity,
+        false => ContentEncoding::Identity,
     };
     if request.method() == Method::HEAD {
         // Of unknown length, as the stream would be.
-        return Ok(stream(Body::Short(Bytes::new()), coding, node));
+        return Ok(stream(Body::Short(Bytes::new()), encoding, node));
     }
     if !node.hub.has_room(grant.pipeline()) {
         node.metrics.rejected(Rejection::EventBufferLimit);
@@ -169,26 +169,26 @@ pub(in crate::http) fn subscribe(
     };
     let wanted = Wanted { start, channels };
     let pipeline = grant.pipeline().clone();
-    let admission = Admission { place, pass: node.auth.admit(grant)? };
-    let opening = Opening { pipeline, wanted, coding, keepalive: query.keepalive, admission };
-    Ok(stream(Body::Opening(Box::new(opening)), coding, node))
+    let context = StreamContext { place, pass: node.auth.admit(grant)? };
+    let opening = Opening { pipeline, wanted, encoding, keepalive: query.keepalive, context };
+    Ok(stream(Body::Opening(Box::new(opening)), encoding, node))
 }
 
 /// Sends a client elsewhere. A status other than 200 would end its `EventSource` for good.
 pub(in crate::http) fn polite_refusal(node: &Node) -> Response<Body> {
-    let mut response = stream(Body::Short(retry_block(draw_long_retry())), Coding::Identity, node);
+    let mut response = stream(Body::Short(retry_block(draw_long_retry())), ContentEncoding::Identity, node);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-fn stream(body: Body, coding: Coding, node: &Node) -> Response<Body> {
+fn stream(body: Body, encoding: ContentEncoding, node: &Node) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     if node.rules.stream.compresses {
         headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
-    if let Coding::Gzip(_) = coding {
+    if let ContentEncoding::Gzip(_) = encoding {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     // no-transform keeps proxies from compressing, which would hold events back; it does not bind us.

@@ -1,0 +1,15 @@
+//! What a stream holds from its request to its end, whatever carries it.
+
+use std::sync::Arc;
+
+use crate::auth::Pass;
+use crate::limits::Place;
+
+/// What a stream holds until it ends.
+#[derive(Debug, Default)]
+pub struct StreamContext {
+    /// Its place on the node, given back when dropped.
+    pub place: Option<Place>,
+    /// The permission that its token or key gave it; `None` where none is needed.
+    pub pass: Option<Arc<Pass>>,
+}
