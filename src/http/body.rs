@@ -16,7 +16,7 @@ use super::handlers::history_pages::Pages;
 use crate::event::PipelineId;
 use crate::stream::content_encoding::ContentEncoding;
 use crate::stream::context::StreamContext;
-use crate::stream::subscription::Wanted;
+use crate::stream::wanted::Wanted;
 
 /// What an answer carries.
 #[derive(Debug)]

@@ -11,5 +11,5 @@ pub struct StreamContext {
     /// Its place on the node, given back when dropped.
     pub place: Option<Place>,
     /// The permission that its token or key gave it; `None` where none is needed.
-    pub pass: Option<Arc<Pass>>,
+    pub permit: Option<Arc<Pass>>,
 }

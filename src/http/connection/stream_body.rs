@@ -18,7 +18,8 @@ use crate::sse::frame::Frame;
 use crate::stream::content_encoding::ContentEncoding;
 use crate::stream::context::StreamContext;
 use crate::stream::life::{Life, LifeRules, Step};
-use crate::stream::subscription::{Item, Subscription};
+use crate::stream::position::Item;
+use crate::stream::subscription::Subscription;
 
 /// A large frame goes to hyper in pieces, so that no connection buffers a whole one.
 pub(in crate::http) const PIECE_BYTES: usize = 16 << 10;
@@ -52,7 +53,7 @@ impl StreamBody {
         let Opening { pipeline, wanted, mut encoding, keepalive, context } = opening;
         node.metrics.stream_opened();
         let (rules, now) = (node.rules.life.clone(), Instant::now().into_std());
-        let token_left = context.pass.as_ref().and_then(|pass| pass.time_left(now));
+        let token_left = context.permit.as_ref().and_then(|permit| permit.time_left(now));
         let mut life = Life::begin(&rules, keepalive, token_left, now, rand::random::<f64>);
         let subscription = Subscription::new(node.hub.join(&pipeline), wanted);
         let is_draining = subscription.drain_window().is_some();
@@ -110,9 +111,9 @@ impl StreamBody {
     }
 
     fn look_for_revocation(&mut self, now: std::time::Instant, cx: &Context<'_>) {
-        let Some(pass) = &self.context.pass else { return };
-        pass.wake_when_revoked(cx.waker());
-        if pass.is_revoked() {
+        let Some(permit) = &self.context.permit else { return };
+        permit.wake_when_revoked(cx.waker());
+        if permit.is_revoked() {
             self.life.revoke(&self.rules, now);
         }
     }

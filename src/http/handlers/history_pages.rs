@@ -31,7 +31,7 @@ use crate::node::Node;
 use crate::sse::frame::Frame;
 use crate::store::page::{Page, PageBounds, PageStart};
 use crate::store::{Store, StoreError};
-use crate::stream::subscription::Channels;
+use crate::stream::wanted::Channels;
 
 /// Bytes of frames in one page, unless it is one event: smaller than a page of the store's own, since clients take
 /// their time with it.

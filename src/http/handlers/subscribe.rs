@@ -21,7 +21,7 @@ use crate::node::drain::Phase;
 use crate::sse::control::{draw_long_retry, retry_block};
 use crate::stream::content_encoding::ContentEncoding;
 use crate::stream::context::StreamContext;
-use crate::stream::subscription::{Channels, Start, Wanted};
+use crate::stream::wanted::{Channels, Start, Wanted};
 
 /// A stream's media type. With the charset, although there is only one (WHATWG HTML 9.2.5): clients that read it as any text
 /// would take Latin-1 (RFC 2616 3.7.1).
@@ -169,7 +169,7 @@ pub(in crate::http) fn subscribe(
     };
     let wanted = Wanted { start, channels };
     let pipeline = grant.pipeline().clone();
-    let context = StreamContext { place, pass: node.auth.admit(grant)? };
+    let context = StreamContext { place, permit: node.auth.admit(grant)? };
     let opening = Opening { pipeline, wanted, encoding, keepalive: query.keepalive, context };
     Ok(stream(Body::Opening(Box::new(opening)), encoding, node))
 }

@@ -17,14 +17,14 @@ use crate::event::PipelineId;
 use crate::sse::control::draw_retry;
 use crate::sse::control::retry_line;
 use crate::stream::life::Life;
-use crate::stream::subscription::StreamPosition;
+use crate::stream::position::StreamPosition;
 
 impl Streams {
     /// Takes over a socket, and writes the head with as much of the history as is known here.
     pub(super) fn admit(&mut self, handover: Handover, registry: &Registry, is_draining: bool, now: Now) {
         let head = handover.head.clone();
         let (entry, registered) = self.insert(handover, registry, now);
-        self.watch_pass(entry, now);
+        self.watch_permit(entry, now);
         let client = &mut self.clients[entry];
         if is_draining {
             client.life.end_for_drain(&self.rules, now.instant);
@@ -56,7 +56,7 @@ impl Streams {
         let group = self.group(&pipeline);
         let entry = self.clients.vacant_key();
         self.last_number += 1;
-        let token_left = context.pass.as_ref().and_then(|pass| pass.time_left(now.instant));
+        let token_left = context.permit.as_ref().and_then(|permit| permit.time_left(now.instant));
         let life = Life::begin(&self.rules, keepalive, token_left, now.instant, rand::random::<f64>);
         let members = &mut self.groups[group].members;
         let mut client = Client {
@@ -84,12 +84,12 @@ impl Streams {
     }
 
     /// A stream ends when its key or token is revoked.
-    fn watch_pass(&mut self, entry: usize, now: Now) {
+    fn watch_permit(&mut self, entry: usize, now: Now) {
         let client = &mut self.clients[entry];
-        let Some(pass) = &client.context.pass else { return };
+        let Some(permit) = &client.context.permit else { return };
         let key = ClientKey { entry, number: client.number };
-        pass.wake_when_revoked(&Waker::from(Arc::new(RevokedWaker { inbox: self.inbox.clone(), client: key })));
-        if pass.is_revoked() {
+        permit.wake_when_revoked(&Waker::from(Arc::new(RevokedWaker { inbox: self.inbox.clone(), client: key })));
+        if permit.is_revoked() {
             client.life.revoke(&self.rules, now.instant);
         }
     }

@@ -11,7 +11,7 @@ use crate::sse::frame::wrap;
 use crate::stream::content_encoding::ContentEncoding;
 use crate::stream::context::StreamContext;
 use crate::stream::life::{Intake, Life};
-use crate::stream::subscription::StreamPosition;
+use crate::stream::position::StreamPosition;
 
 /// Parts in one vectored write. A client gets fewer frames at a time.
 const MAX_PARTS: usize = 40;

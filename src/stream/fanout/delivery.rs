@@ -14,7 +14,7 @@ use crate::metrics::{Deliveries, Metrics, ReadReason};
 use crate::sse::frame::Frame;
 use crate::sse::gzip::Checksum;
 use crate::stream::content_encoding::{ContentEncoding, compress};
-use crate::stream::subscription::{Item, Next};
+use crate::stream::position::{Item, Next};
 
 /// Deliveries that one client gets in a row while it catches up.
 const DELIVERIES_IN_A_ROW: usize = 4;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::event::PipelineId;
 use crate::stream::content_encoding::ContentEncoding;
 use crate::stream::context::StreamContext;
-use crate::stream::subscription::Wanted;
+use crate::stream::wanted::Wanted;
 
 /// How a stream's bytes are written to its connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -162,7 +162,7 @@ mod tests {
     use crate::stream::fanout::client::Client;
     use crate::stream::fanout::handover::{Framing, Handover};
     use crate::stream::fanout::timers::ClientKey;
-    use crate::stream::subscription::{Channels, Start, Wanted};
+    use crate::stream::wanted::{Channels, Start, Wanted};
 
     const DAY: Duration = Duration::from_secs(86_400);
 
