@@ -254,7 +254,8 @@ mod tests {
     /// Five events, one a second up to now, on the channels a and b in turn.
     fn log() -> Log {
         let mut log = empty_log(100, 0);
-        let frames = (1..=5).map(|seq| frame(NOW_MS - 5000 + seq * 1000, seq, ["a", "b"][seq as usize % 2])).collect();
+        let channel = |seq| if seq % 2 == 0 { "a" } else { "b" };
+        let frames = (1..=5).map(|seq| frame(NOW_MS - 5000 + seq * 1000, seq, channel(seq))).collect();
         log.merge(History { floor: EventId::ZERO, frames }, Instant::now());
         log
     }

@@ -63,7 +63,7 @@ pub(super) async fn serve<T: Transport, S: Service>(
     });
     let transport = HttpTransport::new(transport, state.clone());
     let mut connection = protocols.http1.serve_connection(TokioIo::new(transport), respond);
-    let mut timers = Timers::new(&node);
+    let mut watch = Watch::new(&node, hand_off);
     let mut is_shutting_down = false;
     let exit = poll_fn(|cx| {
         if !is_shutting_down && draining.as_mut().poll(cx).is_ready() {
@@ -76,12 +76,7 @@ pub(super) async fn serve<T: Transport, S: Service>(
             Poll::Ready(result) => return Poll::Ready(Exit::Closed(result)),
             Poll::Pending => {}
         }
-        if let Poll::Ready(exit) = timers.poll_passed(&state, cx) {
-            return Poll::Ready(exit);
-        }
-        // Not while bytes of an earlier response wait in hyper's buffer.
-        let hand_off = (!state.is_blocked()).then(|| hand_off.lock().take()).flatten();
-        hand_off.map_or(Poll::Pending, |hand_off| Poll::Ready(Exit::HandOff(hand_off)))
+        watch.poll_exit(&state, cx)
     });
     let exit = exit.await;
     let parts = connection.into_parts();
@@ -134,21 +129,22 @@ async fn settle(
     }
 }
 
-/// The timeouts that hyper does not have.
-struct Timers {
+/// Reasons to end hyper's part that hyper does not know: a fan-out thread takes over, or a timeout passes.
+struct Watch {
+    hand_off: Arc<Mutex<Option<HandOff>>>,
     request_timeout: Duration,
     /// Only there while a request's head is arriving: idle connections have no timer here.
     head: Option<Pin<Box<Sleep>>>,
     write: WriteTimer,
 }
 
-impl Timers {
-    fn new(node: &Node) -> Self {
+impl Watch {
+    fn new(node: &Node, hand_off: Arc<Mutex<Option<HandOff>>>) -> Self {
         let write = WriteTimer::new(node.rules.life.clone());
-        Self { request_timeout: node.rules.request_timeout, head: None, write }
+        Self { hand_off, request_timeout: node.rules.request_timeout, head: None, write }
     }
 
-    fn poll_passed(&mut self, state: &ConnectionState, cx: &mut Context<'_>) -> Poll<Exit> {
+    fn poll_exit(&mut self, state: &ConnectionState, cx: &mut Context<'_>) -> Poll<Exit> {
         // While the client still reads a response, the head of its next request may take its time.
         if !state.has_partial_head() || state.is_response_under_way() {
             self.head = None;
@@ -159,7 +155,12 @@ impl Timers {
                 return Poll::Ready(Exit::Closed(Ok(())));
             }
         }
-        self.write.poll_passed(state.unread(), cx).map(|()| Exit::Stalled)
+        if self.write.poll_passed(state.unread(), cx).is_ready() {
+            return Poll::Ready(Exit::Stalled);
+        }
+        // Not while bytes of an earlier response wait in hyper's buffer.
+        let hand_off = (!state.is_blocked()).then(|| self.hand_off.lock().take()).flatten();
+        hand_off.map_or(Poll::Pending, |hand_off| Poll::Ready(Exit::HandOff(hand_off)))
     }
 }
 

@@ -72,11 +72,11 @@ pub(super) async fn serve<T: Transport, S: Service>(
     service: S,
     state: Arc<ConnectionState>,
     visitor: Visitor,
-    mut draining: Pin<&mut impl Future<Output = ()>>,
+    draining: Pin<&mut impl Future<Output = ()>>,
 ) {
     // The place is held to the end of the connection.
     let Visitor { peer, place: _place } = visitor;
-    let mut idle = IdleTimeout::new(node.rules.request_timeout, node.rules.idle_timeout, state.clone());
+    let idle = IdleTimeout::new(node.rules.request_timeout, node.rules.idle_timeout, state.clone());
     let (metrics, discards) = (node.metrics.clone(), service.discards(&node));
     let responder = Responder { node, service, state, peer, discards };
     let respond = service_fn(move |request| {
@@ -86,12 +86,29 @@ pub(super) async fn serve<T: Transport, S: Service>(
         Box::pin(async move { Ok::<_, Infallible>(responder.respond(request).await) })
     });
     let (guard, flooded) = FloodGuard::new(transport);
-    let mut connection = Box::pin(protocol.serve_connection(TokioIo::new(guard), respond));
+    let connection = Box::pin(protocol.serve_connection(TokioIo::new(guard), respond));
+    if let Err(error) = run(connection, |connection| connection.graceful_shutdown(), idle, draining).await {
+        tracing::debug!(%error, "connection ended");
+    }
+    let flooded = flooded.lock().take();
+    if let Some(flooded) = flooded {
+        metrics.rejected(Rejection::Http2Flood);
+        send_away(flooded, discards).await;
+    }
+}
+
+/// Runs a connection until it ends, and its streams with it.
+async fn run<C: Future<Output = hyper::Result<()>>>(
+    mut connection: Pin<Box<C>>,
+    shut_down: impl Fn(Pin<&mut C>),
+    mut idle: IdleTimeout,
+    mut draining: Pin<&mut impl Future<Output = ()>>,
+) -> hyper::Result<()> {
     let (mut is_shutting_down, mut has_been_idle) = (false, false);
-    let ended = poll_fn(|cx| {
+    poll_fn(|cx| {
         if !is_shutting_down && draining.as_mut().poll(cx).is_ready() {
             is_shutting_down = true;
-            connection.as_mut().graceful_shutdown();
+            shut_down(connection.as_mut());
         }
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
@@ -106,19 +123,10 @@ pub(super) async fn serve<T: Transport, S: Service>(
                 return Poll::Ready(Ok(()));
             }
             has_been_idle = true;
-            connection.as_mut().graceful_shutdown();
+            shut_down(connection.as_mut());
         }
-    });
-    if let Err(error) = ended.await {
-        tracing::debug!(%error, "connection ended");
-    }
-    // With its streams.
-    drop(connection);
-    let flooded = flooded.lock().take();
-    if let Some(flooded) = flooded {
-        metrics.rejected(Rejection::Http2Flood);
-        send_away(flooded, discards).await;
-    }
+    })
+    .await
 }
 
 /// What answers the requests of one connection.

@@ -68,7 +68,7 @@ impl Streams {
             context,
             number: self.last_number,
             group,
-            member: members.len() as u32,
+            member: u32::try_from(members.len()).expect("each member has a file descriptor, which is an i32"),
             passed_mark: self.groups[group].reader.add_client(),
             unsent: None,
             has_input: false,

@@ -46,14 +46,14 @@ impl Timestamp {
     }
 
     pub(super) fn plus(self, duration: Duration) -> Self {
-        self.plus_share(1.0, duration)
+        Self(self.0.saturating_add(Self::after(duration).0))
     }
 
-    /// Later by a share of the duration, from 0 to 1. A duration of centuries leads to `NEVER`.
+    /// Later by a share of the duration, from 0 to 1. All of centuries leads to `NEVER`, and so does a share of them.
     pub(super) fn plus_share(self, share: f64, duration: Duration) -> Self {
-        let whole = Self::after(duration);
-        // Nanoseconds that fill a float's 53 bits are 104 days; further away, some are rounded off.
-        let part = if share < 1.0 && whole != Self::NEVER { (whole.0 as f64 * share) as u64 } else { whole.0 };
-        Self(self.0.saturating_add(part))
+        match Self::after(duration) {
+            Self::NEVER => Self::NEVER,
+            _ => self.plus(duration.mul_f64(share)),
+        }
     }
 }
