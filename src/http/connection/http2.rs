@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::arriving::{Arriving, Discards, drain};
-use super::flood_guard::{FloodGuard, send_away};
+use super::flood_guard::{self, FloodGuard};
 use super::hand_off::{stream_body, take_opening};
 use super::http2_stream::{StreamExecutor, StreamState};
 use super::service::Service;
@@ -93,7 +93,7 @@ pub(super) async fn serve<T: Transport, S: Service>(
     let flooded = flooded.lock().take();
     if let Some(flooded) = flooded {
         metrics.rejected(Rejection::Http2Flood);
-        send_away(flooded, discards).await;
+        flood_guard::close(flooded, discards).await;
     }
 }
 

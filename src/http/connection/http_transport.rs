@@ -1,11 +1,11 @@
-//! What hyper reads and writes: a transport, but for two things.
+//! The transport as hyper sees it, which differs from the real one in two ways.
 //!
-//! A client may end its side of the connection behind its request, and wait for the answer. hyper takes that for the end of
-//! the client, or with `half_close` looks for no end at all, so that a stream's reader who leaves would not be noticed. So
-//! the end is kept from it, and only while an answer is under way.
+//! A client may close its side after its request and wait for the response. hyper treats that as the end of the client. With
+//! `half_close` it does not look for an end at all, and would not notice that a stream's client has left. So the end is
+//! hidden from hyper, but only while a response other than a stream is under way.
 //!
-//! And what cannot be read as a request hyper answers by itself, with a status and nothing else. What it writes while no
-//! request is to be answered is dropped, and `http::connection` says what is wrong.
+//! hyper answers a request that it cannot parse by itself, with only a status. What it writes while no request is being answered
+//! is discarded, and `misread` provides the response.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::state::ConnectionState;
 use super::transport::Transport;
 
-/// A transport as hyper sees it.
+/// A transport for hyper.
 #[derive(Debug)]
 pub(in crate::http) struct HttpTransport<T> {
     transport: T,
@@ -42,8 +42,8 @@ impl<T: Transport> AsyncRead for HttpTransport<T> {
         if !is_end || !self.state.is_response_awaited() {
             return Poll::Ready(Ok(()));
         }
-        // hyper reads again after the answer, and the end is still there. A body that it cuts off is waited for by this
-        // task, which nothing else would wake.
+        // hyper reads again after the response, and meets the end then. If the end cuts off a body, this task waits for that
+        // body, and nothing else would wake it.
         if self.state.note_client_closed() {
             cx.waker().wake_by_ref();
         }
@@ -76,7 +76,7 @@ impl<T: Transport> AsyncWrite for HttpTransport<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
-        // hyper comes here when it has nothing left to write, and TLS has nothing either now.
+        // hyper flushes when it has nothing left to write, and now TLS has nothing left either.
         self.state.note_flush();
         Poll::Ready(Ok(()))
     }
