@@ -1,5 +1,5 @@
-//! What `stream.compression` saves and costs: for payloads of several sizes, the bytes that one event is on the wire with and
-//! without, and the time to compress it, which is spent once a node however many read it.
+//! What `stream.compression` saves and costs: for payloads of several sizes, the bytes of one event on the wire with and without it,
+//! and the time to compress the event, which each node spends once for all its subscribers.
 //!
 //! `cargo run --release --example compression`
 
@@ -13,21 +13,21 @@ use rustix::time::{ClockId, clock_gettime};
 
 const SIZES: [usize; 4] = [128, 1 << 10, 16 << 10, 256 << 10];
 
-/// For how many seconds of this thread's time each size is measured.
+/// How many seconds of this thread's CPU time each size is measured for.
 const SECONDS: f64 = 1.0;
 
 fn main() {
     println!("| payload, bytes | on the wire, bytes | compressed | of it | us to compress |");
     println!("|---|---|---|---|---|");
     for size in SIZES {
-        // Different events, so that nothing is learnt from the one before.
+        // Different events, so that caches do not help.
         let frames: Vec<_> = (0..64).map(|number| frame(number, &payload(size))).collect();
         let plain: usize = frames.iter().map(|frame| frame.chunk().len()).sum();
         let compressed: usize = frames.iter().map(|frame| frame.compressed(|| ()).chunk().len()).sum();
         let (began, mut count) = (seconds(), 0);
         while seconds() - began < SECONDS {
             for frame in &frames {
-                // Without room to keep it, it is made anew each time.
+                // Without room to cache the result, it is compressed again each time.
                 black_box(frame.compressed(|| ()));
             }
             count += frames.len();
@@ -39,7 +39,7 @@ fn main() {
     }
 }
 
-/// Time that this thread has had on a core: what else runs on the machine counts for little.
+/// CPU time of this thread: other load on the machine hardly matters.
 fn seconds() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
@@ -50,7 +50,7 @@ fn frame(seq: u64, payload: &str) -> Frame {
     Frame::new(id, format!("event: prices\ndata: {payload}\n\n").as_bytes()).unwrap()
 }
 
-/// A list of trades, as JSON of so many bytes or somewhat less.
+/// A list of trades as JSON of at most this many bytes.
 fn payload(size: usize) -> String {
     let mut list = format!("[{}", trade());
     loop {

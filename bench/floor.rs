@@ -1,5 +1,5 @@
-//! The floor: what a delivery costs at least. One thread, one epoll loop, the bytes of each event written to every
-//! socket with `write()`, and nothing else: no history, no ids to resume from, no limits, no care for slow readers.
+//! The floor: the minimum cost of a delivery. One thread with one epoll loop writes the bytes of each event to every socket with
+//! `write()`, and nothing else: no history, no ids to resume from, no limits, no care for slow subscribers.
 //!
 //! `cargo build --release --example floor && target/release/examples/floor 127.0.0.1:7300`
 
@@ -77,7 +77,7 @@ fn main() {
     }
 }
 
-/// A whole request: its pipeline, its payload if it publishes, and its length.
+/// A complete request: its pipeline, its payload if it publishes, and its length.
 fn parse(request: &[u8]) -> Option<(String, Option<String>, usize)> {
     let text = std::str::from_utf8(request).ok()?;
     let (head, rest) = text.split_once("\r\n\r\n")?;

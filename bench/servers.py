@@ -1,4 +1,4 @@
-"""Servers to measure, and `pipecast bench`, which measures them: what bench/run and bench/capacity share."""
+"""Servers to measure, and `pipecast bench` to measure them with, for bench/run and bench/capacity."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def wait_for(port):
 
 
 class Server:
-    """One side, started for one measurement and ended after it."""
+    """One side, started for one measurement and stopped after it."""
 
     def __init__(self, side, redis=None, keepalive="15s", threads=None, settings=None):
         self.side, self.port, self.admin = side, free_port(), free_port()
@@ -73,7 +73,7 @@ class Server:
         environment["TOKIO_WORKER_THREADS"] = "1"
         environment.update(settings or {})
         if threads:
-            # On all CPUs, as it would run anywhere.
+            # On all CPUs, as in production.
             environment["PIPECAST_FANOUT__THREADS"] = threads
             del environment["TOKIO_WORKER_THREADS"]
         else:
@@ -137,14 +137,14 @@ class Redis:
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory()
         self.port = str(free_port())
-        # On the load's CPU: the server's is the server's alone.
+        # On the CPU of the load generator: the server has the other to itself.
         command = ["taskset", "-c", LOAD_CPU, "redis-server", "--port", self.port, "--bind", "127.0.0.1", "--save", "", "--dir", self.folder.name]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         wait_for(int(self.port))
         self.url = f"redis://127.0.0.1:{self.port}"
 
     def benchmark(self, batch, clients=8, pipelined=4, requests=15_000):
-        """What redis-benchmark gets out of Redis for the same script, with Redis alone on the server's CPU."""
+        """What redis-benchmark gets out of Redis with the same script, when Redis has the server's CPU to itself."""
         subprocess.run(["taskset", "-p", "-c", SERVER_CPU, str(self.process.pid)], check=True, stdout=subprocess.DEVNULL)
         script = (ROOT / "src/store/redis/append.lua").read_text()
         digest = self.cli("script", "load", script).strip()
@@ -154,7 +154,7 @@ class Redis:
         load = ["-n", str(requests), "-c", str(clients), "-P", str(pipelined)]
         command = ["taskset", "-c", LOAD_CPU, "redis-benchmark", "-p", self.port, "--csv", *load, *call]
         report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        # The last line: the command, which has line breaks of its own, then numbers in quotes.
+        # The last line: the command, which contains line breaks, then numbers in quotes.
         rate = float(report.rstrip().rsplit('\n"', 1)[1].split('"')[1])
         return {"published": {"requests_per_second": rate, "events_per_second": rate * batch}}
 
@@ -165,7 +165,7 @@ class Redis:
         return next(int(line.split(":")[1]) for line in self.cli("info", "memory").splitlines() if line.startswith("used_memory:"))
 
     def net_bytes(self):
-        """To it and from it since its start."""
+        """Bytes received and sent since its start."""
         lines = self.cli("info", "stats").splitlines()
         return sum(int(line.split(":")[1]) for line in lines if line.startswith(("total_net_input_bytes:", "total_net_output_bytes:")))
 

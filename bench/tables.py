@@ -1,4 +1,4 @@
-"""Turns bench/results/latest.json into the tables and the chart of docs/performance.md.
+"""Turns bench/results/latest.json into the tables and charts of docs/performance.md.
 
     "$(scripts/venv matplotlib==3.10.8)/bin/python" bench/tables.py
 """
@@ -11,14 +11,14 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- from bench/results/latest.json: begin -->", "<!-- end -->"
 
 FANOUT = {
-    "fanout-1000": "1,000 readers, one pipeline",
-    "fanout-5000": "5,000 readers, one pipeline",
-    "fanout-15000": "15,000 readers, one pipeline",
-    "fanout-5000x3": "5,000 pipelines, 3 readers each",
+    "fanout-1000": "1,000 subscribers, one pipeline",
+    "fanout-5000": "5,000 subscribers, one pipeline",
+    "fanout-15000": "15,000 subscribers, one pipeline",
+    "fanout-5000x3": "5,000 pipelines, 3 subscribers each",
 }
 
 
-COLOURS = {"floor": "#9aa5a1", "pipecast": "#0b6e5d", "hyper": "#6fb7a8", "nchan": "#c97b3d"}
+COLORS = {"floor": "#9aa5a1", "pipecast": "#0b6e5d", "hyper": "#6fb7a8", "nchan": "#c97b3d"}
 
 
 def median(runs, *path):
@@ -62,9 +62,9 @@ def chart(lines, path):
     figure, axes = pyplot.subplots(figsize=(8, 3.6))
     for offset, side in enumerate(sides):
         heights = [cost.get(side) or 0 for _, _, cost, _, _ in rows]
-        axes.bar([x + 0.2 * offset for x in range(len(rows))], heights, 0.19, label=side, color=COLOURS[side])
+        axes.bar([x + 0.2 * offset for x in range(len(rows))], heights, 0.19, label=side, color=COLORS[side])
     axes.set_xticks([x + 0.3 for x in range(len(rows))], [label.replace(", ", "\n") for _, label, _, _, _ in rows])
-    axes.set_ylabel("CPU a delivery, us")
+    axes.set_ylabel("CPU per delivery, µs")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
@@ -72,38 +72,38 @@ def chart(lines, path):
 
 
 def sentences(lines):
-    """What has no column in the tables."""
+    """Results without a column in the tables."""
     if "redis-benchmark" in lines.get("publish-redis-100", {}):
         ours, theirs = (median(lines["publish-redis-100"][side], "published", "events_per_second") for side in ("pipecast", "redis-benchmark"))
-        yield f"- `redis-benchmark` gets {theirs:,.0f} events/s out of Redis for the same script with 100 events a call, pipelined: Pipecast's {ours:,.0f} are {ours / theirs:.0%} of it."
+        yield f"- `redis-benchmark` gets {theirs:,.0f} events/s out of Redis with the same script and 100 events per call, pipelined. Pipecast gets {ours:,.0f}, which is {ours / theirs:.0%}."
     if "idle" in lines and "floor" in lines.get("fanout-15000", {}):
         ours = median(lines["idle"]["pipecast"], "server", "cpus")
         floor = median(lines["fanout-15000"]["floor"], "server", "us_per_unit") * 1e-6 * 15_000 / 15
-        yield f"- The 1,000 keepalives a second of 15,000 idle streams would cost the floor {floor:.2%} of a core, by its price of a write at 15,000 readers; they cost Pipecast {ours / floor:.2f} times that."
+        yield f"- The 1,000 keepalives per second of 15,000 idle streams would cost the floor {floor:.2%} of a core, at its cost of a write to 15,000 subscribers. They cost Pipecast {ours / floor:.2f} times that."
     if "access" in lines:
         rate = {kind: median(runs, "published", "requests_per_second") for kind, runs in lines["access"].items()}
-        shares = ", ".join(f"{rate[kind] / rate['open']:.0%} with {label}" for kind, label in (("key", "a static key"), ("HS256", "a token by HS256"), ("ES256", "one by ES256")))
-        yield f"- Publishing with a proof, embedded store, 32 connections: of the {rate['open']:,.0f} publishes/s where it is open there are {shares}."
+        shares = ", ".join(f"{rate[kind] / rate['open']:.0%} with {label}" for kind, label in (("key", "a static key"), ("HS256", "an HS256 token"), ("ES256", "an ES256 token")))
+        yield f"- Publishing with a key or token, embedded store, 32 connections: of the {rate['open']:,.0f} publishes/s with open access, there remain {shares}."
     if "threads" in lines:
         one, two = (median(lines["threads"][threads], "delivered", "last_reader", "p50_us") / 1000 for threads in ("1", "2"))
-        yield f"- The last of 2,000 readers has an event after {one:.1f} ms (p50) with one fan-out thread and {two:.1f} ms with two, on both cores, which the load generator shares: {two / one:.2f} times."
+        yield f"- The last of 2,000 subscribers receives an event after {one:.1f} ms (p50) with one fan-out thread and {two:.1f} ms with two, on both cores, which the load generator shares: {two / one:.2f} times."
     if "nodes" in lines:
         cost = {nodes: median(runs, "server", "cpus") / 500 * 1e6 for nodes, runs in lines["nodes"].items()}
         lag = {nodes: median(runs, "delivered", "last_reader", "p50_us") / 1000 for nodes, runs in lines["nodes"].items()}
         lost = sum(run["delivered"][kind] for runs in lines["nodes"].values() for run in runs for kind in ("lost", "doubled", "reordered"))
         yield (
-            f"- Several nodes on one Redis, all nodes on one core, 500 events/s to 1,000 readers on 10 pipelines: an event costs Redis {', '.join(f'{cost[nodes]:.0f}' for nodes in cost)} us of CPU with "
-            f"{', '.join(cost)} nodes, and the last reader has it after {', '.join(f'{lag[nodes]:.1f}' for nodes in cost)} ms (p50); lost, doubled, reordered: {lost}."
+            f"- Several nodes on one Redis, all nodes on one core, 500 events/s to 1,000 subscribers of 10 pipelines: an event costs Redis {', '.join(f'{cost[nodes]:.0f}' for nodes in cost)} µs of CPU with "
+            f"{', '.join(cost)} nodes, and the last subscriber receives it after {', '.join(f'{lag[nodes]:.1f}' for nodes in cost)} ms (p50); lost, duplicated, reordered: {lost}."
         )
 
 
 def memory_table(lines):
     if "over" in lines:
         rows = [[label, show(median(runs, "memory", "pss_bytes_per_stream") / 1024, 2)] for label, runs in lines["over"].items()]
-        yield table(["5,000 idle streams over", "memory of the process a stream, KiB"], rows)
+        yield table(["5,000 idle streams over", "memory of the process per stream, KiB"], rows)
 
 
-CURVES = {"readers": "readers on one pipeline", "pipelines": "pipelines that 19,000 readers are spread over", "payload": "bytes of payload, 1,000 readers"}
+CURVES = {"readers": "subscribers of one pipeline", "pipelines": "pipelines that 19,000 subscribers are spread over", "payload": "bytes of payload, 1,000 subscribers"}
 
 
 def growth_tables(results):
@@ -115,7 +115,7 @@ def growth_tables(results):
             cost = {side: median(runs, "server", "us_per_unit") for side, runs in sides.items()}
             lost = sum(run["delivered"][kind] for run in sides["pipecast"] for kind in ("lost", "doubled", "reordered"))
             rows.append([f"{int(point):,}", *(show(cost.get(side)) for side in ("floor", "pipecast", "nchan")), show(cost["pipecast"] / cost["floor"], 2, "x"), str(lost)])
-        yield table([f"CPU a delivery, us, by {label}", "floor", "Pipecast", "Nchan", "Pipecast : floor", "lost, doubled, reordered"], rows)
+        yield table([f"CPU per delivery, µs, by {label}", "floor", "Pipecast", "Nchan", "Pipecast : floor", "lost, duplicated, reordered"], rows)
 
 
 def growth_chart(results, path):
@@ -131,14 +131,14 @@ def growth_chart(results, path):
             points = [(int(point), median(sides[side], "server", "us_per_unit")) for point, sides in results.get(curve, {}).items() if side in sides]
             if not points:
                 continue
-            axes.plot(*zip(*points), marker="o", markersize=3, label=side, color=COLOURS[side])
+            axes.plot(*zip(*points), marker="o", markersize=3, label=side, color=COLORS[side])
             highest = max([highest, *(cost for _, cost in points if side != "nchan")])
         axes.set_xscale("log")
-        # Where others cost several times as much, the rest is to be seen all the same.
+        # One side may cost several times as much: the others must stay readable.
         axes.set_ylim(0, highest * 1.8)
         axes.set_xlabel(label)
         axes.spines[["top", "right"]].set_visible(False)
-    all_axes[0].set_ylabel("CPU a delivery, us")
+    all_axes[0].set_ylabel("CPU per delivery, µs")
     all_axes[0].legend(frameon=False)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
@@ -160,7 +160,7 @@ def tables(results):
             f"{show((lag.get('pipecast') or 0) / 1000)} / {show((lag.get('nchan') or 0) / 1000)}", str(lost),
         ])
     if rows:
-        head = ["CPU a delivery, us", "floor", "Pipecast", "hyper's body", "Nchan", "Pipecast : floor", "Pipecast : Nchan", "p99 publish to reader, ms, Pipecast / Nchan", "lost, doubled, reordered"]
+        head = ["CPU per delivery, µs", "floor", "Pipecast", "hyper's body", "Nchan", "Pipecast : floor", "Pipecast : Nchan", "p99 publish to subscriber, ms, Pipecast / Nchan", "lost, duplicated, reordered"]
         parts.append(table(head, rows))
     others = []
 
@@ -172,16 +172,16 @@ def tables(results):
             shown = [show(None if value.get(side) is None else value[side] * scale, digits, unit) for side in ("pipecast", "hyper", "nchan")]
             others.append([label, *shown, ratio])
 
-    row("idle", "memory an idle connection, KiB (PSS of the process, 15,000 of them)", 2, "", 1 / 1024, "memory", "pss_bytes_per_stream")
-    row("idle", "kernel memory beside it, KiB a connection, both ends", 2, "", 1 / 1024, "memory", "kernel_bytes_per_stream")
+    row("idle", "memory per idle connection, KiB (PSS of the process, 15,000 connections)", 2, "", 1 / 1024, "memory", "pss_bytes_per_stream")
+    row("idle", "kernel memory in addition, KiB per connection, both ends", 2, "", 1 / 1024, "memory", "kernel_bytes_per_stream")
     row("idle", "CPU with 15,000 idle streams, % of a core", 2, "", 100, "server", "cpus")
-    row("saturate-1000", "deliveries/s, 1,000 readers, 16 publishers", 0, "", 1, "delivered", "deliveries_per_second")
-    row("saturate-1000", "deliveries missing in that run: gaps, each told", 0, "", 1, "delivered", "lost")
+    row("saturate-1000", "deliveries/s, 1,000 subscribers, 16 publishers", 0, "", 1, "delivered", "deliveries_per_second")
+    row("saturate-1000", "deliveries missing in that run, all reported as gaps", 0, "", 1, "delivered", "lost")
     row("storm", "3,000 clients at once, 100 events of 200 bytes: seconds until all are served", 2, "", 1, "replay", "seconds")
-    row("publish-redis", "publishes/s through Redis, one event a request, 32 connections", 0, "", 1, "published", "requests_per_second")
+    row("publish-redis", "publishes/s through Redis, one event per request, 32 connections", 0, "", 1, "published", "requests_per_second")
     row("publish-redis", "the same, p99 of a publish, ms", 1, "", 0.001, "published", "latency", "p99_us")
-    row("publish-redis-100", "events/s through Redis, 100 a request", 0, "", 1, "published", "events_per_second")
-    row("half-1000", "1,000 readers at half of Nchan's saturation: p50 from publish to reader, ms", 1, "", 0.001, "delivered", "latency", "p50_us")
+    row("publish-redis-100", "events/s through Redis, 100 per request", 0, "", 1, "published", "events_per_second")
+    row("half-1000", "1,000 subscribers at half of Nchan's saturation: p50 from publish to subscriber, ms", 1, "", 0.001, "delivered", "latency", "p50_us")
     row("half-1000", "the same, p99", 1, "", 0.001, "delivered", "latency", "p99_us")
     if others:
         parts.append(table(["", "Pipecast", "hyper's body", "Nchan", "Pipecast : Nchan"], others))

@@ -1,8 +1,8 @@
-//! The one way in which anything here waits before it tries again.
+//! How long to wait before a retry: everything that retries uses this.
 
 use std::time::Duration;
 
-/// Waiting times that double, each drawn from the upper half so that nodes do not try in step.
+/// Delays that double, each drawn from the upper half of its step so that nodes do not retry in step.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     next: Duration,
@@ -11,29 +11,29 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Begins at `first` and doubles up to `most`.
+    /// Starts at `first` and doubles up to `most`.
     pub fn new(first: Duration, most: Duration) -> Self {
         Self { next: first, first, most }
     }
 
-    /// For whatever reaches the store: 100 ms doubling to 5 s (design: Redis, liveness).
+    /// For commands and reads: 100 ms doubling to 5 s.
     pub fn for_store() -> Self {
         Self::new(Duration::from_millis(100), Duration::from_secs(5))
     }
 
-    /// For connections to the store: 100 ms doubling to 1 s. Longer would add to an outage that is over.
+    /// For connections to the store: 100 ms doubling to 1 s. More would prolong an outage that is over.
     pub fn for_connections() -> Self {
         Self::new(Duration::from_millis(100), Duration::from_secs(1))
     }
 
-    /// The next waiting time: 50-100 % of the step.
+    /// The next delay: 50-100 % of the step.
     pub fn next_delay(&mut self) -> Duration {
         let step = self.next;
         self.next = (step * 2).min(self.most);
         step.mul_f64(rand::random_range(0.5..=1.0))
     }
 
-    /// Begins anew, after a success.
+    /// Starts over, after a success.
     pub fn reset(&mut self) {
         self.next = self.first;
     }

@@ -6,10 +6,10 @@
 //! node's addresses, runs it and drains it.
 //!
 //! A request arrives in [`http`]. To publish, the body becomes a batch of [`event`]s, [`limits`] and [`auth`] agree, and the
-//! [`store`] gives each event its id, keeps it and announces it to every node. To subscribe, the request becomes a [`stream`].
+//! [`store`] gives each event its id, keeps it and notifies every node of it. To subscribe, the request becomes a [`stream`].
 //!
 //! A node holds a [`log`] for each pipeline that has streams: its own copy of the history, with a cursor for each stream. The
-//! [`hub`] opens logs, reads the store's history into them, applies what is announced, and reads again whatever was missed. It
+//! [`hub`] opens logs, reads the store's history into them, applies notifications, and reads again whatever was missed. It
 //! wakes the streams, and each sends the frames ([`sse`]) after its cursor.
 //!
 //! [`node`] holds these parts together for one process. Leaves that anything may use: [`backoff`], [`clock`], [`files`],

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use pipecast::event::{EventId, ResumePoint};
 use pipecast::event::{Gap, GapReason};
-use pipecast::log::announcement::Announcement;
-use pipecast::log::{Announced, Cursor, Log, LogLimits, Portion, Read};
+use pipecast::log::notification::Notification;
+use pipecast::log::{Cursor, Log, LogLimits, NotifyResult, Read, ReadLimits};
 use pipecast::sse::frame::{Frame, History};
 use proptest::prelude::*;
 
@@ -18,7 +18,7 @@ const LIMITS: LogLimits = LogLimits {
     backlog_age: Duration::from_secs(5),
     compresses: false,
 };
-const ALL: Portion = Portion { frames: 1000, bytes: 1 << 20 };
+const ALL: ReadLimits = ReadLimits { frames: 1000, bytes: 1 << 20 };
 const NOW_MS: u64 = 1_000_000;
 
 fn id(ms: u64, seq: u64) -> EventId {
@@ -34,9 +34,9 @@ fn frames(ms: u64, seqs: std::ops::RangeInclusive<u64>) -> Vec<Frame> {
     seqs.map(|seq| frame(ms, seq)).collect()
 }
 
-fn announcement(ms: u64, seqs: std::ops::RangeInclusive<u64>) -> Announcement {
+fn notification(ms: u64, seqs: std::ops::RangeInclusive<u64>) -> Notification {
     let after = if *seqs.start() == 1 { EventId::ZERO } else { id(ms, seqs.start() - 1) };
-    Announcement { after, frames: frames(ms, seqs) }
+    Notification { after, frames: frames(ms, seqs) }
 }
 
 fn history(ms: u64, seqs: std::ops::RangeInclusive<u64>) -> History {
@@ -65,7 +65,7 @@ fn read_gap(log: &Log, cursor: &mut Cursor) -> Gap {
 }
 
 #[test]
-fn a_resume_point_is_judged_by_what_is_kept() {
+fn resume_point_is_judged_by_what_is_kept() {
     // Kept: 4..=8 at ms 100.
     let log = log_with(100, 4..=8);
     fn check(log: &Log, asked: &str, reason: Option<(GapReason, Option<u64>)>, resume: (u64, u64), rest: &[u64]) {
@@ -91,7 +91,7 @@ fn a_resume_point_is_judged_by_what_is_kept() {
     check(&log, "rubbish", unknown, (100, 3), &[4, 5, 6, 7, 8]);
 
     let mut mixed = log_with(100, 4..=6);
-    mixed.announce(Announcement { after: id(100, 6), frames: vec![frame(200, 7)] }, Instant::now());
+    mixed.notify(Notification { after: id(100, 6), frames: vec![frame(200, 7)] }, Instant::now());
     check(&mixed, "150-2", reset, (100, 3), &[4, 5, 6, 7]);
     check(&mixed, "150-5", reset, (100, 4), &[5, 6, 7]);
     check(&mixed, "150-6", reset, (100, 5), &[6, 7]);
@@ -110,7 +110,7 @@ fn a_resume_point_is_judged_by_what_is_kept() {
 }
 
 #[test]
-fn the_newest_few_are_counted_after_the_filter() {
+fn newest_few_are_counted_after_the_filter() {
     let log = log_with(100, 4..=8);
     let check = |count, filter: fn(&Frame) -> bool, after, expected: &[u64]| {
         let mut cursor = log.place_newest(count, filter);
@@ -130,19 +130,19 @@ fn the_newest_few_are_counted_after_the_filter() {
 fn one_large_batch_costs_a_reader_who_was_up_to_date_no_gap() {
     let mut log = log_with(100, 1..=5);
     let mut cursor = log.place_newest(0, |_| true);
-    assert_eq!(log.announce(announcement(100, 6..=500), Instant::now()), Announced::Added);
+    assert_eq!(log.notify(notification(100, 6..=500), Instant::now()), NotifyResult::Added);
     assert_eq!(read_seqs(&log, &mut cursor), (6..=500).collect::<Vec<_>>());
     assert_eq!(log.history_len(), 5);
-    log.announce(announcement(100, 501..=501), Instant::now());
-    assert!(log.bytes() < 400, "{} bytes are kept for nobody", log.bytes());
+    log.notify(notification(100, 501..=501), Instant::now());
+    assert!(log.bytes() < 400, "{} bytes are kept without readers", log.bytes());
 }
 
 #[test]
-fn a_reader_who_lags_gets_one_slow_gap_and_goes_on_from_the_oldest_kept() {
+fn lagging_reader_gets_one_gap_and_the_oldest_kept() {
     let mut log = log_with(100, 1..=5);
     let mut cursor = log.place_newest(0, |_| true);
     for seq in 6..=40 {
-        log.announce(announcement(100, seq..=seq), Instant::now());
+        log.notify(notification(100, seq..=seq), Instant::now());
     }
     let gap = read_gap(&log, &mut cursor);
     assert_eq!((gap.reason, gap.missed, gap.resume), (GapReason::Slow, Some(30), id(100, 35)));
@@ -150,19 +150,19 @@ fn a_reader_who_lags_gets_one_slow_gap_and_goes_on_from_the_oldest_kept() {
 }
 
 #[test]
-fn a_history_is_bounded_in_bytes_and_always_has_its_newest_event() {
+fn history_is_bounded_in_bytes_and_always_has_its_newest_event() {
     // Each has 32 bytes.
     let limits = LogLimits { history: 5, history_bytes: 3 * 32, backlog_bytes: 0, ..LIMITS };
     let mut log = Log::new(limits);
     log.merge(history(100, 1..=5), Instant::now());
     assert_eq!((log.history_len(), log.base()), (3, id(100, 2)));
-    log.announce(announcement(100, 6..=6), Instant::now());
+    log.notify(notification(100, 6..=6), Instant::now());
     assert_eq!((log.history_len(), log.bytes()), (3, 3 * 32));
     // A list that is shorter than `history.limit` because of its bytes has forgotten nothing.
     let mut log = Log::new(LogLimits { backlog_bytes: 150, ..limits });
     log.merge(history(100, 1..=3), Instant::now());
     let mut cursor = log.place_newest(0, |_| true);
-    log.announce(announcement(100, 4..=7), Instant::now());
+    log.notify(notification(100, 4..=7), Instant::now());
     log.merge(history(100, 5..=7), Instant::now());
     assert_eq!(read_seqs(&log, &mut cursor), [4, 5, 6, 7]);
     let mut log = Log::new(LogLimits { history_bytes: 1, ..limits });
@@ -174,7 +174,7 @@ fn a_history_is_bounded_in_bytes_and_always_has_its_newest_event() {
 fn backlog_goes_when_it_is_old() {
     let mut log = log_with(100, 1..=5);
     let now = Instant::now();
-    log.announce(announcement(100, 6..=8), now);
+    log.notify(notification(100, 6..=8), now);
     let full = log.bytes();
     log.trim(now + Duration::from_secs(4));
     assert_eq!(log.bytes(), full);
@@ -183,20 +183,20 @@ fn backlog_goes_when_it_is_old() {
 }
 
 #[test]
-fn announcements_that_are_doubled_late_or_lost_are_told_apart() {
+fn notifications_that_are_doubled_late_or_lost_are_told_apart() {
     let mut log = log_with(100, 1..=5);
     let now = Instant::now();
-    assert_eq!(log.announce(announcement(100, 5..=5), now), Announced::Known);
-    assert_eq!(log.announce(announcement(100, 4..=6), now), Announced::Added);
-    assert_eq!(log.announce(announcement(100, 8..=8), now), Announced::Hole);
-    // A counter that began anew and reached the next number by chance is no continuation.
-    assert_eq!(log.announce(announcement(200, 7..=7), now), Announced::Hole);
-    assert_eq!(log.announce(Announcement { after: id(100, 6), frames: Vec::new() }, now), Announced::Hole);
+    assert_eq!(log.notify(notification(100, 5..=5), now), NotifyResult::Known);
+    assert_eq!(log.notify(notification(100, 4..=6), now), NotifyResult::Added);
+    assert_eq!(log.notify(notification(100, 8..=8), now), NotifyResult::Missing);
+    // A counter that restarted and reached the next number by chance is not a continuation.
+    assert_eq!(log.notify(notification(200, 7..=7), now), NotifyResult::Missing);
+    assert_eq!(log.notify(Notification { after: id(100, 6), frames: Vec::new() }, now), NotifyResult::Missing);
     assert_eq!(log.tail(), id(100, 6));
 }
 
 #[test]
-fn a_store_that_came_back_empty_is_one_reset_gap() {
+fn store_that_came_back_empty_is_one_reset_gap() {
     let mut log = log_with(100, 1..=5);
     let mut cursor = log.place_newest(0, |_| true);
     log.merge(history(200, 1..=2), Instant::now());
@@ -207,7 +207,15 @@ fn a_store_that_came_back_empty_is_one_reset_gap() {
 }
 
 #[test]
-fn a_failover_that_lost_the_newest_events_is_followed() {
+fn late_copy_from_a_lost_history_is_not_added_to_an_empty_log() {
+    let mut log = log_with(100, 1..=1);
+    log.merge(History::default(), Instant::now());
+    assert_eq!(log.notify(notification(100, 1..=1), Instant::now()), NotifyResult::Missing);
+    assert_eq!(log.notify(notification(200, 1..=1), Instant::now()), NotifyResult::Added);
+}
+
+#[test]
+fn failover_that_lost_the_newest_events_is_followed() {
     let mut log = log_with(100, 1..=5);
     let mut ahead = log.place_newest(0, |_| true);
     let (mut behind, _) = log.place_after(&ResumePoint::After(id(100, 3)), NOW_MS);
@@ -221,19 +229,19 @@ fn a_failover_that_lost_the_newest_events_is_followed() {
 }
 
 #[test]
-fn a_forgotten_history_is_gone_and_readers_who_had_it_see_no_gap() {
+fn forgotten_history_is_gone_and_readers_who_had_it_see_no_gap() {
     let mut log = log_with(100, 1..=5);
     let mut cursor = log.place_newest(0, |_| true);
     log.merge(History { floor: id(100, 5), frames: Vec::new() }, Instant::now());
     assert_eq!((log.history_len(), log.bytes(), log.tail()), (0, 0, id(100, 5)));
     assert_eq!(read_seqs(&log, &mut cursor), [0; 0]);
-    assert_eq!(log.announce(announcement(100, 6..=6), Instant::now()), Announced::Added);
+    assert_eq!(log.notify(notification(100, 6..=6), Instant::now()), NotifyResult::Added);
     assert_eq!(read_seqs(&log, &mut cursor), [6]);
     assert_eq!(log.base(), id(100, 5));
 }
 
 #[test]
-fn a_reader_who_had_not_come_to_forgotten_events_was_not_slow() {
+fn reader_who_had_not_come_to_forgotten_events_was_not_slow() {
     let mut log = log_with(100, 1..=3);
     let mut cursor = log.place_newest(3, |_| true);
     // What DELETE leaves, and an event after it.
@@ -250,7 +258,7 @@ enum Step {
     Publish { count: u64, is_heard: bool },
     /// This node reads the store's list.
     ReRead,
-    /// The list is lost and begun anew later.
+    /// The list is lost and restarted later.
     Flush,
     /// The history is forgotten on request.
     Forget,
@@ -269,14 +277,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// A reader as a client is: the ids it got, and the resume point that it stands at.
+/// A model of a client: the ids it received, and its resume point.
 struct Reader {
     cursor: Cursor,
     at: EventId,
 }
 
-/// The promise of the whole project, on the log alone: what a reader gets has neither a hole nor a
-/// double nor a disorder that no gap told of, and in the end it has everything.
+/// The promise of the whole project, on the log only: a reader's events have nothing missing, no
+/// duplicate and no disorder without a gap, and in the end it has everything.
 fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
     let now = Instant::now();
     let mut log = Log::new(limits);
@@ -294,7 +302,7 @@ fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
                 every_id: &[EventId],
                 begun_ms: &[u64]|
      -> Result<bool, TestCaseError> {
-        let portion = Portion { frames: at_most, bytes: 1 << 20 };
+        let portion = ReadLimits { frames: at_most, bytes: 1 << 20 };
         match log.read(&mut reader.cursor, portion, NOW_MS, |_| true) {
             Read::Nothing => return Ok(false),
             Read::Gap(gap) => {
@@ -306,7 +314,7 @@ fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
                 for frame in frames {
                     let index = every_id.iter().position(|id| *id == frame.id()).expect("an event that was published");
                     let is_next = reader.at.is_followed_by(frame.id());
-                    // By the contract the next `seq` continues, also where the counter began anew
+                    // By the contract the next `seq` continues, even where the counter restarted
                     // in between: ids cannot tell that apart (ARCHITECTURE.md, what is known to be missing).
                     let has_begun_anew = begun_ms.iter().any(|ms| reader.at.ms < *ms && *ms <= frame.id().ms);
                     let skips_none = index == 0 || every_id[index - 1] <= reader.at || has_begun_anew;
@@ -328,8 +336,8 @@ fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
                 list.extend(new.iter().cloned());
                 list.drain(..list.len() - kept(&list, limits));
                 if is_heard {
-                    let announcement = Announcement { after, frames: new };
-                    if log.announce(announcement, now) == Announced::Hole {
+                    let notification = Notification { after, frames: new };
+                    if log.notify(notification, now) == NotifyResult::Missing {
                         log.merge(view(floor, &list), now);
                     }
                     prop_assert_eq!(log.tail(), newest);

@@ -1,4 +1,4 @@
-//! Whatever is read from outside, with bytes that nobody would send in good faith: nothing panics, and what is
+//! Everything read from outside, with arbitrary bytes: nothing panics, and what is
 //! accepted is in order. `PROPTEST_CASES` raises the number of cases.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
@@ -10,7 +10,7 @@ use pipecast::event::PipelineId;
 use pipecast::event::{Batch, EventLimits, Shape, check_channel};
 use pipecast::event::{EventId, ResumePoint};
 use pipecast::event::{Gap, GapReason};
-use pipecast::log::announcement::Announcement;
+use pipecast::log::notification::Notification;
 use pipecast::settings::{Settings, Sources};
 use pipecast::sse::frame::{Frame, History};
 use proptest::prelude::*;
@@ -73,7 +73,7 @@ fn mutated(mut bytes: Vec<u8>, mutations: &[Mutation]) -> Vec<u8> {
     bytes
 }
 
-/// JSON as a publisher writes it, and what a parser could take for it.
+/// JSON as a publisher writes it, and near misses.
 fn json() -> impl Strategy<Value = Vec<u8>> {
     let tokens = [
         "{",
@@ -156,7 +156,7 @@ fn frame_text() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(id, channel, data)| format!("id: {id}\nevent: {channel}\ndata: {data}\n\n").into_bytes())
 }
 
-/// What may stand in a list or an announcement: frames one after the other, damaged or not.
+/// Contents of a list or a notification: frames in a row, damaged or not.
 fn stored(most: usize) -> impl Strategy<Value = Vec<u8>> {
     let run = (1u64..9, 1u64..9, 0..most).prop_map(|(ms, seq, count)| {
         let frames = (seq..).take(count).map(|seq| format!("id: {ms}-{seq}\nevent: a\ndata: {seq}\n\n"));
@@ -180,7 +180,7 @@ proptest! {
     #![proptest_config(cases(4000))]
 
     #[test]
-    fn a_body_of_any_bytes_is_refused_or_says_the_same_when_sent_again(body in json()) {
+    fn any_body_is_rejected_or_means_the_same_when_sent_again(body in json()) {
         if let Ok(batch) = Batch::from_json(&body, &LIMITS) {
             check_batch(&batch)?;
             prop_assert_eq!(batch.shape == Shape::List, body.trim_ascii_start().starts_with(b"["));
@@ -193,7 +193,7 @@ proptest! {
     }
 
     #[test]
-    fn a_frame_of_any_bytes_is_refused_or_has_its_three_lines(text in stored(3)) {
+    fn frame_of_any_bytes_is_refused_or_has_its_three_lines(text in stored(3)) {
         if let Ok(frame) = Frame::parse(text.clone().into()) {
             check_frame(&frame)?;
             prop_assert_eq!(frame.text(), &text);
@@ -206,21 +206,21 @@ proptest! {
     }
 
     #[test]
-    fn an_announcement_of_any_bytes_is_refused_or_is_a_run_of_frames(after in id(), text in stored(5), changes in mutations()) {
+    fn notification_of_any_bytes_is_refused_or_is_a_run_of_frames(after in id(), text in stored(5), changes in mutations()) {
         let text = mutated([after.as_bytes(), b"\n", &text].concat(), &changes);
-        if let Ok(announcement) = Announcement::parse(text.clone().into()) {
-            let mut same = format!("{}\n", announcement.after).into_bytes();
-            for frame in &announcement.frames {
+        if let Ok(notification) = Notification::parse(text.clone().into()) {
+            let mut same = format!("{}\n", notification.after).into_bytes();
+            for frame in &notification.frames {
                 check_frame(frame)?;
                 same.extend_from_slice(frame.text());
             }
             prop_assert_eq!(same, text);
-            prop_assert!(announcement.frames.is_sorted_by(|a, b| a.id().is_followed_by(b.id())));
+            prop_assert!(notification.frames.is_sorted_by(|a, b| a.id().is_followed_by(b.id())));
         }
     }
 
     #[test]
-    fn a_list_of_any_entries_is_a_run_of_frames_that_stood_in_it(entries in prop::collection::vec(stored(2), 0..8)) {
+    fn list_of_any_entries_is_a_run_of_frames_that_stood_in_it(entries in prop::collection::vec(stored(2), 0..8)) {
         let history = History::from_entries(entries.iter().cloned().map(Bytes::from));
         let mut before = history.floor;
         for frame in &history.frames {
@@ -233,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn a_resume_point_of_any_text_makes_one_gap_of_three_lines(text in id(), missed in any::<Option<u64>>()) {
+    fn resume_point_of_any_text_makes_one_gap_of_three_lines(text in id(), missed in any::<Option<u64>>()) {
         match ResumePoint::parse(&text) {
             None => prop_assert!(text.is_empty()),
             Some(after) => {
@@ -263,7 +263,7 @@ proptest! {
     }
 
     #[test]
-    fn a_pipeline_of_any_text_is_refused_or_can_stand_in_a_url_and_a_key(name in prop_oneof!["[a-zA-Z0-9._~-]{0,130}", any::<String>(), "[a-z{}:*\r\n%/]{0,9}"]) {
+    fn any_text_is_rejected_or_fits_a_url_and_a_key(name in prop_oneof!["[a-zA-Z0-9._~-]{0,130}", any::<String>(), "[a-z{}:*\r\n%/]{0,9}"]) {
         if let Ok(pipeline) = name.parse::<PipelineId>() {
             prop_assert_eq!(pipeline.as_str(), &name);
             prop_assert!(!name.is_empty() && name.len() <= PipelineId::MAX_BYTES);
@@ -303,7 +303,7 @@ proptest! {
     #![proptest_config(cases(1000))]
 
     #[test]
-    fn an_environment_of_any_text_loads_or_names_the_keys_at_fault(given in prop::collection::vec(setting(), 0..5)) {
+    fn environment_of_any_text_loads_or_names_the_keys_at_fault(given in prop::collection::vec(setting(), 0..5)) {
         let environment: HashMap<_, _> = given
             .into_iter()
             .map(|(key, value)| (format!("PIPECAST_{}", key.replacen('.', "__", 1).to_uppercase()), value))
@@ -312,7 +312,7 @@ proptest! {
     }
 
     #[test]
-    fn a_file_of_any_bytes_loads_or_names_the_keys_at_fault(
+    fn file_of_any_bytes_loads_or_names_the_keys_at_fault(
         given in prop::collection::vec((setting(), any::<bool>()), 0..5),
         changes in mutations(),
     ) {
@@ -326,7 +326,7 @@ proptest! {
     }
 
     #[test]
-    fn a_password_is_in_no_fault_and_in_no_row(before in "[a-z:/?#@\\[\\]% ]{0,8}", after in "[a-z:/?#@\\[\\]%0-9 ]{0,12}", scheme in "(redis|rediss|redis\\+unix|http|x)") {
+    fn password_is_in_no_fault_and_in_no_row(before in "[a-z:/?#@\\[\\]% ]{0,8}", after in "[a-z:/?#@\\[\\]%0-9 ]{0,12}", scheme in "(redis|rediss|redis\\+unix|http|x)") {
         let url = format!("{scheme}://user:{before}{SECRET}{after}@host:6379/0");
         match Settings::load(&Sources { flags: vec![("redis.url", url)], ..Sources::default() }) {
             Ok((settings, rows)) => {
@@ -341,7 +341,7 @@ proptest! {
     }
 }
 
-/// Whether what is secret stands where a password does, and not in the host or the path.
+/// Whether the secret is in the password's position, not in the host or the path.
 fn url_password(settings: &Settings) -> bool {
     let url = settings.redis.as_ref().and_then(|redis| url::Url::parse(&redis.options.url).ok());
     url.is_some_and(|url| {

@@ -1,4 +1,4 @@
-//! Resume points against the histories that a store can have: begun anew, rolled back by a failover, with a clock that
+//! Resume points against the histories that a store can have: restarted, rolled back by a failover, with a clock that
 //! stepped back, trimmed, forgotten. The judge here knows every event by what it is, and shares no code with the log.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pipecast::event::GapReason;
 use pipecast::event::{EventId, ResumePoint};
-use pipecast::log::{Log, LogLimits, Portion, Read};
+use pipecast::log::{Log, LogLimits, Read, ReadLimits};
 use pipecast::sse::frame::{Frame, History};
 use proptest::prelude::*;
 
@@ -97,7 +97,7 @@ impl Pipeline {
     }
 }
 
-/// What a client that comes back gets: why it is told of a gap, how many it is told to have missed, and the events.
+/// What a reconnecting client receives: the gap's reason and `missed`, if there is a gap, and the events.
 type Resumed = (Option<(GapReason, Option<u64>)>, Vec<Id>);
 
 fn resume(log: &Log, (ms, seq): Id) -> Resumed {
@@ -105,9 +105,9 @@ fn resume(log: &Log, (ms, seq): Id) -> Resumed {
     if let Some(gap) = &gap {
         assert_eq!(gap.resume, cursor.after());
         let (_, again) = log.place_after(&ResumePoint::After(gap.resume), NOW_MS);
-        assert_eq!(again, None, "the same gap is told again after {}", gap.resume);
+        assert_eq!(again, None, "the same gap is reported again after {}", gap.resume);
     }
-    let all = Portion { frames: usize::MAX, bytes: usize::MAX };
+    let all = ReadLimits { frames: usize::MAX, bytes: usize::MAX };
     let events = match log.read(&mut cursor, all, NOW_MS, |_| true) {
         Read::Frames(frames) => frames.iter().map(Frame::id).map(|id| (id.ms, id.seq)).collect(),
         Read::Nothing => Vec::new(),
@@ -121,19 +121,19 @@ fn check(pipeline: &Pipeline, client: &Left) -> Result<(), TestCaseError> {
     let (gap, got) = resume(&pipeline.log(), client.at);
     let told = format!("at {:?} with {kept:?} kept: {gap:?}, then {got:?}", client.at);
     prop_assert!(kept.ends_with(&got), "not the newest in order: {}", told);
-    prop_assert!(!got.contains(&client.at), "doubled: {}", told);
+    prop_assert!(!got.contains(&client.at), "duplicate: {}", told);
     if let Some(place) = pipeline.branch.iter().position(|id| *id == client.at) {
         // A true continuation.
         let missing = pipeline.gone.saturating_sub(place + 1);
         prop_assert_eq!(&got[..], &kept[(place + 1).saturating_sub(pipeline.gone)..], "{}", told);
-        prop_assert!(got.iter().all(|id| !client.had.contains(id)), "doubled: {}", told);
+        prop_assert!(got.iter().all(|id| !client.had.contains(id)), "duplicate: {}", told);
         match missing {
             0 => prop_assert_eq!(gap, None, "a false gap: {}", told),
             _ => prop_assert_eq!(gap, Some((GapReason::Trimmed, Some(missing as u64))), "{}", told),
         }
         return Ok(());
     }
-    // The client's newest event is none of this history: it was forgotten about, lost, or flushed.
+    // The client's newest event is not in this history: it was deleted, lost or flushed.
     if pipeline.marker == Some(client.at) {
         prop_assert_eq!((gap, &got[..]), (None, kept), "{}", told);
         return Ok(());
@@ -144,7 +144,7 @@ fn check(pipeline: &Pipeline, client: &Left) -> Result<(), TestCaseError> {
     let is_passed = kept.iter().any(|id| *id < client.at && id.1 >= client.at.1);
     if is_passed {
         let surely_new: Vec<_> = kept.iter().filter(|id| id.1 >= client.at.1).copied().collect();
-        prop_assert!(got.ends_with(&surely_new), "what the client can not have is not sent: {}", told);
+        prop_assert!(got.ends_with(&surely_new), "an event that the client cannot have is not sent: {}", told);
         prop_assert_eq!(gap, Some((GapReason::Reset, None)), "{}", told);
     }
     // The cases that ids cannot tell apart (ARCHITECTURE.md, what is known to be missing): nothing that is kept is as old
@@ -201,7 +201,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
     #[test]
-    fn a_resuming_client_gets_what_it_lacks_or_is_told(steps in steps()) {
+    fn resuming_client_gets_what_it_lacks_or_is_told(steps in steps()) {
         follow(steps)?;
     }
 }
@@ -215,7 +215,7 @@ fn after_a_failover(times: &[u64]) -> Log {
 }
 
 #[test]
-fn lost_events_replaced_by_as_many_are_a_reset_when_the_clock_stepped_back() {
+fn replaced_events_are_a_reset_after_the_clock_stepped_back() {
     let reset = Some((GapReason::Reset, None));
     // Five were lost, and five that are new have lower ids. The client has one with the number 10, but not this one.
     let log = after_a_failover(&[510, 520, 530, 540, 550]);

@@ -1,4 +1,4 @@
-// For files that `pipecast run` runs: /// <reference types="pipecast/global" />
+// For files that `pipecast-run` runs: /// <reference types="pipecast/global" />
 
 import type { defineComponent as define } from './index.js';
 

@@ -1,48 +1,48 @@
-/** What `send.sse` takes. */
+/** An event to send. */
 export interface Event {
   /** The event's name: what a browser passes to `addEventListener`. 1-255 bytes, no line break. */
   channel: string;
-  /** Any JSON value; taken as it is at the call. */
+  /** Any JSON value. It is copied when the event is passed in. */
   payload: unknown;
 }
 
-/** An event that the store has. */
+/** A stored event. */
 export interface SentEvent extends Event {
-  /** Its id, a resume point for streams. */
+  /** The event's id, from which a stream can resume. */
   id: string;
 }
 
 export interface Options {
-  /** A node or a load balancer; several are tried in turn. By default `PIPECAST_URL`, or `http://127.0.0.1:8080`. */
+  /** A node or a load balancer, or several to try in turn. Default: `PIPECAST_URL`, or `http://127.0.0.1:8080`. */
   url?: string | string[];
-  /** The stream's id, as in `/pipelines/p_aBcDeF/sse`. */
+  /** The id of the stream, as in `/pipelines/p_aBcDeF/sse`. */
   pipeline: string;
-  /** A key or token that may publish. By default `PIPECAST_TOKEN`. */
+  /** A key or token that allows publishing. Default: `PIPECAST_TOKEN`. */
   token?: string;
-  /** Longest time for one try, in milliseconds: 10,000 by default. */
+  /** Maximum duration of one attempt, in milliseconds. Default: 10,000. */
   timeout?: number;
-  /** How long one request is tried again, in milliseconds: 60,000 by default. */
+  /** How long to retry one request, in milliseconds. Default: 60,000. */
   retryFor?: number;
 }
 
 export interface Send {
-  /** Collects an event. Throws when `channel` or `payload` is missing or cannot be sent as it is. */
+  /** Collects an event. Throws if `channel` or `payload` is missing or cannot be sent. */
   sse(event: Event): void;
-  /** Sends what is collected, in order, and gives it with its ids. Rejects with a `PublishError`. */
+  /** Sends all collected events in order, and returns them with their ids. Rejects with a `PublishError`. */
   flush(): Promise<SentEvent[]>;
-  /** How many events are collected and not acknowledged. */
+  /** The number of events that are collected but not acknowledged. */
   readonly unsent: number;
 }
 
-/** Collects events and sends them together. What is collected when the process has nothing left to do is sent then. */
+/** Collects events and sends them together. Unsent events are sent when the process has nothing left to do. */
 export function createSend(options: Options): Send;
 
 /** Publishes events one by one. */
 export class Publisher {
   constructor(options: Options);
   /**
-   * Gives the event's id once the store has it. Events arrive in the order of the calls. Rejects with a `PublishError`, or
-   * with what `send.sse` throws.
+   * Returns the event's id once it is stored. Events are stored in the order of the calls. Rejects with a `PublishError`, or
+   * with an error of `send.sse`.
    */
   publish(channel: string, payload: unknown): Promise<string>;
 }
@@ -50,31 +50,31 @@ export class Publisher {
 /** Why events were not acknowledged. */
 export class PublishError extends Error {
   name: 'PublishError';
-  /** The node's status; `undefined` when there was no answer. */
+  /** The HTTP status; `undefined` if there was no response. */
   status: number | undefined;
-  /** The node's explanation, which says what to do. */
+  /** The `detail` of the response, which says what to do. */
   detail: string | undefined;
-  /** Whether the store may have the events nevertheless. */
+  /** Whether the events may have been stored despite the error. */
   isUncertain: boolean;
   /** The events of the request that failed. */
   events: Event[];
-  /** Whether these are still collected: the next `flush` sends them, with the same key, so never twice. */
+  /** Whether these events are still collected. The next `flush` sends them with the same key, so never twice. */
   isKept: boolean;
-  /** What the same `flush` had sent before. */
+  /** What the same `flush` sent before the failure. */
   sent: SentEvent[];
 }
 
-/** What a step's `run` is called with. */
+/** The argument of a step's `run`. */
 export interface Run {
-  /** What earlier steps gave: the file of `--steps`. */
+  /** The results of earlier steps: the content of the `--steps` file. */
   // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the shape is the workflow's
   steps: Record<string, any>;
   $: {
     send: {
-      /** Collects an event; it is sent after `run` has finished. */
+      /** Collects an event. It is sent after `run` has finished. */
       sse(event: Event): void;
     };
-    /** `$summary` is shown. */
+    /** Exports a value. `$summary` is printed. */
     export(name: string, value: unknown): void;
   };
 }
@@ -90,7 +90,7 @@ type ValueOf<T> = T extends 'string' ? string : T extends 'integer' ? number : T
 
 type PropsOf<P> = { [Name in keyof P]: P[Name] extends { type: infer Type } ? ValueOf<Type> : ValueOf<P[Name]> };
 
-/** A step: `run`, and for component actions what they say of themselves, `props` and `methods`. */
+/** A step: `run`, and for component actions metadata, `props` and `methods`. */
 export interface Component<P extends Record<string, Prop> = {}, M = {}> {
   name?: string;
   version?: string;
@@ -102,5 +102,5 @@ export interface Component<P extends Record<string, Prop> = {}, M = {}> {
   run(this: PropsOf<P> & M, context: Run): unknown;
 }
 
-/** Gives the component back; it is there for editors. */
+/** Returns the component unchanged. It gives editors the types. */
 export function defineComponent<const P extends Record<string, Prop> = {}, M = {}>(component: Component<P, M>): Component<P, M>;

@@ -1,7 +1,7 @@
-//! What runs in the background of a node: each part a task of its own, all owned here.
+//! What runs in the background of a node: each part is a task, all owned here.
 //!
-//! A part lives as long as the node does. One that ends or panics leaves the node half alive, which is worse than a node
-//! that is gone: so somebody has to wait for [`Background::ended`] and end the process. What parts do is not known here.
+//! A part lives as long as the node does. If one ends or panics, half of the node still runs, which is worse than none: so the
+//! owner has to wait for [`Background::ended`] and end the process. Does not know what the parts do.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::future::{Future, pending};
 
 use tokio::task::{Id, JoinError, JoinSet};
 
-/// The tasks of a node. Dropped, it stops them all.
+/// The tasks of a node. Stops them all when dropped.
 #[derive(Debug, Default)]
 pub struct Background {
     tasks: JoinSet<()>,
@@ -20,37 +20,37 @@ pub struct Background {
 /// A part of a node that lives as long as the node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Part {
-    /// The hub's loop, without which no log is opened or read again.
+    /// The hub's loop, which opens logs and reads them again.
     Hub,
-    /// The store's own life: what listens to Redis and appends to it.
+    /// The store's loop, which listens to Redis and appends to it.
     Store,
-    /// What reads keys and revocations again.
+    /// The loop that reads keys and revocations again.
     Auth,
     /// The listeners.
     Server,
-    /// What the service manager hears.
+    /// The loop that reports to the service manager.
     Supervisor,
     /// The threads that write streams.
     Fanout,
 }
 
-/// A part that ended although the node was to go on, and why.
+/// A part that ended before the node did.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ended {
-    /// Which one.
+pub struct EndedPart {
+    /// The part.
     pub part: Part,
-    /// In words.
+    /// Why it ended, in words.
     pub why: String,
 }
 
 impl Part {
-    /// Whether the node can still drain in order without this part.
+    /// Whether the node can still drain properly without this part.
     pub fn leaves_a_drain(self) -> bool {
         match self {
-            // Streams would stand still, or go on after their right was withdrawn; or the listeners are closed already. All
-            // clients are better off on other nodes, and each has a `retry:` of its own, so that they do not come at once.
+            // Streams would stall, or continue after their token was revoked; or the listeners are closed already. All clients
+            // are better off on other nodes, and each has its own `retry:`, so that they do not reconnect all at once.
             Self::Hub | Self::Store | Self::Auth | Self::Server => false,
-            // Other streams are as they were: of a fan-out thread only its own were cut.
+            // Other streams continue: a fan-out thread takes only its own down with it.
             Self::Supervisor | Self::Fanout => true,
         }
     }
@@ -76,16 +76,16 @@ impl Background {
         self.parts.insert(task.id(), part);
     }
 
-    /// Waits until a part has ended, and takes it out. Cancel safe.
-    pub async fn ended(&mut self) -> Ended {
+    /// Waits until a part has ended. Each is returned once. Cancel safe.
+    pub async fn ended(&mut self) -> EndedPart {
         let (id, why) = match self.tasks.join_next_with_id().await {
-            Some(Ok((id, ()))) => (id, "it came to its end".to_owned()),
+            Some(Ok((id, ()))) => (id, "it returned".to_owned()),
             Some(Err(error)) => (error.id(), why(error)),
             None => return pending().await,
         };
         match self.parts.remove(&id) {
-            Some(part) => Ended { part, why },
-            // Each was entered when it was started.
+            Some(part) => EndedPart { part, why },
+            // Each was recorded when it was started.
             None => pending().await,
         }
     }
@@ -98,7 +98,7 @@ fn why(error: JoinError) -> String {
     }
 }
 
-/// What a panic says.
+/// The message of a panic.
 pub fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
@@ -109,20 +109,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_part_that_ends_or_panics_is_named_with_its_reason() {
+    async fn ended_part_is_named_with_its_reason() {
         let mut background = Background::default();
         background.spawn(Part::Hub, pending());
         background.spawn(Part::Store, async { panic!("connection {} is lost", 7) });
         let ended = background.ended().await;
-        assert_eq!(ended, Ended { part: Part::Store, why: "it panicked: connection 7 is lost".into() });
+        assert_eq!(ended, EndedPart { part: Part::Store, why: "it panicked: connection 7 is lost".into() });
         background.spawn(Part::Auth, async { panic!("no keys") });
-        assert_eq!(background.ended().await, Ended { part: Part::Auth, why: "it panicked: no keys".into() });
+        assert_eq!(background.ended().await, EndedPart { part: Part::Auth, why: "it panicked: no keys".into() });
         background.spawn(Part::Server, async {});
-        assert_eq!(background.ended().await, Ended { part: Part::Server, why: "it came to its end".into() });
+        assert_eq!(background.ended().await, EndedPart { part: Part::Server, why: "it returned".into() });
     }
 
     #[tokio::test]
-    async fn parts_that_live_are_waited_for_and_stopped_with_their_owner() {
+    async fn living_parts_are_waited_for_and_stopped_with_their_owner() {
         let (alive, mut is_gone) = tokio::sync::oneshot::channel::<()>();
         let mut background = Background::default();
         background.spawn(Part::Hub, async move {

@@ -1,63 +1,63 @@
-//! A token's claims, and whether they hold here and at this moment.
+//! A token's claims, and whether they hold here and now.
 
 use serde::{Deserialize, Deserializer};
 
 use super::object::{object, present};
 use super::right::{Right, Rights};
-use super::token::TokenFault;
+use super::token_fault::TokenFault;
 
-/// The first second of the year 10000. What is meant to be later is mostly in milliseconds: it would be good for ever.
+/// The first second of the year 10000. A later time is usually one in milliseconds, and the token would never expire.
 pub(super) const TOO_LATE: f64 = 253_402_300_800.0;
 
-/// What a token says (RFC 7519, 4.1). A claim of the wrong type, `null` included, is an error, never an absent claim.
+/// The claims of a token (RFC 7519, 4.1). A claim of the wrong type, `null` included, is an error, never an absent claim.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 pub struct Claims {
-    /// From then on it is good for nothing.
+    /// Expiry.
     #[serde(default, deserialize_with = "present")]
-    pub exp: Option<Moment>,
-    /// Before then it is good for nothing.
+    pub exp: Option<NumericDate>,
+    /// Not valid before this time.
     #[serde(default, deserialize_with = "present")]
-    pub nbf: Option<Moment>,
-    /// Who made it.
+    pub nbf: Option<NumericDate>,
+    /// Issuer.
     #[serde(default, deserialize_with = "present")]
     pub iss: Option<String>,
-    /// For whom it was made.
+    /// Recipients.
     #[serde(default, deserialize_with = "present")]
     pub aud: Option<Audience>,
-    /// Its own name, to be revoked by.
+    /// The token's own name, by which it can be revoked.
     #[serde(default, deserialize_with = "present")]
     pub jti: Option<String>,
-    /// What it is good for.
+    /// What it allows.
     #[serde(default, deserialize_with = "object")]
     pub pipecast: Rights,
 }
 
 /// Seconds since 1970, possibly with a fraction (`NumericDate`), before the year 10000.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
-pub struct Moment(pub f64);
+pub struct NumericDate(pub f64);
 
-impl<'de> Deserialize<'de> for Moment {
+impl<'de> Deserialize<'de> for NumericDate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let seconds = f64::deserialize(deserializer)?;
         if (0.0..TOO_LATE).contains(&seconds) {
             Ok(Self(seconds))
         } else {
-            Err(serde::de::Error::custom("a moment is a number of seconds since 1970, before the year 10000"))
+            Err(serde::de::Error::custom("a time is a number of seconds since 1970, before the year 10000"))
         }
     }
 }
 
-/// One recipient or several.
+/// One recipient, or a list of them.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Audience {
-    /// One.
+    /// A string.
     One(String),
-    /// Several.
+    /// An array.
     Many(Vec<String>),
 }
 
-/// What claims must be like, from the settings.
+/// What the settings require of claims.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     /// `auth.issuer`.
@@ -69,13 +69,13 @@ pub struct Expected {
 }
 
 impl Claims {
-    /// Whether they hold at `now`, for a use of this right.
+    /// Whether they hold at `now` (seconds since 1970), for a use of this right.
     ///
-    /// The leeway lengthens a token's time at both ends, but not for reading: a stream ends with its token, and
-    /// a reconnect in the leeway would open one that has ended already, again and again.
+    /// The allowed clock skew extends a token's time at both ends, except the end for reading: a stream ends with its token,
+    /// and a reconnect within the skew would open one that ends at once, again and again.
     ///
     /// # Errors
-    /// The first that does not hold.
+    /// The first claim that does not hold.
     pub fn check(&self, expected: &Expected, right: Right, now: f64) -> Result<(), TokenFault> {
         let leeway_at_end = match right {
             Right::Publish => expected.leeway,
@@ -83,10 +83,10 @@ impl Claims {
         };
         match self.exp {
             None if right == Right::Subscribe => return Err(TokenFault::NoEnd),
-            Some(Moment(exp)) if exp + leeway_at_end <= now => return Err(TokenFault::Expired),
+            Some(NumericDate(exp)) if exp + leeway_at_end <= now => return Err(TokenFault::Expired),
             _ => {}
         }
-        if self.nbf.is_some_and(|Moment(nbf)| nbf - expected.leeway > now) {
+        if self.nbf.is_some_and(|NumericDate(nbf)| nbf - expected.leeway > now) {
             return Err(TokenFault::NotYet);
         }
         if expected.issuer.is_some() && expected.issuer != self.iss {

@@ -1,78 +1,24 @@
-//! Grants, which prove a right, and refusals, which say why there is none.
+//! Grants: proof that a client may publish to a pipeline, or read it.
+//!
+//! Only `auth` can make one, and every handler asks for one, so no route can forget to check.
 
-use super::pass::Holder;
+use super::holder::Holder;
 use super::pattern::Pattern;
-use super::right::{Right, Rights};
-use super::token::TokenFault;
+use super::right::Rights;
 use crate::event::PipelineId;
 
-/// What somebody presents to get in.
+/// What a client presents to get in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Presented<'a> {
-    /// Nothing.
+    /// No credential.
     Nothing,
-    /// Several things, or something that cannot be a key or a token.
+    /// Several credentials, or one that cannot be a key or a token.
     Unreadable,
     /// A key or a token.
     Token(&'a str),
 }
 
-/// Why somebody is not let in. Says nothing of what was presented.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Nothing was presented.
-    #[error(
-        "a token is needed; send it as `Authorization: Bearer <token>`, or as ?token= where no header can be set. A cookie counts for pages of an origin that server.cors_origins lists"
-    )]
-    Missing,
-    /// Not a key or a token, or more than one.
-    #[error(
-        "what was sent as a token is none, or not well formed, or more than one; send one key or one JSON Web Token"
-    )]
-    Malformed,
-    /// No key of ours, or a claim that does not hold here.
-    #[error("the token is not valid here; get one from who issues tokens for this broker")]
-    Invalid,
-    /// Its time is over.
-    #[error("the token has expired; get a new one")]
-    Expired,
-    /// Its time is still to come.
-    #[error("the token's time has not begun; try later, and compare the clocks")]
-    NotYet,
-    /// It has no end.
-    #[error("the token has no end; reading needs one with `exp`")]
-    NoEnd,
-    /// It is valid, but not for this.
-    #[error("the token does not give the right to {0} this pipeline; get one that does")]
-    Forbidden(Right),
-    /// It is valid, but not for a channel that was asked for.
-    #[error("the token does not give the right to read a channel in channel=; leave it out to get those that it does")]
-    Channel,
-    /// There are no keys to check it with yet.
-    #[error("tokens cannot be checked at the moment, since the keys for it could not be fetched; try again")]
-    NoKeys,
-}
-
-impl From<TokenFault> for Refused {
-    fn from(fault: TokenFault) -> Self {
-        match fault {
-            TokenFault::Malformed => Self::Malformed,
-            TokenFault::Expired => Self::Expired,
-            TokenFault::NotYet => Self::NotYet,
-            TokenFault::NoEnd => Self::NoEnd,
-            TokenFault::UnknownKey
-            | TokenFault::Algorithm
-            | TokenFault::KeyId
-            | TokenFault::TooManyKeys
-            | TokenFault::Signature
-            | TokenFault::Issuer
-            | TokenFault::Audience
-            | TokenFault::Revoked => Self::Invalid,
-        }
-    }
-}
-
-/// The right to publish to a pipeline, and to forget its history.
+/// The right to publish to a pipeline, and to delete its history.
 #[derive(Debug)]
 pub struct PublishGrant {
     pipeline: PipelineId,
@@ -81,12 +27,11 @@ pub struct PublishGrant {
 }
 
 impl PublishGrant {
-    /// For [`super::Auth`] alone.
     pub(super) fn new(pipeline: PipelineId, proof: Option<Proof>) -> Self {
         Self { pipeline, proof }
     }
 
-    /// The name of the static key that it was given for.
+    /// The name of the static key that was presented, if it was one.
     pub fn key_name(&self) -> Option<&str> {
         match &self.proof.as_ref()?.holder {
             Holder::Key(key) => Some(&key.name),
@@ -94,12 +39,12 @@ impl PublishGrant {
         }
     }
 
-    /// The pipelines that the key or token that it was given for may publish to.
+    /// All pipelines that the key or token may publish to; none where publishing is open.
     pub fn patterns(&self) -> Option<&[Pattern]> {
         Some(&self.proof.as_ref()?.rights.publish)
     }
 
-    /// The pipeline.
+    /// The pipeline that this grant is for.
     pub fn pipeline(&self) -> &PipelineId {
         &self.pipeline
     }
@@ -114,32 +59,26 @@ pub struct ReadGrant {
 }
 
 impl ReadGrant {
-    /// For [`super::Auth`] alone.
-    pub(super) fn open(pipeline: PipelineId) -> Self {
-        Self { pipeline, proof: None }
-    }
-
-    /// For [`super::Auth`] alone.
-    pub(super) fn proved(pipeline: PipelineId, proof: Proof) -> Self {
-        Self { pipeline, proof: Some(proof) }
+    pub(super) fn new(pipeline: PipelineId, proof: Option<Proof>) -> Self {
+        Self { pipeline, proof }
     }
 
     pub(super) fn into_parts(self) -> (PipelineId, Option<Proof>) {
         (self.pipeline, self.proof)
     }
 
-    /// The pipeline.
+    /// The pipeline that this grant is for.
     pub fn pipeline(&self) -> &PipelineId {
         &self.pipeline
     }
 
-    /// The channels that may be read; none for all.
+    /// The channels that may be read; none means all.
     pub fn channels(&self) -> Option<&[String]> {
         self.proof.as_ref()?.rights.channels.as_deref()
     }
 }
 
-/// A key or a token that is valid.
+/// A valid key or token.
 #[derive(Clone, Debug)]
 pub(super) struct Proof {
     pub(super) holder: Holder,
@@ -148,11 +87,11 @@ pub(super) struct Proof {
     pub(super) ends_at: Option<f64>,
 }
 
-/// What somebody presented, in full: for who holds it and asks what it is good for.
+/// What a key or a token allows, for its bearer.
 #[derive(Debug)]
 pub struct Explained {
-    /// The static key that it is, if it is one.
+    /// The static key's name; none for a token.
     pub key_name: Option<String>,
-    /// What it is good for.
+    /// What it allows.
     pub rights: Rights,
 }

@@ -1,4 +1,4 @@
-//! How the reading of keys and revocations goes, for the metrics.
+//! Whether keys and revocations can be read, for the metrics.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Where keys and revocations come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// `auth.keys_file`, and the files of single keys.
+    /// `auth.keys_file`, and the `key_file` of single keys.
     Keys,
     /// `auth.jwt_secret_file`, `auth.jwt_keys` and `auth.jwks_file`.
     JwtKeys,
@@ -17,10 +17,10 @@ pub enum Source {
 }
 
 impl Source {
-    /// All of them.
+    /// All sources.
     pub const ALL: [Self; 4] = [Self::Keys, Self::JwtKeys, Self::JwksUrl, Self::RevocationFile];
 
-    /// The source as metrics name it.
+    /// The label in the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Keys => "keys",
@@ -31,29 +31,29 @@ impl Source {
     }
 }
 
-/// What is known of all sources at one moment.
+/// The state of all sources at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AuthHealth {
     /// In the order of [`Source::ALL`].
     pub sources: [SourceHealth; Source::ALL.len()],
-    /// How long ago the keys at `auth.jwks_url` were fetched; none before the first time, and without a URL.
+    /// Time since the keys at `auth.jwks_url` were fetched; none before the first fetch, and without a URL.
     pub keys_age: Option<Duration>,
-    /// Keys of the last set there that are of no use.
+    /// Keys in the last fetched set that cannot be used.
     pub keys_left_out: usize,
-    /// Names of which tokens and keys are revoked.
+    /// Entries in the revocation list.
     pub revocations: usize,
 }
 
-/// What is known of a source.
+/// The state of one source.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SourceHealth {
-    /// How often it could not be read.
+    /// Failed reads so far.
     pub failures: u64,
-    /// Whether that was so the last time: what is in use may not be what it says by now.
+    /// Whether the last read failed, so that what is in use may be outdated.
     pub is_stale: bool,
 }
 
-/// The same while it goes on: written by whoever reads the source, read by whoever scrapes.
+/// The running state of one source: written when the source is read, read when metrics are scraped.
 #[derive(Debug, Default)]
 pub(super) struct Readings {
     failures: AtomicU64,
@@ -61,18 +61,18 @@ pub(super) struct Readings {
 }
 
 impl Readings {
-    /// It could not be read; whether it could before.
+    /// Counts a failed read. Returns whether the read before it succeeded.
     pub(super) fn failed(&self) -> bool {
         self.failures.fetch_add(1, Ordering::Relaxed);
         !self.is_stale.swap(true, Ordering::Relaxed)
     }
 
-    /// It was read; whether it could not be before.
+    /// Notes a successful read. Returns whether the read before it failed.
     pub(super) fn succeeded(&self) -> bool {
         self.is_stale.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether it could not be read the last time.
+    /// Whether the last read failed.
     pub(super) fn are_stale(&self) -> bool {
         self.is_stale.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Keys from a URL: fetched at start, every few minutes, and when a token names one that is not known.
+//! Keys from a URL: fetched at the start, every few minutes, and when a token names an unknown one.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,75 +15,73 @@ use url::Url;
 
 use super::health::{Readings, SourceHealth};
 use super::key_set::{KeySet, LeftOut, Secrets};
-use super::sources::too_many_nameless;
-use super::token::MOST_TRIED;
-use super::verifier::Verifier;
+use super::verifier::{MOST_TRIED, Verifier, too_many_nameless};
 
-/// Between two fetches that nobody asked for, at most.
+/// Maximum interval between two regular fetches.
 const REGULAR: Duration = Duration::from_secs(300);
 
-/// After one that failed, at most.
+/// Maximum interval after a failed fetch.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// The shortest time between two fetches: tokens with made-up names must not turn this node against the issuer.
+/// Minimum interval between fetches: tokens with invented names must not make this node flood the issuer.
 const SHORTEST: Duration = Duration::from_secs(10);
 
-/// While there are no keys.
+/// Interval while there are no keys.
 const FIRST: Duration = Duration::from_secs(2);
 
-/// For a whole answer.
+/// Maximum time for a whole response.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a request waits for a fetch.
+/// Maximum time that a request waits for a fetch.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// So many keys that are left out are named in the log.
-const MOST_TOLD: usize = 20;
+/// Maximum left-out keys named in the log at once.
+const MOST_LOGGED: usize = 20;
 
-/// The largest answer.
+/// Maximum size of a response.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The keys that are published at a URL.
+/// The keys published at a URL.
 #[derive(Debug)]
 pub(super) struct JwksUrl {
     url: Url,
-    /// The same for the log, without its user and query, in which a key may be.
+    /// The same for the log, without its user and query, which may contain a secret.
     shown: String,
     client: Client,
-    /// For how long keys are trusted that cannot be fetched again, `auth.jwks_max_age`.
+    /// How long keys are trusted when they cannot be fetched again, `auth.jwks_max_age`.
     max_age: Duration,
     /// Written by the loop, read by requests. None until a fetch has succeeded.
     fetched: RwLock<Option<Fetched>>,
-    /// How the fetches went.
+    /// Whether fetches succeed.
     readings: Readings,
-    /// Whether it was said that the keys are too old.
-    is_told_too_old: AtomicBool,
-    /// Whether it was said that too many keys have no name.
-    is_told_too_many: AtomicBool,
-    /// Somebody misses a key.
+    /// Whether the log says that the keys are too old.
+    is_too_old_logged: AtomicBool,
+    /// Whether the log says that too many keys have no name.
+    is_too_many_logged: AtomicBool,
+    /// Notified when a token names an unknown key.
     asked: Notify,
-    /// How many fetches there were, failed ones too, and when the last one began.
+    /// How many fetches there were, including failed ones, and when the last one began.
     fetches: watch::Sender<(u64, Option<Instant>)>,
 }
 
-/// A set that was fetched.
+/// A fetched set.
 #[derive(Debug)]
 struct Fetched {
     keys: Arc<[Verifier]>,
     left_out: Vec<LeftOut>,
-    /// When it was asked for.
+    /// When it was requested.
     at: Instant,
 }
 
 impl JwksUrl {
-    /// Nothing is fetched yet.
+    /// Does not fetch anything yet.
     ///
     /// # Errors
-    /// When there is no TLS to be had.
+    /// When the HTTP client cannot be made.
     pub(super) fn new(url: Url, max_age: Duration) -> Result<Self, reqwest::Error> {
-        // reqwest is built without a TLS provider of its own, so that one is in the tree.
+        // reqwest is built without a TLS provider, so that there is only one in the dependency tree.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // A redirect would make another place the issuer.
+        // A redirect would let another server issue keys.
         let client = Client::builder().redirect(Policy::none()).timeout(TIMEOUT).no_proxy().build()?;
         let shown = format!("{}{}", url.origin().ascii_serialization(), url.path());
         Ok(Self {
@@ -93,31 +91,31 @@ impl JwksUrl {
             max_age,
             fetched: RwLock::new(None),
             readings: Readings::default(),
-            is_told_too_old: AtomicBool::new(false),
-            is_told_too_many: AtomicBool::new(false),
+            is_too_old_logged: AtomicBool::new(false),
+            is_too_many_logged: AtomicBool::new(false),
             asked: Notify::new(),
             fetches: watch::Sender::new((0, None)),
         })
     }
 
-    /// The keys that are trusted: of the last fetch that succeeded, unless that is too long ago or there were none in it.
+    /// The trusted keys: those of the last successful fetch. None if that was too long ago or had no keys.
     pub(super) fn keys(&self) -> Option<Arc<[Verifier]>> {
         let fetched = self.fetched.read();
         let fetched = fetched.as_ref().filter(|fetched| fetched.at.elapsed() < self.max_age);
         fetched.map(|fetched| fetched.keys.clone()).filter(|keys| !keys.is_empty())
     }
 
-    /// How the fetches went.
+    /// Whether fetches succeed.
     pub(super) fn health(&self) -> SourceHealth {
         self.readings.health()
     }
 
-    /// How long ago the last fetch was that succeeded, and how many of its keys are of no use.
+    /// Time since the last successful fetch, and how many of its keys cannot be used.
     pub(super) fn age_and_left_out(&self) -> Option<(Duration, usize)> {
         self.fetched.read().as_ref().map(|fetched| (fetched.at.elapsed(), fetched.left_out.len()))
     }
 
-    /// Asks for a fetch, if the last one is long enough ago, and waits for it. Whether there was one. Cancel safe.
+    /// Requests a fetch unless the last one was too recent, and waits for it. Returns whether there was one. Cancel safe.
     pub(super) async fn ask(&self) -> bool {
         let mut fetches = self.fetches.subscribe();
         let (count, last) = *fetches.borrow_and_update();
@@ -128,12 +126,12 @@ impl JwksUrl {
         timeout(PATIENCE, fetches.wait_for(|(now, _)| *now > count)).await.is_ok()
     }
 
-    /// Keeps the keys fresh. Never ends by itself.
+    /// Keeps the keys fresh. Never returns.
     pub(super) async fn run(&self) {
         loop {
             self.fetch_once().await;
             let began = self.fetches.borrow().1.unwrap_or_else(Instant::now);
-            // A wish that comes too early waits its time: whoever asked has been told already.
+            // A request that comes too early is kept until the interval is over; the requester was answered already.
             let asked = async {
                 sleep_until(began + self.shortest()).await;
                 self.asked.notified().await;
@@ -145,7 +143,7 @@ impl JwksUrl {
         }
     }
 
-    /// When to fetch next if nobody asks: in time for keys not to become too old because of one fetch that fails.
+    /// When to fetch next without a request: early enough that one failed fetch does not make the keys too old.
     fn next_fetch(&self, began: Instant) -> Instant {
         let regular = REGULAR.min(self.max_age / 2);
         match (self.keys(), self.readings.are_stale()) {
@@ -159,7 +157,7 @@ impl JwksUrl {
         }
     }
 
-    /// Fetches the keys; those in use stay after a failure, for as long as they are trusted.
+    /// Fetches the keys. After a failure the current ones stay, for as long as they are trusted.
     pub(super) async fn fetch_once(&self) {
         let began = Instant::now();
         match self.fetch().await {
@@ -170,56 +168,53 @@ impl JwksUrl {
     }
 
     fn take(&self, KeySet { keys, left_out }: KeySet, at: Instant) {
-        tracing::debug!(keys = keys.len(), "the keys of auth.jwks_url were fetched");
+        tracing::debug!(keys = keys.len(), "fetched the keys at auth.jwks_url");
         if self.readings.succeeded() {
             tracing::info!(keys = keys.len(), "auth.jwks_url can be fetched again");
         }
-        self.is_told_too_old.store(false, Ordering::Relaxed);
+        self.is_too_old_logged.store(false, Ordering::Relaxed);
         let too_many = too_many_nameless(&keys);
         if too_many.is_none() {
-            self.is_told_too_many.store(false, Ordering::Relaxed);
+            self.is_too_many_logged.store(false, Ordering::Relaxed);
         }
         let is_empty = keys.is_empty();
         let before = self.fetched.write().replace(Fetched { keys: keys.into(), left_out: left_out.clone(), at });
-        // Once, not at every fetch; and what nobody reads is not said at all.
+        // Each left-out key is logged once, not at every fetch.
         let (was_empty, known) = before.map_or((false, HashSet::new()), |before| {
             (before.keys.is_empty(), before.left_out.into_iter().collect::<HashSet<_>>())
         });
         let fresh: Vec<_> = left_out.iter().filter(|key| !known.contains(key)).collect();
-        for key in fresh.iter().take(MOST_TOLD) {
-            tracing::warn!(url = self.shown, "{key}; it is left out of the keys of auth.jwks_url");
+        for key in fresh.iter().take(MOST_LOGGED) {
+            tracing::warn!(url = self.shown, "left out a key at auth.jwks_url that cannot be used: {key}");
         }
-        if let Some(more) = fresh.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
-            tracing::warn!(url = self.shown, "{more} more keys are left out of the keys of auth.jwks_url");
+        if let Some(more) = fresh.len().checked_sub(MOST_LOGGED).filter(|more| *more > 0) {
+            tracing::warn!(url = self.shown, "left out {more} more keys at auth.jwks_url that cannot be used");
         }
         if let Some((count, algorithm)) = too_many
-            && !self.is_told_too_many.swap(true, Ordering::Relaxed)
+            && !self.is_too_many_logged.swap(true, Ordering::Relaxed)
         {
             tracing::error!(
                 url = self.shown,
-                "auth.jwks_url has {count} keys without a name for {algorithm:?}, and a token is tried with {MOST_TRIED} at most: none of them opens anything until they have a `kid` each"
+                "auth.jwks_url has {count} keys without a `kid` for {algorithm:?}, but a token is tried with at most {MOST_TRIED}: none of them verifies tokens until each has a `kid`"
             );
         }
-        // What its issuer has withdrawn is not to be trusted, whatever comes in its place.
+        // Keys that the issuer has withdrawn are not trusted, even without replacements.
         if is_empty && !was_empty {
-            tracing::error!(
-                url = self.shown,
-                "auth.jwks_url has no key that tokens could be verified with; none is trusted"
-            );
+            tracing::error!(url = self.shown, "auth.jwks_url has no usable key; no key is trusted");
         }
     }
 
     fn fail(&self, problem: &str) {
-        // Once, not at every retry.
+        // Logged once, not at every retry.
         if self.readings.failed() {
             let max_age = humantime::format_duration(self.max_age);
-            tracing::error!(url = self.shown, %problem, "auth.jwks_url cannot be fetched; the keys in use stay for {max_age} (auth.jwks_max_age)");
+            tracing::error!(url = self.shown, %problem, "auth.jwks_url cannot be fetched; the current keys stay trusted for {max_age} (auth.jwks_max_age)");
         } else {
             tracing::debug!(%problem, "auth.jwks_url still cannot be fetched");
         }
         let is_too_old = self.age_and_left_out().is_some_and(|(age, _)| age >= self.max_age);
-        if is_too_old && !self.is_told_too_old.swap(true, Ordering::Relaxed) {
-            tracing::error!(url = self.shown, %problem, "the keys of auth.jwks_url are older than auth.jwks_max_age, and are not trusted any more");
+        if is_too_old && !self.is_too_old_logged.swap(true, Ordering::Relaxed) {
+            tracing::error!(url = self.shown, %problem, "the keys of auth.jwks_url are older than auth.jwks_max_age and no longer trusted");
         }
     }
 
@@ -238,13 +233,13 @@ impl JwksUrl {
         };
         let answer = self.client.get(self.url.clone()).send().await.map_err(failed)?;
         if !answer.status().is_success() {
-            return Err(format!("it answered {}", answer.status()));
+            return Err(format!("the server responded {}", answer.status()));
         }
         let (mut bytes, mut parts) = (Vec::new(), answer.bytes_stream());
         while let Some(part) = parts.next().await {
             bytes.extend_from_slice(&part.map_err(failed)?);
             if bytes.len() > MAX_BYTES {
-                return Err(format!("it answered with more than {MAX_BYTES} bytes"));
+                return Err(format!("the response is larger than {MAX_BYTES} bytes"));
             }
         }
         KeySet::parse(&bytes, Secrets::LeftOut)

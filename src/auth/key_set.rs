@@ -1,4 +1,4 @@
-//! JSON Web Key Sets (RFC 7517): which keys of one are of use here, and why the others are not.
+//! JSON Web Key Sets (RFC 7517): which keys can be used here, and why the others cannot.
 
 use std::fmt;
 
@@ -11,48 +11,48 @@ use serde_json::{Map, Value};
 use super::object::Object;
 use super::verifier::{HMAC, RSA, Verifier, check_size};
 
-/// As much is shown of a name.
+/// Maximum characters of a `kid` in a message.
 const SHOWN_NAME: usize = 64;
 
-/// Whether a key set may hold secrets: not one that comes over the network, which anyone might read.
+/// Whether a key set may contain secrets. One that is fetched over the network may not: anyone could read them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Secrets {
-    /// Of kind `oct`, for HMAC.
+    /// Keys of kind `oct`, for HMAC, are used.
     Allowed,
     /// They are left out.
     LeftOut,
 }
 
-/// The keys of a set, sorted. Those that are for something else than signatures are neither here nor there.
+/// The keys of a set, sorted. Keys for anything other than signatures are in neither list.
 #[derive(Debug)]
 pub(super) struct KeySet {
-    /// What tokens can be verified with.
+    /// Keys that verify tokens.
     pub(super) keys: Vec<Verifier>,
-    /// What they cannot be verified with, although it is there for that.
+    /// Keys that are meant for this but cannot be used.
     pub(super) left_out: Vec<LeftOut>,
 }
 
-/// A key that is left out.
+/// A key that cannot be used.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct LeftOut {
-    /// Its place in the set, from 0.
+    /// Its index in the set, from 0.
     at: usize,
     /// Its `kid`.
     id: Option<Box<str>>,
-    /// Why.
+    /// Why it cannot be used.
     pub(super) fault: KeyFault,
 }
 
-/// Why a key is of no use.
+/// Why a key cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum KeyFault {
-    /// It is of a kind, a curve or for an algorithm that is not known here.
+    /// Its kind, curve or algorithm is not supported.
     Unknown(&'static str),
-    /// It is not what it should be.
+    /// It is malformed.
     Broken(&'static str),
 }
 
-/// Which key it is and what is the matter with it, without a part of the key.
+/// Names the key and the problem, without any part of the key.
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (KeyFault::Unknown(problem) | KeyFault::Broken(problem)) = self.fault;
@@ -67,23 +67,24 @@ impl fmt::Display for LeftOut {
 
 #[derive(Deserialize)]
 struct Document {
-    /// Each to be read by itself: what is JSON need not be what can be read of it, such as half a character or `1e999`.
+    /// Each key is parsed separately: a key may be valid JSON that cannot be read, such as half a character or `1e999`.
     keys: Vec<Box<RawValue>>,
 }
 
 impl KeySet {
-    /// Reads a set. A key that is of no use costs no other its place (RFC 7517, 5).
+    /// Parses a set. One unusable key does not affect the others (RFC 7517, 5).
     ///
     /// # Errors
-    /// When it is no set at all.
+    /// When it is not a key set at all.
     pub(super) fn parse(text: &[u8], secrets: Secrets) -> Result<Self, String> {
-        // The parser's message could show a part of a secret.
+        // The parser's own message could show a part of a secret.
         let Object(Document { keys: jwks }) = serde_json::from_slice(text)
-            .map_err(|error| format!("line {}: it is no JSON Web Key Set; write {{\"keys\":[...]}}", error.line()))?;
+            .map_err(|error| format!("line {}: not a JSON Web Key Set, which is {{\"keys\":[...]}}", error.line()))?;
         let mut set = Self { keys: Vec::new(), left_out: Vec::new() };
         for (at, jwk) in jwks.into_iter().enumerate() {
             let Ok(jwk) = serde_json::from_str::<Value>(jwk.get()) else {
-                let fault = KeyFault::Broken("it has half a character, a number too large or too many levels");
+                let fault =
+                    KeyFault::Broken("it has an incomplete character, a number that is too large, or too many levels");
                 set.left_out.push(LeftOut { at, id: None, fault });
                 continue;
             };
@@ -97,32 +98,33 @@ impl KeySet {
     }
 }
 
-/// The key that a JWK is; none when it is not for signatures.
+/// The key in a JWK; none if it is not for signatures.
 fn verifier(jwk: Value, secrets: Secrets) -> Result<Option<Verifier>, KeyFault> {
-    let Some(members) = jwk.as_object() else { return Err(KeyFault::Broken("it is no JSON object")) };
+    let Some(members) = jwk.as_object() else { return Err(KeyFault::Broken("it is not a JSON object")) };
     if !is_for_signatures(members) {
         return Ok(None);
     }
-    // Without a name it would be tried for the tokens of any.
+    // Treated as absent, the key would be tried for every token.
     if members.get("kid").is_some_and(Value::is_null) {
-        return Err(KeyFault::Broken("its `kid` is null; leave it out, or write text"));
+        return Err(KeyFault::Broken("its `kid` is null; remove it, or make it a string"));
     }
     let possible = algorithms(members, secrets)?;
-    const BROKEN: KeyFault = KeyFault::Broken("a member is missing or not as RFC 7518 has it for its kind (`kty`)");
+    const BROKEN: KeyFault =
+        KeyFault::Broken("a member that RFC 7518 requires for its kind (`kty`) is missing or invalid");
     let jwk: Jwk = serde_json::from_value(jwk).map_err(|_| BROKEN)?;
     let mut algorithms = possible.to_vec();
     if let Some(only) = jwk.common.key_algorithm {
         algorithms.retain(|algorithm| Algorithm::try_from(only) == Ok(*algorithm));
     }
     if algorithms.is_empty() {
-        return Err(KeyFault::Unknown("it is for an algorithm (`alg`) that is not known here for its kind"));
+        return Err(KeyFault::Unknown("its algorithm (`alg`) is not supported for its kind"));
     }
     let key = DecodingKey::from_jwk(&jwk).map_err(|_| BROKEN)?;
     check_size(&key, &algorithms).map_err(KeyFault::Broken)?;
     Ok(Some(Verifier { id: jwk.common.key_id, algorithms, key }))
 }
 
-/// What a key says that it is for (RFC 7517, 4.2 and 4.3): everything, if it says nothing.
+/// Whether a key may be used for signatures (RFC 7517, 4.2 and 4.3), as it may if it does not say.
 fn is_for_signatures(members: &Map<String, Value>) -> bool {
     let is_to_verify = |operations: &Value| {
         operations.as_array().is_none_or(|operations| operations.iter().any(|operation| operation == "verify"))
@@ -131,10 +133,10 @@ fn is_for_signatures(members: &Map<String, Value>) -> bool {
         && members.get("key_ops").is_none_or(is_to_verify)
 }
 
-/// The algorithms that a key of this kind and curve can be for.
+/// The algorithms that a key of this kind and curve can be used with.
 fn algorithms(members: &Map<String, Value>, secrets: Secrets) -> Result<&'static [Algorithm], KeyFault> {
     let text = |name: &str| members.get(name).and_then(Value::as_str);
-    let unknown_curve = KeyFault::Unknown("its curve (`crv`) is not known here; P-256 and Ed25519 are");
+    let unknown_curve = KeyFault::Unknown("its curve (`crv`) is not supported; use P-256 or Ed25519");
     match (text("kty"), text("crv")) {
         (None, _) => Err(KeyFault::Broken("its kind (`kty`) is missing")),
         (Some("RSA"), _) => Ok(&RSA),
@@ -143,8 +145,8 @@ fn algorithms(members: &Map<String, Value>, secrets: Secrets) -> Result<&'static
         (Some("EC" | "OKP"), Some(_)) => Err(unknown_curve),
         (Some("EC" | "OKP"), None) => Err(KeyFault::Broken("its curve (`crv`) is missing")),
         (Some("oct"), _) if secrets == Secrets::Allowed => Ok(&HMAC),
-        (Some("oct"), _) => Err(KeyFault::Unknown("it is a secret, which must not be where anyone may read it")),
-        (Some(_), _) => Err(KeyFault::Unknown("its kind (`kty`) is not known here; RSA, EC, OKP and oct are")),
+        (Some("oct"), _) => Err(KeyFault::Unknown("it is a secret, and must not be published")),
+        (Some(_), _) => Err(KeyFault::Unknown("its kind (`kty`) is not supported; use RSA, EC, OKP or oct")),
     }
 }
 
@@ -155,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_cannot_be_read_costs_no_other_its_place() {
+    fn an_unreadable_key_does_not_affect_the_others() {
         let good = format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"good","x":"{}"}}"#, "A".repeat(43));
         let deep = format!("{{\"x\":{}1{}}}", "[".repeat(1000), "]".repeat(1000));
         for odd in [r#"{"kid":"\ud800"}"#, r#"{"x":1e999}"#, &deep] {
@@ -168,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_set_or_refused(
+        fn arbitrary_text_is_a_set_or_rejected(
             text in prop_oneof![
                 ".*",
                 "\\{\"keys\":\\[(\\{(\"(kty|crv|alg|use|key_ops|kid|n|e|x|y|k)\":(\"(RSA|EC|OKP|oct|P-256|Ed25519|sig|AQAB)\"|null|7|\\[\"verify\"\\]),?){0,5}\\}|null|7)?\\]\\}",

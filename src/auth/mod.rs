@@ -1,104 +1,80 @@
 //! Access: who may publish to a pipeline, and who may read it.
 //!
-//! A right is proved by a grant, which only this module can make: the server's handlers take one in place of a
-//! pipeline, so that no route can forget to ask. Nothing here knows HTTP or the store, and nothing here ever logs,
-//! keeps or repeats a token.
+//! A [`grant`] proves a right. Only this room can make one, and every handler asks for one, so no route can forget to check.
+//! Nothing here knows HTTP or the store, and nothing logs, keeps or repeats a token.
+//!
+//! A static key is a [`key`], described by a [`key_table`]. A signed [`token`] has [`claims`] and is checked with a
+//! [`verifier`], which comes from the settings and their files ([`sources`]) or from a URL ([`jwks_url`]). A stream that was
+//! let in holds a [`stream_permit`], which ends when its token expires or is revoked ([`revocations`]).
 
 mod claims;
 mod files;
 mod grant;
 mod health;
+mod holder;
 mod jwks_url;
 mod key;
 mod key_set;
-mod mint;
+mod key_table;
 mod object;
 mod options;
-mod pass;
 mod pattern;
 mod provider;
+mod refusal;
 mod revocations;
 mod right;
+mod secret;
+mod setup_error;
 mod sources;
+mod stream_permit;
 mod token;
-mod verified;
+mod token_fault;
+mod token_signer;
+mod verified_tokens;
 mod verifier;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::event::PipelineId;
-use claims::{Expected, Moment};
-use files::Files;
+use crate::files::watched::WatchedFiles;
+use claims::{Expected, NumericDate};
+use files::{Files, follow};
 use grant::Proof;
 use health::Readings;
+use holder::Holder;
 use jwks_url::JwksUrl;
 use key::Keys;
-use pass::{Holder, Passes};
 use revocations::Revocations;
+use stream_permit::PermitRegistry;
 use token::Signed;
-use verified::{KeySets, VerifiedTokens};
+use verified_tokens::{KeySets, VerifiedTokens};
 use verifier::Verifier;
 
-pub use claims::Claims;
-pub use grant::{Explained, Presented, PublishGrant, ReadGrant, Refused};
+pub use claims::{Audience, Claims};
+pub use grant::{Explained, Presented, PublishGrant, ReadGrant};
 pub use health::{AuthHealth, Source, SourceHealth};
-pub use key::{KeyTable, parse_setting};
-pub use mint::{Mint, MintError, MintKey};
-pub use options::{Access, AuthOptions, Secret};
-pub use pass::Pass;
+pub use key_table::{KeyTable, SecretSource, parse_setting};
+pub use options::{Access, AuthOptions};
 pub use pattern::{InvalidPattern, Pattern};
+pub use refusal::Refused;
 pub use right::{Right, Rights};
-pub use sources::read_text;
-pub use token::{TokenFault, peek};
+pub use secret::Secret;
+pub use setup_error::{AuthSetupError, FileProblem, read_text};
+pub use stream_permit::StreamPermit;
+pub use token::peek;
+pub use token_fault::TokenFault;
+pub use token_signer::{NewToken, SigningError, SigningKey};
 pub use verifier::SHORTEST_SECRET;
-
-/// Why access cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthSetupError {
-    /// A file cannot be read, or is not what it should be.
-    #[error("{}: {problem}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A static key cannot be used.
-    #[error("key `{name}`: {problem}")]
-    Key {
-        /// The key's name.
-        name: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// A setting cannot be used.
-    #[error("{0}: {1}")]
-    Setting(&'static str, String),
-    /// There is no client for `auth.jwks_url`.
-    #[error("auth.jwks_url: {0}")]
-    Client(#[from] reqwest::Error),
-}
-
-impl AuthSetupError {
-    fn file(path: &Path, problem: impl Into<String>) -> Self {
-        Self::File { path: path.to_owned(), problem: problem.into() }
-    }
-
-    fn key(name: &str, problem: &'static str) -> Self {
-        Self::Key { name: name.to_owned(), problem }
-    }
-}
 
 /// Access to a node.
 #[derive(Debug)]
 pub struct Auth {
     options: AuthOptions,
     expected: Expected,
-    /// Written when files change, read by requests; so are the next two.
+    /// Written when files change, read by requests; so are the next two fields.
     keys: RwLock<Arc<Keys>>,
     verifiers: RwLock<Arc<Vec<Verifier>>>,
     revocations: RwLock<Arc<Revocations>>,
@@ -107,8 +83,8 @@ pub struct Auth {
     verifier_readings: Readings,
     revocation_readings: Readings,
     verified: VerifiedTokens,
-    passes: Passes,
-    /// Taken by the loop that follows them.
+    permits: PermitRegistry,
+    /// Taken by [`Auth::run`].
     files: Mutex<Option<Files>>,
 }
 
@@ -116,7 +92,7 @@ impl Auth {
     /// Reads all files.
     ///
     /// # Errors
-    /// With what cannot be used, and never with a secret.
+    /// With what cannot be used; never with a secret.
     pub fn load(options: AuthOptions) -> Result<Self, AuthSetupError> {
         provider::install();
         let files = Files::of(&options)?;
@@ -127,7 +103,7 @@ impl Auth {
         };
         let revocations = options.load_revocations()?;
         if let Some(path) = &options.revocation_file {
-            tracing::info!(file = %path.display(), revocations = revocations.count(), "the revocations were read");
+            tracing::info!(file = %path.display(), revocations = revocations.count(), "read the revocations");
         }
         Ok(Self {
             expected,
@@ -139,13 +115,13 @@ impl Auth {
             verifier_readings: Readings::default(),
             revocation_readings: Readings::default(),
             verified: VerifiedTokens::default(),
-            passes: Passes::default(),
+            permits: PermitRegistry::default(),
             files: Mutex::new(Some(files)),
             options,
         })
     }
 
-    /// How the reading of keys and revocations goes.
+    /// Whether keys and revocations can be read.
     pub fn health(&self) -> AuthHealth {
         let url = self.jwks_url.as_ref();
         let fetched = url.and_then(JwksUrl::age_and_left_out);
@@ -162,51 +138,51 @@ impl Auth {
         }
     }
 
-    /// Judges a wish to publish. What comes later than this, such as a body, may find that the right has ended: it is to be
-    /// judged again before anything is stored. Cancel safe.
+    /// Checks whether a client may publish. The right may end while the body arrives, so check again before anything is
+    /// stored. Cancel safe.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// Why it may not.
     pub async fn publish(&self, pipeline: PipelineId, presented: Presented<'_>) -> Result<PublishGrant, Refused> {
         let proof = match self.options.publish {
-            // In a box, here and below: where access is open no request needs room for it.
+            // Boxed, here and below, so that requests do not carry its size where access is open.
             Access::Token => Some(Box::pin(self.prove(&pipeline, Right::Publish, presented)).await?),
             Access::Open => None,
         };
         Ok(PublishGrant::new(pipeline, proof))
     }
 
-    /// Judges a wish to read. Cancel safe.
+    /// Checks whether a client may read. Cancel safe.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// Why it may not.
     pub async fn read(&self, pipeline: PipelineId, presented: Presented<'_>) -> Result<ReadGrant, Refused> {
-        if self.options.subscribe == Access::Open {
-            return Ok(ReadGrant::open(pipeline));
-        }
-        let proof = Box::pin(self.prove(&pipeline, Right::Subscribe, presented)).await?;
-        Ok(ReadGrant::proved(pipeline, proof))
+        let proof = match self.options.subscribe {
+            Access::Token => Some(Box::pin(self.prove(&pipeline, Right::Subscribe, presented)).await?),
+            Access::Open => None,
+        };
+        Ok(ReadGrant::new(pipeline, proof))
     }
 
-    /// Makes of the right to read the pass of a stream, or of an answer that takes its time; none where reading is open.
+    /// Turns the right to read into the permit of a stream, or of another long answer. None where reading is open.
     ///
     /// # Errors
-    /// When the right was revoked since.
-    pub fn admit(&self, grant: ReadGrant) -> Result<Option<Arc<Pass>>, Refused> {
+    /// When the right was revoked in the meantime.
+    pub fn admit(&self, grant: ReadGrant) -> Result<Option<Arc<StreamPermit>>, Refused> {
         let (pipeline, Some(proof)) = grant.into_parts() else { return Ok(None) };
         let life = proof.ends_at.map(|end| Duration::try_from_secs_f64(end - now()).unwrap_or_default());
-        let pass = self.passes.enter(Pass::new(proof.holder, pipeline, life));
-        // Looked at only now: what was revoked before the pass was entered would have passed it by.
-        if !self.is_still_good(&pass) {
+        let permit = self.permits.enter(StreamPermit::new(proof.holder, pipeline, life));
+        // Checked only after it was entered: a revocation before that could not have found it.
+        if !self.is_still_allowed(&permit) {
             return Err(Refused::Invalid);
         }
-        Ok(Some(pass))
+        Ok(Some(permit))
     }
 
-    /// What a key or a token is, and what it is good for, whatever the settings ask for. Cancel safe.
+    /// Describes what a key or a token allows, whether or not the settings require one. Cancel safe.
     ///
     /// # Errors
-    /// Why it is good for nothing.
+    /// Why it is rejected.
     pub async fn explain(&self, token: &str, right: Right) -> Result<Explained, TokenFault> {
         let proof = self.examine(token, right).await?;
         let key_name = match proof.holder {
@@ -216,11 +192,59 @@ impl Auth {
         Ok(Explained { key_name, rights: proof.rights })
     }
 
-    /// Fetches the keys at `auth.jwks_url`, for who does not [`Auth::run`].
+    /// Fetches the keys at `auth.jwks_url` once, for a caller that does not [`Auth::run`].
     pub async fn fetch_keys(&self) {
         if let Some(url) = &self.jwks_url {
             url.fetch_once().await;
         }
+    }
+
+    /// Reloads files when they change, and fetches keys. Never returns.
+    pub async fn run(&self) {
+        let Some(Files { keys, verifiers, revocations }) = self.files.lock().take() else {
+            return std::future::pending().await;
+        };
+        let fetch = async {
+            match &self.jwks_url {
+                Some(url) => url.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(
+            follow(keys, &self.key_readings, "the static keys", |files| self.read_keys(files)),
+            follow(verifiers, &self.verifier_readings, "the keys for tokens", |_| self.read_verifiers()),
+            follow(revocations, &self.revocation_readings, "the revocations", |_| self.read_revocations()),
+            fetch
+        );
+    }
+
+    fn read_keys(&self, files: &mut WatchedFiles) -> Result<(), AuthSetupError> {
+        let tables = self.options.key_tables()?;
+        // Watched before they are read, so that no change is missed.
+        files.watch(self.options.key_files(&tables));
+        *self.keys.write() = Arc::new(Keys::load(tables)?);
+        tracing::info!(streams_ended = self.end_streams(), "reloaded the static keys");
+        Ok(())
+    }
+
+    fn read_verifiers(&self) -> Result<(), AuthSetupError> {
+        *self.verifiers.write() = Arc::new(self.options.load_verifiers()?);
+        tracing::info!("reloaded the keys for tokens");
+        Ok(())
+    }
+
+    fn read_revocations(&self) -> Result<(), AuthSetupError> {
+        let read = Arc::new(self.options.load_revocations()?);
+        let before = std::mem::replace(&mut *self.revocations.write(), read.clone());
+        let (revocations, lifted) = (read.count(), before.count_without(&read));
+        let streams_ended = self.end_streams();
+        tracing::info!(revocations, lifted, streams_ended, "reloaded the revocations");
+        Ok(())
+    }
+
+    /// Ends the streams that are no longer allowed, and returns how many there were.
+    fn end_streams(&self) -> usize {
+        self.permits.revoke_unless(|permit| self.is_still_allowed(permit))
     }
 
     async fn prove(&self, pipeline: &PipelineId, right: Right, presented: Presented<'_>) -> Result<Proof, Refused> {
@@ -230,7 +254,7 @@ impl Auth {
             Presented::Token(token) => token,
         };
         let proof = self.examine(token, right).await.map_err(|fault| {
-            tracing::debug!(%fault, "a token was refused");
+            tracing::debug!(%fault, "rejected a token");
             let is_without_keys = self.jwks_url.as_ref().is_some_and(|url| url.keys().is_none());
             let could_be_unknown = matches!(fault, TokenFault::KeyId | TokenFault::Algorithm | TokenFault::Signature);
             if is_without_keys && could_be_unknown { Refused::NoKeys } else { fault.into() }
@@ -238,7 +262,7 @@ impl Auth {
         if proof.rights.allow(right, pipeline) { Ok(proof) } else { Err(Refused::Forbidden(right)) }
     }
 
-    /// Whether a key or a token is valid for a use of this right, to whichever pipeline.
+    /// Checks whether a key or a token is valid for a use of this right, on any pipeline.
     async fn examine(&self, token: &str, right: Right) -> Result<Proof, TokenFault> {
         let key = self.keys.read().find(token).cloned();
         let proof = match key {
@@ -258,18 +282,18 @@ impl Auth {
         claims.check(&self.expected, right, now())?;
         let holder =
             Holder::Token { jti: claims.jti.as_deref().map(Into::into), key_id: key_id.as_deref().map(Into::into) };
-        Ok(Proof { holder, rights: claims.pipecast.clone(), ends_at: claims.exp.map(|Moment(exp)| exp) })
+        Ok(Proof { holder, rights: claims.pipecast.clone(), ends_at: claims.exp.map(|NumericDate(exp)| exp) })
     }
 
     async fn verify_signature(&self, token: &str) -> Result<Arc<Signed>, TokenFault> {
         let header = token::header(token)?;
         let mut verified = self.verify_now(token, &header);
-        // Only a name that is not known can be a new key; anything else would be asked for in vain.
+        // Only an unknown name can belong to a new key; fetching for any other reason would be useless.
         let is_unknown = matches!(verified, Err(TokenFault::KeyId)) || self.lacks_first_keys();
         if verified.is_err()
             && is_unknown
             && let Some(url) = &self.jwks_url
-            // In a box: rare, and larger than all the rest.
+            // Boxed: rare, and larger than everything else here.
             && Box::pin(url.ask()).await
         {
             verified = self.verify_now(token, &header);
@@ -301,19 +325,19 @@ impl Auth {
         }
     }
 
-    /// Whether a stream may go on under the keys and revocations of this moment.
+    /// Whether a stream may continue under the current keys and revocations.
     ///
-    /// A token's own key is not looked for: an issuer that changes its keys means no harm to the tokens that are out.
-    fn is_still_good(&self, pass: &Pass) -> bool {
-        let has_key = match &pass.holder {
+    /// A token's signing key may be gone: an issuer that rotates keys does not mean to invalidate issued tokens.
+    fn is_still_allowed(&self, permit: &StreamPermit) -> bool {
+        let has_key = match &permit.holder {
             Holder::Token { .. } => true,
             Holder::Key(key) => self.keys.read().named(&key.name).is_some_and(|known| {
                 known.is_same_secret(key)
                     && known.rights.channels == key.rights.channels
-                    && known.rights.allow(Right::Subscribe, &pass.pipeline)
+                    && known.rights.allow(Right::Subscribe, &permit.pipeline)
             }),
         };
-        has_key && !self.is_revoked(&pass.holder)
+        has_key && !self.is_revoked(&permit.holder)
     }
 }
 

@@ -1,4 +1,4 @@
-//! JSON objects as their writer meant them: what serde derives takes more for right than a claim may be.
+//! Strict JSON objects: what serde derives accepts more than a claim may be.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,8 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Something that is read out of an object and nothing else. What serde derives for a struct takes an array as well, for its
-/// members in their order.
+/// A value that is read only from an object. What serde derives for a struct also accepts an array of its members in order.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Object<T>(pub(super) T);
 
@@ -18,12 +17,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// For a member that is an object.
+/// For a member that must be an object.
 pub(super) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Object::deserialize(deserializer).map(|Object(value)| value)
 }
 
-/// For a member that may be missing, but not `null`: what was meant to be a limit must not be none.
+/// For a member that may be absent but not `null`: a limit must not vanish by mistake.
 pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

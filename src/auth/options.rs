@@ -1,60 +1,60 @@
 //! Section `auth` of the settings.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
 
-use super::key::KeyTable;
+use super::key_table::KeyTable;
 use super::right::Right;
+use super::secret::Secret;
 
-/// Who has a right.
+/// Who may do something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
-    /// Everyone; what is presented is not looked at.
+    /// Everyone. Credentials are not checked.
     Open,
-    /// Whoever presents a key or a token for it.
+    /// Clients with a key or token that allows it.
     Token,
 }
 
-/// Section `auth`, checked; files are still paths.
+/// Section `auth`, checked. Files are still paths.
 #[derive(Clone, Debug)]
 pub struct AuthOptions {
-    /// Whether somebody has said who may publish; if not, it is open, on a loopback address alone.
+    /// Whether the operator has set who may publish. If not, publishing is open, and only on a loopback address.
     pub is_publish_decided: bool,
-    /// Who may publish.
+    /// Who may publish and delete.
     pub publish: Access,
-    /// Who may read.
+    /// Who may subscribe and read the history.
     pub subscribe: Access,
-    /// Static keys.
+    /// Static keys in the settings.
     pub keys: Vec<KeyTable>,
-    /// More of them.
+    /// A file with more static keys.
     pub keys_file: Option<PathBuf>,
-    /// A secret for HMAC.
+    /// Secret for tokens signed with HMAC.
     pub jwt_secret: Option<Secret>,
-    /// The same, in a file.
+    /// A file with such a secret.
     pub jwt_secret_file: Option<PathBuf>,
-    /// Public keys as PEM.
+    /// PEM files with public keys.
     pub jwt_keys: Vec<PathBuf>,
-    /// Keys as a JSON Web Key Set.
+    /// A JSON Web Key Set file.
     pub jwks_file: Option<PathBuf>,
-    /// Where such a set is fetched.
+    /// Where a JSON Web Key Set is fetched.
     pub jwks_url: Option<Url>,
-    /// For how long keys from there are trusted that cannot be fetched again.
+    /// How long fetched keys are trusted when they cannot be fetched again.
     pub jwks_max_age: Duration,
-    /// What `iss` must be.
+    /// Required `iss`; none accepts any.
     pub issuer: Option<String>,
-    /// What `aud` must hold.
+    /// Required value in `aud`; none accepts any.
     pub audience: Option<String>,
-    /// How far clocks may differ.
+    /// How far an issuer's clock may differ.
     pub leeway: Duration,
-    /// Names of tokens and keys that are good for nothing.
+    /// The revocation list.
     pub revocation_file: Option<PathBuf>,
 }
 
 impl AuthOptions {
-    /// Who has this right.
+    /// Who may use this right.
     pub fn access(&self, right: Right) -> Access {
         match right {
             Right::Publish => self.publish,
@@ -62,34 +62,12 @@ impl AuthOptions {
         }
     }
 
-    /// Whether there is anything that a token could be checked with.
+    /// Whether there is anything to verify a key or token with.
     pub fn has_keys(&self) -> bool {
         !self.keys.is_empty()
             || !self.jwt_keys.is_empty()
             || self.jwt_secret.is_some()
             || self.jwks_url.is_some()
             || [&self.keys_file, &self.jwt_secret_file, &self.jwks_file].iter().any(|path| path.is_some())
-    }
-}
-
-/// A text that is shown to nobody.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<str>);
-
-impl Secret {
-    /// Takes a text over.
-    pub fn new(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for what needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }

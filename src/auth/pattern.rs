@@ -1,4 +1,4 @@
-//! Patterns of pipelines: an exact name, a beginning with a star, or the star alone.
+//! Patterns that name pipelines: an exact name, a prefix followed by `*`, or just `*`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,22 +7,22 @@ use serde::Deserialize;
 
 use crate::event::PipelineId;
 
-/// Which pipelines a right is for: `p_abc`, `p_*` or `*`.
+/// The pipelines that a right applies to: `p_abc`, `p_*` or `*`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Pattern {
-    /// The name, or what it begins with.
+    /// The name, or its prefix.
     text: Box<str>,
     is_prefix: bool,
 }
 
-/// What is wrong with a pattern.
+/// A text that is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a pattern is a pipeline's name, the beginning of one and a `*`, or `*` alone")]
+#[error("a pattern is a pipeline name, a prefix followed by `*`, or `*`")]
 pub struct InvalidPattern;
 
 impl Pattern {
-    /// Whether the pipeline is one of them.
+    /// Whether the pattern matches this pipeline.
     pub fn matches(&self, pipeline: &PipelineId) -> bool {
         match self.is_prefix {
             true => pipeline.as_str().starts_with(&*self.text),
@@ -37,7 +37,7 @@ impl FromStr for Pattern {
     fn from_str(text: &str) -> Result<Self, InvalidPattern> {
         let beginning = text.strip_suffix('*');
         let name = beginning.unwrap_or(text);
-        // Only the star alone has nothing before it. What is no name by itself can be the beginning of one.
+        // Only `*` itself has an empty prefix. `.` and `..` are not names, but can begin one.
         let is_beginning = beginning.is_some() && matches!(name, "." | "..");
         let is_valid = text == "*" || is_beginning || name.parse::<PipelineId>().is_ok();
         is_valid.then(|| Self { text: name.into(), is_prefix: beginning.is_some() }).ok_or(InvalidPattern)
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_a_name_a_beginning_or_a_star() {
+    fn patterns_are_a_name_a_prefix_or_a_star() {
         assert!(matches("p_abc", "p_abc"));
         assert!(!matches("p_abc", "p_abcd"));
         assert!(!matches("p_abc", "P_ABC"));
@@ -82,7 +82,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_pattern_lets_through_its_own_names_and_no_others(name in "[A-Za-z0-9._~-]{1,20}", other in "[A-Za-z0-9._~-]{1,20}", cut in 1usize..20) {
+        fn patterns_match_their_names_and_no_others(name in "[A-Za-z0-9._~-]{1,20}", other in "[A-Za-z0-9._~-]{1,20}", cut in 1usize..20) {
             prop_assume!([&name, &other].into_iter().all(|name| name.parse::<PipelineId>().is_ok()));
             let beginning = &name[..cut.min(name.len())];
             prop_assert!(matches(&name, &name));
@@ -94,7 +94,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_text_is_a_pattern_or_refused(text in ".*") {
+        fn arbitrary_text_is_a_pattern_or_rejected(text in ".*") {
             if let Ok(pattern) = text.parse::<Pattern>() {
                 prop_assert_eq!(pattern.to_string(), text);
             }

@@ -1,7 +1,7 @@
-//! The cryptography of `jsonwebtoken`, from `ring`: which of its algorithms each of JWT's names means, and nothing else.
+//! A cryptography provider for `jsonwebtoken` on `ring`: it maps each JWT algorithm to one of ring's, and does nothing else.
 //!
-//! The library's own providers are aws-lc, which needs cmake, and the RustCrypto crates, which would stand beside the
-//! ring that TLS has brought already.
+//! The library's own providers are aws-lc, which needs cmake, and the RustCrypto crates, which would duplicate the ring that
+//! TLS already uses.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind, Result};
@@ -17,13 +17,13 @@ use ring::signature::{
 static PROVIDER: CryptoProvider =
     CryptoProvider { signer_factory: signer, verifier_factory: verifier, key_utils: KeyUtils::new_unimplemented() };
 
-/// Makes this the library's cryptography. To be called before anything is signed or verified.
+/// Installs the provider. Call it before anything is signed or verified.
 pub(super) fn install() {
-    // A second call finds it there.
+    // An error means that it is installed already.
     let _ = PROVIDER.install_default();
 }
 
-/// What one of JWT's algorithms is in ring.
+/// A JWT algorithm in ring's terms.
 enum Method {
     Hmac(hmac::Algorithm),
     Rsa(&'static RsaParameters, &'static dyn RsaEncoding),
@@ -32,7 +32,7 @@ enum Method {
 }
 
 impl Method {
-    /// Those that the documentation names; no others.
+    /// Only the algorithms that the documentation lists.
     fn of(algorithm: Algorithm) -> Result<Self> {
         Ok(match algorithm {
             Algorithm::HS256 => Self::Hmac(hmac::HMAC_SHA256),
@@ -66,7 +66,7 @@ struct RingVerifier {
 
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     let method = Method::of(*algorithm)?;
-    // A public key is no secret: it must never be taken for an HMAC's.
+    // A public key must never be used as an HMAC secret.
     if key.family() != method.family() {
         return Err(ErrorKind::InvalidKeyFormat.into());
     }

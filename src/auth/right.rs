@@ -1,4 +1,4 @@
-//! Rights: what may be done with which pipelines, and which channels are read.
+//! Rights: which pipelines may be published to or read, and which channels of them.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use super::object::present;
 use super::pattern::Pattern;
 use crate::event::PipelineId;
 
-/// Something that can be done with a pipeline.
+/// What a client wants to do with a pipeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Right {
-    /// Sending events, and forgetting them.
+    /// Publish events, and delete the history.
     Publish,
-    /// Reading: streams, the history, what is known of a pipeline.
+    /// Read streams, the history and the state of a pipeline.
     Subscribe,
 }
 
@@ -26,25 +26,25 @@ impl fmt::Display for Right {
     }
 }
 
-/// What a key or a token is good for: the claim `pipecast`, and the same words of a static key.
+/// What a key or a token allows: the claim `pipecast`, and the same keys in the table of a static key.
 ///
-/// An unknown member is refused: it could be a limit that a later version knows, or a misspelt one.
+/// An unknown member is an error: it could be a misspelt limit, or one from a later version.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rights {
-    /// Pipelines to publish to.
+    /// Pipelines that it may publish to.
     #[serde(default)]
     pub publish: Vec<Pattern>,
-    /// Pipelines to read.
+    /// Pipelines that it may read.
     #[serde(default)]
     pub subscribe: Vec<Pattern>,
-    /// Of these, only events in these channels; all if absent.
+    /// Only these channels of them may be read; all if absent.
     #[serde(default, deserialize_with = "present")]
     pub channels: Option<Vec<String>>,
 }
 
 impl Rights {
-    /// Whether the right to a pipeline is among them.
+    /// Whether they include this right to this pipeline.
     pub fn allow(&self, right: Right, pipeline: &PipelineId) -> bool {
         let patterns = match right {
             Right::Publish => &self.publish,

@@ -1,4 +1,4 @@
-//! JSON Web Tokens (RFC 7519): from text to claims that somebody has signed.
+//! JSON Web Tokens (RFC 7519): from text to claims with a verified signature.
 
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
@@ -6,67 +6,21 @@ use serde_json::Value;
 
 use super::claims::Claims;
 use super::object::Object;
-use super::verifier::Verifier;
+use super::token_fault::TokenFault;
+use super::verifier::{MOST_TRIED, Verifier};
 
-/// Longer texts are not looked at.
+/// Longer texts are rejected unread.
 const MAX_BYTES: usize = 16 << 10;
 
-/// A token is tried with so many keys at most: whoever sends a wrong one must not make us work for each key there is.
-pub(super) const MOST_TRIED: usize = 8;
-
-/// Why a token opens nothing, in full. Clients are told less: see [`super::Refused`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TokenFault {
-    /// Not the text of a token, or of one with claims that we know.
-    #[error(
-        "it is not well formed: three parts with dots between them, JSON objects in the first two, claims of the right types (times in seconds, before the year 10000; nothing null)"
-    )]
-    Malformed,
-    /// Neither a static key nor a token.
-    #[error("it is no static key of this node, and not of a token's form")]
-    UnknownKey,
-    /// Signed with an algorithm that no key here is for, `none` included.
-    #[error("no key of this node is for its algorithm (`alg`)")]
-    Algorithm,
-    /// No key with this `kid`.
-    #[error("no key of this node has its `kid`")]
-    KeyId,
-    /// More than [`MOST_TRIED`] keys could have signed it.
-    #[error("more than {MOST_TRIED} keys of this node could have signed it; keys and tokens need a `kid` then")]
-    TooManyKeys,
-    /// The signature is not by any of our keys.
-    #[error("its signature is not by any key of this node")]
-    Signature,
-    /// `exp` has passed.
-    #[error("it has expired (`exp`)")]
-    Expired,
-    /// `nbf` is still to come.
-    #[error("its time has not begun (`nbf`)")]
-    NotYet,
-    /// It has no `exp`, and is used for reading.
-    #[error("it has no end (`exp`), and reading needs one")]
-    NoEnd,
-    /// `iss` is not `auth.issuer`.
-    #[error("its issuer (`iss`) is not the one in auth.issuer")]
-    Issuer,
-    /// `aud` does not hold `auth.audience`.
-    #[error("it is for another audience (`aud`) than the one in auth.audience")]
-    Audience,
-    /// Its `jti`, its key's `kid` or the key's name is in `auth.revocation_file`.
-    #[error("it was revoked (auth.revocation_file)")]
-    Revoked,
-}
-
-/// A token whose signature holds.
+/// A token with a verified signature.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Signed {
-    /// What it says.
     pub claims: Claims,
-    /// The `kid` of the key that signed it; of a key without one, what the token calls it.
+    /// The `kid` of the key that signed it; if the key has none, the `kid` in the token.
     pub key_id: Option<String>,
 }
 
-/// Whether a text could be a token, rather than a static key.
+/// Whether a text could be a token rather than a static key.
 pub(super) fn looks_signed(text: &str) -> bool {
     text.bytes().filter(|byte| *byte == b'.').count() == 2
 }
@@ -74,7 +28,7 @@ pub(super) fn looks_signed(text: &str) -> bool {
 /// A token's header.
 ///
 /// # Errors
-/// When it is none, or asks for extensions that we do not know (`crit`, RFC 7515, 4.1.11).
+/// When there is none, or it requires extensions that are not supported here (`crit`, RFC 7515, 4.1.11).
 pub(super) fn header(text: &str) -> Result<Header, TokenFault> {
     if text.len() > MAX_BYTES || !looks_signed(text) {
         return Err(TokenFault::Malformed);
@@ -83,38 +37,38 @@ pub(super) fn header(text: &str) -> Result<Header, TokenFault> {
         true => TokenFault::Algorithm,
         false => TokenFault::Malformed,
     })?;
-    // The library takes an array for a header, and `null` for a member that is not there.
+    // The library accepts an array as a header, and `null` as an absent member.
     let is_object = peek_part(text.split('.').next().unwrap_or_default())
         .is_some_and(|header| header.as_object().is_some_and(|members| !members.values().any(Value::is_null)));
     if is_object && header.crit.is_none() { Ok(header) } else { Err(TokenFault::Malformed) }
 }
 
-/// A token's header and claims, unproved: to be shown to who holds it, and to be relied on by nobody.
+/// A token's header and claims, unverified: only to be shown to its bearer, never to be relied on.
 pub fn peek(text: &str) -> Option<(Value, Value)> {
     let mut parts = text.split('.');
     let (header, claims) = (parts.next()?, parts.next()?);
     (parts.count() == 1).then(|| Some((peek_part(header)?, peek_part(claims)?)))?
 }
 
-/// The library reads JSON out of a token's middle part; the header is one for it when it stands there.
+/// The library decodes the middle part of a token, so the header is put there.
 fn peek_part(part: &str) -> Option<Value> {
     insecure_decode_claims(format!("x.{part}.x")).ok()
 }
 
-/// Whether the header is one but for its algorithm, such as `none`.
+/// Whether only the header's algorithm is unknown, for example `none`.
 fn is_algorithm_unknown(text: &str) -> bool {
     let header = peek(text).map(|(header, _)| header);
     header.is_some_and(|header| header["alg"].as_str().is_some_and(|name| name.parse::<Algorithm>().is_err()))
 }
 
-/// Verifies a token with the keys that its header allows: those of its `kid` or without one, for its `alg`.
+/// Verifies a token with the keys that its header allows: those for its `alg`, with its `kid` or without one.
 ///
-/// With more than [`MOST_TRIED`] of those, only the ones of its `kid` are, and with more of these none, so that what opens something
-/// today does so tomorrow, in whichever order keys come. An issuer with several keys names one in each token (OpenID Connect
-/// Core 1.0, 10.1).
+/// If these are more than [`MOST_TRIED`], only those with its `kid` are tried, and if these are still more, none. So the
+/// result does not depend on the order of keys. An issuer with several keys names one in each token (OpenID Connect Core
+/// 1.0, 10.1).
 ///
 /// # Errors
-/// Why it is none that one of these keys has signed.
+/// Why none of these keys has signed it.
 pub(super) fn verify(text: &str, header: &Header, keys: &[&[Verifier]]) -> Result<Signed, TokenFault> {
     let named = |key: &&Verifier| header.kid.is_none() || key.id.is_none() || key.id == header.kid;
     let all = || keys.iter().copied().flatten();
@@ -125,16 +79,17 @@ pub(super) fn verify(text: &str, header: &Header, keys: &[&[Verifier]]) -> Resul
     let for_it = || all().filter(|key| key.algorithms.contains(&header.alg));
     let mut possible: Vec<_> = for_it().filter(named).take(MOST_TRIED + 1).collect();
     if possible.len() > MOST_TRIED {
-        // Keys without a name could have signed any token, and an issuer may publish many: who names a key loses nothing by them.
-        let of_its_name = |key: &&Verifier| key.id.is_some() && key.id == header.kid;
-        possible = for_it().filter(of_its_name).take(MOST_TRIED + 1).collect();
+        // Keys without a name could have signed any token, and an issuer may publish many. A token that names its key
+        // must still verify.
+        let has_its_name = |key: &&Verifier| key.id.is_some() && key.id == header.kid;
+        possible = for_it().filter(has_its_name).take(MOST_TRIED + 1).collect();
         if !(1..=MOST_TRIED).contains(&possible.len()) {
             return Err(TokenFault::TooManyKeys);
         }
     }
     for key in possible {
         let mut validation = Validation::new(header.alg);
-        // Claims are checked by `Claims::check`, which knows what the token is used for.
+        // `Claims::check` checks the claims: it knows what the token is used for.
         validation.required_spec_claims.clear();
         (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
         match decode::<Object<Claims>>(text, &key.key, &validation) {

@@ -1,36 +1,39 @@
-//! Keys that tokens are verified with: each is good for the algorithms of its kind alone.
+//! Keys that verify tokens, each only for the algorithms of its kind.
 
 use std::ops::RangeInclusive;
 
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 
-use super::Secret;
+use super::secret::Secret;
 
-/// An HMAC's secret shorter than its shortest digest could be guessed (RFC 7518, 3.2).
+/// A shorter HMAC secret, below the length of the shortest digest, could be guessed (RFC 7518, 3.2).
 pub const SHORTEST_SECRET: usize = 32;
 
-/// Bytes of an RSA modulus that is taken: 2048 to 8192 bits.
+/// Accepted RSA modulus in bytes: 2048 to 8192 bits.
 const MODULUS: RangeInclusive<usize> = 256..=1024;
 
-/// What DER has besides the modulus of a public key: the exponent, and the lengths of both.
+/// Bytes in DER besides the modulus of a public key: the exponent, and the lengths of both.
 const AROUND_MODULUS: usize = 64;
 
 pub(super) const HMAC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
 pub(super) const RSA: [Algorithm; 2] = [Algorithm::RS256, Algorithm::PS256];
 
-/// A key, what it is called, and what it may be used for.
+/// At most this many keys are tried for one token: a wrong token must not cost work for every key there is.
+pub(super) const MOST_TRIED: usize = 8;
+
+/// A key, its name and its algorithms.
 #[derive(Clone, Debug)]
 pub struct Verifier {
-    /// `kid`; only in key sets.
+    /// Its `kid`; only keys from key sets have one.
     pub id: Option<String>,
-    /// Pinned: what a token says of its algorithm chooses among these and adds none.
+    /// The only algorithms that the key is used with; a token's `alg` chooses among them.
     pub algorithms: Vec<Algorithm>,
-    /// The key.
+    /// The key itself.
     pub key: DecodingKey,
 }
 
 impl Verifier {
-    /// A secret that is shared with who issues tokens.
+    /// A secret shared with the token issuer.
     ///
     /// # Errors
     /// When it is too short.
@@ -38,33 +41,35 @@ impl Verifier {
         let bytes = secret.expose().as_bytes();
         if bytes.len() < SHORTEST_SECRET {
             return Err(format!(
-                "the secret has fewer than {SHORTEST_SECRET} bytes; make one with `openssl rand -hex 32`"
+                "the secret has fewer than {SHORTEST_SECRET} bytes; create one with `openssl rand -hex 32`"
             ));
         }
         Ok(Self { id: None, algorithms: HMAC.into(), key: DecodingKey::from_secret(bytes) })
     }
 
-    /// All public keys of a PEM file: RSA, P-256 or Ed25519. There are several while an issuer changes its key.
+    /// All public keys of a PEM file: RSA, P-256 or Ed25519. There are several while an issuer rotates its key.
     ///
     /// # Errors
-    /// When there is none, a private one, or something else besides: what is not used must not look as if it were.
+    /// When there is none, a private one, or anything else that would look as if it were used.
     pub fn all_of_pem(file: &[u8]) -> Result<Vec<Self>, String> {
         let text = String::from_utf8_lossy(file);
         if text.contains("PRIVATE KEY-----") {
-            return Err("it holds a private key, which belongs to who issues tokens; write the public one".to_owned());
+            return Err(
+                "it holds a private key, which only the token issuer should have; use the public key".to_owned()
+            );
         }
         if !text.contains("PUBLIC KEY-----") {
-            return Err("there is no public key in it; write a PEM file with PUBLIC KEY".to_owned());
+            return Err("it holds no public key; use a PEM file with a PUBLIC KEY block".to_owned());
         }
-        let blocks = pem::parse_many(file).map_err(|error| format!("it is not PEM throughout ({error})"))?;
+        let blocks = pem::parse_many(file).map_err(|error| format!("it is not valid PEM ({error})"))?;
         let count = blocks.len();
-        // The library passes over the rest of a file from where a block does not end.
+        // The library skips the rest of a file behind a block without an end.
         if text.matches("-----BEGIN ").count() != count {
-            return Err("a block in it is cut off or damaged; write each public key as a whole".to_owned());
+            return Err("a PEM block in it is cut off or damaged".to_owned());
         }
         let keys = blocks.iter().zip(1..).map(|(block, n)| {
             if !matches!(block.tag(), "PUBLIC KEY" | "RSA PUBLIC KEY") {
-                return Err(format!("there is a {} in it, which is not used; write public keys alone", block.tag()));
+                return Err(format!("it holds a {}, which would not be used; keep only public keys", block.tag()));
             }
             let key = Self::from_pem(pem::encode(block).as_bytes());
             key.map_err(|problem| if count > 1 { format!("key {n} of {count}: {problem}") } else { problem })
@@ -77,21 +82,21 @@ impl Verifier {
         let ec = || DecodingKey::from_ec_pem(pem).ok().map(|key| (key, vec![Algorithm::ES256]));
         let ed = || DecodingKey::from_ed_pem(pem).ok().map(|key| (key, vec![Algorithm::EdDSA]));
         let (key, algorithms) =
-            ec().or_else(ed).or_else(rsa).ok_or("it is no public key of RSA, P-256 or Ed25519 in PEM")?;
+            ec().or_else(ed).or_else(rsa).ok_or("not an RSA, P-256 or Ed25519 public key in PEM")?;
         check_size(&key, &algorithms)?;
         Ok(Self { id: None, algorithms, key })
     }
 }
 
-/// `from_rsa_pem` takes PKCS#8 of other kinds for what it is not.
+/// `from_rsa_pem` also accepts PKCS#8 keys of other kinds.
 fn is_elliptic(pem: &[u8]) -> bool {
     DecodingKey::from_ec_pem(pem).is_ok() || DecodingKey::from_ed_pem(pem).is_ok()
 }
 
-/// What ring would refuse at each token is refused once, here.
+/// Rejects once, here, what ring would reject with every token.
 pub(super) fn check_size(key: &DecodingKey, algorithms: &[Algorithm]) -> Result<(), &'static str> {
     let is_large_enough = match (key.kind(), algorithms.first()) {
-        // Nor with zeros before it, which RFC 7518, 6.3.1.1 does not allow.
+        // Leading zeros are not allowed (RFC 7518, 6.3.1.1).
         (DecodingKeyKind::RsaModulusExponent { n, .. }, _) => MODULUS.contains(&n.len()) && n.first() != Some(&0),
         // The modulus, and a little around it.
         (DecodingKeyKind::SecretOrDer(der), Some(Algorithm::RS256 | Algorithm::PS256)) => {
@@ -104,5 +109,18 @@ pub(super) fn check_size(key: &DecodingKey, algorithms: &[Algorithm]) -> Result<
     if is_large_enough {
         return Ok(());
     }
-    Err("the key is too small, too large or of another curve; RSA has 2048 to 8192 bits, curves are P-256 and Ed25519")
+    Err("the key size or curve is not supported; use RSA with 2048 to 8192 bits, P-256 or Ed25519")
+}
+
+/// How many keys have no name, and for which algorithm, if that is too many for any of them to be tried.
+pub(super) fn too_many_nameless(verifiers: &[Verifier]) -> Option<(usize, Algorithm)> {
+    let mut counts: Vec<(usize, Algorithm)> = Vec::new();
+    for algorithm in verifiers.iter().filter(|verifier| verifier.id.is_none()).flat_map(|verifier| &verifier.algorithms)
+    {
+        match counts.iter_mut().find(|(_, known)| known == algorithm) {
+            Some((count, _)) => *count += 1,
+            None => counts.push((1, *algorithm)),
+        }
+    }
+    counts.into_iter().find(|(count, _)| *count > MOST_TRIED)
 }

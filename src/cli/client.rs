@@ -1,4 +1,4 @@
-//! What the commands that talk to a node share: a client, addresses, and what a refusal or a failure says.
+//! What commands that talk to a node share: an HTTP client, URLs of pipelines, and error messages from responses.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use super::{Failure, InvalidToken, NodeArgs};
 use crate::event::PipelineId;
 use crate::visible::visible;
 
-/// How much of an answer is read that says why something was refused.
-const REFUSAL_BYTES: usize = 16 << 10;
-const REFUSAL_TIME: Duration = Duration::from_secs(5);
+/// Limits for reading the body of a rejection.
+const REJECTION_BYTES: usize = 16 << 10;
+const REJECTION_TIME: Duration = Duration::from_secs(5);
 
-/// Why there is no client.
+/// Why no client can be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     #[error("{0}")]
     Url(#[from] InvalidUrl),
     #[error("{0}")]
     Token(#[from] InvalidToken),
-    #[error("requests cannot be made: {}", root_cause(.0))]
+    #[error("cannot make requests: {}", root_cause(.0))]
     Build(reqwest::Error),
 }
 
@@ -34,7 +34,7 @@ impl ClientError {
     }
 }
 
-/// The node that a command talks to, or the balancer before it.
+/// The node that a command talks to, or the load balancer in front of the nodes.
 #[derive(Clone)]
 pub(super) struct Broker {
     pub(super) client: Client,
@@ -42,7 +42,7 @@ pub(super) struct Broker {
 }
 
 impl Broker {
-    /// A client with no limit on how long an answer may take. Each request carries the token.
+    /// A client without a timeout, which sends the token with every request.
     pub(super) fn new(node: &NodeArgs) -> Result<Self, ClientError> {
         use_ring();
         let url = node.url.checked()?;
@@ -51,25 +51,25 @@ impl Broker {
             headers.insert(AUTHORIZATION, token.header()?);
         }
         let builder = Client::builder().user_agent(concat!("pipecast/", env!("CARGO_PKG_VERSION")));
-        // A redirected POST arrives as a GET, with 301, 302 and 303, and a history is no acknowledgement. The other two
-        // would send events, and each of them takes the long way, where nobody has decided to send them.
+        // A POST redirected with 301, 302 or 303 arrives as a GET, and a history does not acknowledge anything. With 307
+        // and 308, events would go to a host that the user did not choose.
         let builder = builder.redirect(Policy::none()).default_headers(headers);
         Ok(Self { client: builder.build().map_err(ClientError::Build)?, url })
     }
 
-    /// The address of a pipeline's `route`; of the pipeline itself without one.
+    /// The URL of a pipeline's `route`, or of the pipeline itself.
     pub(super) fn address(&self, pipeline: &PipelineId, route: Option<&str>) -> Url {
         address(&self.url, pipeline, route)
     }
 }
 
-/// Says what does TLS: reqwest is built without a provider of its own, so that one is in the tree.
+/// Installs the TLS provider. reqwest is built without one, so that only one is in the dependency tree.
 pub(super) fn use_ring() {
-    // Whoever is second finds it done.
+    // Fails only when it is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// The address of a pipeline's `route` below a node's URL.
+/// The URL of a pipeline's `route` below a node's URL.
 pub(super) fn address(base: &Url, pipeline: &PipelineId, route: Option<&str>) -> Url {
     let mut url = base.clone();
     if let Ok(mut path) = url.path_segments_mut() {
@@ -78,8 +78,8 @@ pub(super) fn address(base: &Url, pipeline: &PipelineId, route: Option<&str>) ->
     url
 }
 
-/// Whether what was refused may be taken later. 502 and 504 are what load balancers say while no node answers.
-pub(super) fn is_for_now(status: StatusCode) -> bool {
+/// Whether a rejected request may succeed later. Load balancers send 502 and 504 while no node responds.
+pub(super) fn is_temporary(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::TOO_MANY_REQUESTS
@@ -89,68 +89,67 @@ pub(super) fn is_for_now(status: StatusCode) -> bool {
     )
 }
 
-/// Whether a node, or a balancer for it, has said no: with one of these statuses. Anything else is no answer of a node.
-pub(super) fn is_refusal(status: StatusCode) -> bool {
+/// Whether the status is an error, as a node or a load balancer sends it. Nodes send nothing else as a rejection.
+pub(super) fn is_error(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
 }
 
-/// The kind of an answer's body, without its parameters.
-pub(super) fn media_type(answer: &Response) -> &str {
-    let value = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+/// The media type of a response, without parameters.
+pub(super) fn media_type(response: &Response) -> &str {
+    let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim()
 }
 
-/// Whether an answer is a stream of events.
-pub(super) fn is_stream(answer: &Response) -> bool {
-    answer.status() == StatusCode::OK && media_type(answer).eq_ignore_ascii_case("text/event-stream")
+/// Whether a response is a stream of events.
+pub(super) fn is_stream(response: &Response) -> bool {
+    response.status() == StatusCode::OK && media_type(response).eq_ignore_ascii_case("text/event-stream")
 }
 
-/// What an answer says that is not the one that was asked for, in a line.
-pub(super) async fn refusal(answer: Response) -> String {
-    let status = answer.status();
+/// Describes an unexpected response in one line.
+pub(super) async fn rejection(response: Response) -> String {
+    let status = response.status();
     if status.is_redirection() {
-        return redirect(&answer);
+        return redirect(&response);
     }
-    if !is_refusal(status) {
-        let kind = visible(media_type(&answer)).into_owned();
-        return format!("{status} with `{kind}`, which is no answer of Pipecast; look at what answers at this address");
+    if !is_error(status) {
+        let kind = visible(media_type(&response)).into_owned();
+        return format!("{status} with `{kind}`, which is not a Pipecast response; check what runs at this URL");
     }
-    let text = beginning(answer).await;
+    let text = beginning(response).await;
     let detail = serde_json::from_str::<serde_json::Value>(&text)
         .ok()
         .and_then(|problem| problem["detail"].as_str().map(str::to_owned));
-    // Whatever is not ours may be a page.
+    // Other servers may send an HTML page.
     let detail = detail.or_else(|| text.lines().next().filter(|line| !line.starts_with('<')).map(str::to_owned));
     detail.map_or_else(|| status.to_string(), |detail| format!("{status}: {}", visible(&detail)))
 }
 
-/// Where a redirect points, as the URL to be given in place of the one that was. Without user and query: there may be
-/// secrets in them.
-fn redirect(answer: &Response) -> String {
-    let status = answer.status();
-    let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let Some(target) = location.and_then(|location| answer.url().join(location).ok()) else {
-        return format!("{status}: it redirects to nowhere");
+/// Where a redirect points, as a URL that the user can give instead. Without user and query, which may hold secrets.
+fn redirect(response: &Response) -> String {
+    let status = response.status();
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let Some(target) = location.and_then(|location| response.url().join(location).ok()) else {
+        return format!("{status}: it redirects without a valid Location");
     };
     let path = target.path();
     let base = path.split_once("/pipelines/").map_or(path, |(base, _)| base);
     let target = format!("{}{base}", target.origin().ascii_serialization());
-    format!("{status}: it redirects to {target}, and redirects are not followed; give that as the URL")
+    format!("{status}: it redirects to {target}, and redirects are not followed; use that URL instead")
 }
 
-/// The beginning of a body. One that breaks off, or has no end, says what it has said until then.
-pub(super) async fn beginning(mut answer: Response) -> String {
-    let (mut bytes, end) = (Vec::new(), Instant::now() + REFUSAL_TIME);
-    while let Ok(Ok(Some(part))) = timeout_at(end, answer.chunk()).await {
-        bytes.extend_from_slice(&part[..part.len().min(REFUSAL_BYTES - bytes.len())]);
-        if bytes.len() == REFUSAL_BYTES {
+/// The beginning of a body, up to a limit in bytes and time. A broken body gives what arrived before it broke.
+pub(super) async fn beginning(mut response: Response) -> String {
+    let (mut bytes, end) = (Vec::new(), Instant::now() + REJECTION_TIME);
+    while let Ok(Ok(Some(part))) = timeout_at(end, response.chunk()).await {
+        bytes.extend_from_slice(&part[..part.len().min(REJECTION_BYTES - bytes.len())]);
+        if bytes.len() == REJECTION_BYTES {
             break;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What is at the bottom of an error: `Connection refused`, where the error itself says that a request failed.
+/// The innermost source of an error: `Connection refused` rather than `error sending request`.
 pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut problem = error.to_string();
     let mut source = std::error::Error::source(error);

@@ -1,18 +1,15 @@
-//! `pipecast config`: the settings in effect, checked.
+//! `pipecast config`: checks the settings and prints the values in effect.
 
-use super::{Failure, Outcome, complain, say};
-use crate::settings::{Row, Settings, Sources};
+use super::{Outcome, load_settings, print_out};
+use crate::settings::{Row, Sources};
 
 pub(super) fn config(sources: Sources, is_markdown: bool) -> Outcome {
-    let (_, rows) = Settings::load(&sources).map_err(|faults| {
-        complain(format!("the settings are not right:\n{faults}"));
-        Failure::Usage
-    })?;
-    say(if is_markdown { markdown(&rows) } else { toml(&rows) });
+    let (_, rows) = load_settings(&sources)?;
+    print_out(if is_markdown { markdown(&rows) } else { toml(&rows) });
     Ok(())
 }
 
-/// Settings as TOML that could be a `--config` file, but for hidden secrets.
+/// The settings as a valid `--config` file, except that secrets are hidden.
 fn toml(rows: &[Row]) -> String {
     let mut text = String::new();
     let mut section = "";
@@ -29,7 +26,7 @@ fn toml(rows: &[Row]) -> String {
     text
 }
 
-/// The table of settings that stands in the README.
+/// The table of settings for the README.
 fn markdown(rows: &[Row]) -> String {
     let mut text = String::from("| setting | default | meaning |\n|---|---|---|\n");
     for row in rows {

@@ -1,4 +1,4 @@
-//! A stream as a browser keeps it: what to come back with, and when.
+//! Follows a stream as a browser does: what to resume from after a disconnect, and how long to wait before it.
 
 use std::cell::Cell;
 use std::future::ready;
@@ -13,48 +13,50 @@ use sse_stream::{Sse, SseByteStream};
 use tokio::time::timeout;
 use url::Url;
 
-use super::client::{is_for_now, is_stream, refusal, root_cause};
+use super::client::{is_stream, is_temporary, rejection, root_cause};
 use crate::sse::control::POSITION;
 
-/// What a browser waits before it reconnects, until the stream says otherwise.
+/// Delay before a reconnect until the stream sends a `retry:`, as in browsers.
 const DEFAULT_RETRY: Duration = Duration::from_secs(3);
 
-/// Without as much as a keepalive for so long, the connection is taken for dead.
+/// A connection that sends nothing for this long, not even a keepalive, is treated as dead.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// What a stream may ask to wait. Whatever it says, it is not asked as fast as it answers, nor given up.
+/// Bounds for the delay that a stream may ask for: no server can make this client hammer it or give up.
 const RETRY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 
-/// Longer than any block of a node, whose events have 64 MiB at most. What goes on beyond that has no end.
+/// Longer than any block of a node, whose events have at most 64 MiB. A block beyond that is treated as endless.
 pub(super) const LONGEST_BLOCK: usize = 65 << 20;
 
-/// A resume point longer than that is none of ours.
+/// Maximum length of a resume point; those of Pipecast are far shorter.
 const LONGEST_ID: usize = 1 << 10;
 
-/// Follows a stream over its connections.
+/// A stream that is followed across reconnects.
 pub(super) struct Follower {
     client: Client,
     pub(super) url: Url,
-    /// What the next connection resumes from.
+    /// Sent with the next request as `Last-Event-ID`.
     pub(super) last_event_id: Option<String>,
-    /// What to wait before it.
+    /// Delay before the next request.
     pub(super) retry: Duration,
-    /// Sees all bytes of the stream, before they are taken apart.
+    /// Receives all bytes of the stream before they are parsed.
     pub(super) on_bytes: fn(&[u8]) -> std::io::Result<()>,
 }
 
-/// Why a connection is over.
-pub(super) enum Over {
-    /// Whoever follows has enough.
-    Enough,
-    /// What came cannot be written where it belongs.
-    Unwritten(std::io::Error),
-    /// It ended or broke; the next one resumes.
+/// Why a connection is over, or was never made.
+pub(super) enum DisconnectReason {
+    /// The caller wants no more events.
+    Done,
+    /// The output cannot be written.
+    OutputFailed(std::io::Error),
+    /// There was no response: a closed port, a network failure, a timeout. Worth a retry.
+    Unreachable(String),
+    /// The stream ended or broke. The next connection resumes.
     Ended(String),
-    /// Nobody is there to read from, as load balancers say it. A browser would not try again.
-    NotNow(String),
-    /// The node refused; a browser would not try again either.
-    Refused(String),
+    /// Rejected for the time being, for example by a load balancer without a healthy node. A browser would not retry.
+    Unavailable(String),
+    /// Rejected for good. A browser would not retry either.
+    Rejected(String),
 }
 
 impl Follower {
@@ -62,53 +64,70 @@ impl Follower {
         Self { client, url, last_event_id: None, retry: DEFAULT_RETRY, on_bytes: |_| Ok(()) }
     }
 
-    /// Connects once and hands on events and gaps, until the connection is over. Cancel safe: what was handed on is resumed from.
-    pub(super) async fn follow(&mut self, take: impl FnMut(&Sse) -> ControlFlow<Over>) -> Over {
+    /// Connects once and passes on events, gaps and the end until the connection is over. Cancel safe: the next connection
+    /// resumes after what was passed on.
+    pub(super) async fn follow(&mut self, take: impl FnMut(&Sse) -> ControlFlow<DisconnectReason>) -> DisconnectReason {
+        match self.connect().await {
+            Ok(response) => self.read(response, take).await,
+            Err(reason) => reason,
+        }
+    }
+
+    /// Opens the stream, from the resume point on if there is one.
+    pub(super) async fn connect(&self) -> Result<Response, DisconnectReason> {
         let mut request = self.client.get(self.url.clone()).header("Accept", "text/event-stream");
         if let Some(id) = &self.last_event_id {
             request = request.header("Last-Event-ID", id);
         }
-        let Ok(answer) = timeout(SILENCE, request.send()).await else {
-            return Over::Ended(format!("{} does not answer", self.url.origin().ascii_serialization()));
+        let Ok(response) = timeout(SILENCE, request.send()).await else {
+            let origin = self.url.origin().ascii_serialization();
+            return Err(DisconnectReason::Unreachable(format!("{origin} does not respond")));
         };
-        match answer {
-            Ok(answer) if is_stream(&answer) => self.read(answer, take).await,
-            Ok(answer) if is_for_now(answer.status()) => Over::NotNow(refusal(answer).await),
-            Ok(answer) => Over::Refused(refusal(answer).await),
+        match response {
+            Ok(response) if is_stream(&response) => Ok(response),
+            Ok(response) if is_temporary(response.status()) => {
+                Err(DisconnectReason::Unavailable(rejection(response).await))
+            }
+            Ok(response) => Err(DisconnectReason::Rejected(rejection(response).await)),
             Err(error) => {
                 let origin = self.url.origin().ascii_serialization();
-                Over::Ended(format!("{origin} cannot be reached: {}", root_cause(&error)))
+                Err(DisconnectReason::Unreachable(format!("cannot reach {origin}: {}", root_cause(&error))))
             }
         }
     }
 
-    async fn read(&mut self, answer: Response, mut take: impl FnMut(&Sse) -> ControlFlow<Over>) -> Over {
+    /// Passes on what a stream from [`Self::connect`] brings, until the connection is over.
+    pub(super) async fn read(
+        &mut self,
+        response: Response,
+        mut take: impl FnMut(&Sse) -> ControlFlow<DisconnectReason>,
+    ) -> DisconnectReason {
         let on_bytes = self.on_bytes;
         let (unwritten, unfinished) = (Cell::new(None), Unfinished::default());
-        let bytes = answer.bytes_stream().inspect_ok(|bytes| {
+        let bytes = response.bytes_stream().inspect_ok(|bytes| {
             unfinished.take(bytes);
             if let Err(problem) = on_bytes(bytes) {
                 unwritten.set(Some(problem));
             }
         });
-        // What takes the stream apart would collect a block however long it is.
+        // The parser would buffer a block of any length.
         let bytes = bytes.take_while(|_| ready(unfinished.bytes() <= LONGEST_BLOCK));
         let mut blocks = pin!(SseByteStream::new(bytes));
         loop {
             let block = match timeout(SILENCE, blocks.next()).await {
                 Ok(Some(Ok(block))) => block,
-                Ok(Some(Err(error))) => return Over::Ended(format!("the stream broke ({error})")),
+                Ok(Some(Err(error))) => return DisconnectReason::Ended(format!("the stream broke ({error})")),
                 Ok(None) if unfinished.bytes() > LONGEST_BLOCK => {
                     let origin = self.url.origin().ascii_serialization();
-                    return Over::Refused(format!(
-                        "{origin} sends an event without an end, so it is no stream of Pipecast"
+                    return DisconnectReason::Rejected(format!(
+                        "{origin} sends an event that never ends, so this is not a Pipecast stream"
                     ));
                 }
-                Ok(None) => return Over::Ended("the stream ended".into()),
-                Err(_) => return Over::Ended("the stream is silent".into()),
+                Ok(None) => return DisconnectReason::Ended("the stream ended".into()),
+                Err(_) => return DisconnectReason::Ended("the stream is silent".into()),
             };
             if let Some(problem) = unwritten.take() {
-                return Over::Unwritten(problem);
+                return DisconnectReason::OutputFailed(problem);
             }
             if let Some(retry) = block.retry {
                 self.retry = Duration::from_millis(retry).clamp(*RETRY.start(), *RETRY.end());
@@ -116,21 +135,21 @@ impl Follower {
             if let Some(id) = block.id.as_ref().filter(|id| is_resume_point(id)) {
                 self.last_event_id = Some(id.clone());
             }
-            // A position is for the next connection alone.
+            // A position matters only to the next connection.
             let is_event = block.data.is_some() && block.event.as_deref() != Some(POSITION);
-            if is_event && let ControlFlow::Break(over) = take(&block) {
-                return over;
+            if is_event && let ControlFlow::Break(reason) = take(&block) {
+                return reason;
             }
         }
     }
 }
 
-/// Whether a stream can be resumed from this, so that the next request can be made.
+/// Whether a request can carry this id as its resume point.
 pub(super) fn is_resume_point(id: &str) -> bool {
     id.len() <= LONGEST_ID && HeaderValue::from_str(id).is_ok()
 }
 
-/// How much has come of a block that has not ended yet.
+/// Counts the bytes of a block that has not ended yet.
 #[derive(Default)]
 struct Unfinished {
     bytes: Cell<usize>,
@@ -140,7 +159,7 @@ struct Unfinished {
 impl Unfinished {
     fn take(&self, part: &[u8]) {
         let Some(last) = part.last() else { return };
-        // A blank line: two line ends of which the second is not the other half of the first.
+        // A blank line: two line ends where the second is not the second half of a CRLF.
         let is_end = |pair: &[u8]| matches!(pair, [b'\n', b'\n' | b'\r'] | [b'\r', b'\r']);
         let begins_with_end = is_end(&[self.last.get(), part[0]]);
         let end = part.windows(2).rposition(is_end).map(|at| at + 2).or(begins_with_end.then_some(1));
@@ -158,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_unfinished_is_counted_from_the_last_blank_line() {
+    fn unfinished_bytes_count_from_the_last_blank_line() {
         let count = |parts: &[&str]| {
             let unfinished = Unfinished::default();
             parts.iter().for_each(|part| unfinished.take(part.as_bytes()));

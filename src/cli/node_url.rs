@@ -1,4 +1,4 @@
-//! Where a command finds the node.
+//! The URL of a node, as the user gives it. It may hold a secret until it is checked.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -6,26 +6,25 @@ use std::str::FromStr;
 
 use url::Url;
 
-/// The URL of a node. Any text is taken at first, as of a token: clap would repeat what it refuses, and there may be a
-/// password in it.
+/// The URL of a node, not checked yet: clap would repeat a value that its parser rejects, and it may hold a password.
 #[derive(Clone)]
 pub(super) struct NodeUrl(String);
 
-/// A URL that is not asked. The URL itself is in no message.
+/// Why a URL is rejected. No message repeats the URL.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(super) enum InvalidUrl {
-    #[error("the URL (PIPECAST_URL) is not valid; write one such as https://events.example.com")]
+    #[error("the URL (PIPECAST_URL) is not valid; use one such as https://events.example.com")]
     Malformed,
     #[error("the URL (PIPECAST_URL) must begin with http:// or https://")]
     Scheme,
-    #[error("the URL (PIPECAST_URL) must have no user and no password; give a token as PIPECAST_TOKEN")]
+    #[error("the URL (PIPECAST_URL) must not contain a user or password; pass a token in PIPECAST_TOKEN")]
     User,
-    #[error("the URL (PIPECAST_URL) must have no ? and no #; give a token as PIPECAST_TOKEN")]
+    #[error("the URL (PIPECAST_URL) must not contain ? or #; pass a token in PIPECAST_TOKEN")]
     Query,
 }
 
 impl NodeUrl {
-    /// The URL, which may be shown and logged: it has no place left for a secret.
+    /// The URL, safe to print and log: it has no part left that could hold a secret.
     pub(super) fn checked(&self) -> Result<Url, InvalidUrl> {
         let url = Url::parse(&self.0).map_err(|_| InvalidUrl::Malformed)?;
         if !matches!(url.scheme(), "http" | "https") {

@@ -1,4 +1,4 @@
-//! `pipecast publish`: one event from the arguments, or many from standard input.
+//! `pipecast publish`: one event from the arguments, or many events from standard input.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::client::{Broker, ClientError};
 use super::sender::{Request, SendError, Sender};
-use super::{Failure, NodeArgs, Outcome, complain, say};
+use super::{Failure, NodeArgs, Outcome, print_error, print_out};
 use crate::backoff::Backoff;
 use crate::event::{BYTE_ORDER_MARK, EventId, PipelineId};
 
-/// Events and bytes in one request, below the node's defaults for both.
+/// Maximum events and bytes per request, below the node's default limits.
 const BATCH_EVENTS: usize = 500;
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Tries of one request; the node answers a failing store within seconds.
+/// Attempts per request. A node whose store fails responds within seconds.
 const TRIES: usize = 8;
 
 /// Publish events
@@ -32,15 +32,15 @@ pub(super) struct PublishArgs {
     node: NodeArgs,
     /// The pipeline, as in /pipelines/p_aBcDeF/sse
     pipeline: PipelineId,
-    /// The event's channel; with standard input, the channel of every line
+    /// The event's channel. With standard input, the channel of every line
     #[arg(long)]
     channel: Option<String>,
-    /// The payload, JSON. Without it, standard input is read: a line an event, or with --channel a line a payload
+    /// The payload as JSON. Without it, reads standard input: one event per line, or one payload per line with --channel
     #[arg(value_name = "JSON", requires = "channel")]
     payload: Option<String>,
 }
 
-/// Why it could not be published.
+/// Why events could not be published.
 #[derive(Debug, thiserror::Error)]
 enum PublishError {
     #[error("{0}")]
@@ -49,9 +49,9 @@ enum PublishError {
     Client(#[from] ClientError),
     #[error("standard input: {0}")]
     Input(#[from] std::io::Error),
-    #[error("line {line}: {problem}; write JSON")]
+    #[error("line {line} is not valid JSON: {problem}")]
     Line { line: usize, problem: serde_json::Error },
-    #[error("the payload is not JSON: {0}; a string needs its quotes, as in '\"text\"'")]
+    #[error("the payload is not valid JSON: {0}; a string needs quotes, as in '\"text\"'")]
     Payload(serde_json::Error),
 }
 
@@ -61,7 +61,7 @@ pub(super) async fn publish(args: PublishArgs) -> Outcome {
         None => publish_lines(&args).await,
     };
     result.map_err(|error| {
-        complain(&error);
+        print_error(&error);
         match error {
             PublishError::Payload(_) => Failure::Usage,
             PublishError::Client(error) => error.failure(),
@@ -74,9 +74,9 @@ async fn publish_one(args: &PublishArgs, payload: &str) -> Result<(), PublishErr
     let payload = serde_json::from_str::<&RawValue>(payload).map_err(PublishError::Payload)?;
     let channel = args.channel.as_deref().unwrap_or_default();
     let sender = Sender::new(Broker::new(&args.node)?, &args.pipeline);
-    let ids = send(&sender, Request::event(event(channel, payload))).await?;
+    let ids = send(&sender, Request::event(event(channel, payload)), print_error).await?;
     for id in ids {
-        say(format!("{}\n", serde_json::json!({"id": id.to_string()})));
+        print_out(format!("{}\n", serde_json::json!({"id": id.to_string()})));
     }
     Ok(())
 }
@@ -107,7 +107,8 @@ async fn publish_lines(args: &PublishArgs) -> Result<(), PublishError> {
             events += 1;
         }
         if events > 0 && (is_end || events == BATCH_EVENTS || batch.len() >= BATCH_BYTES) {
-            let ids = send(&sender, Request::lines(std::mem::take(&mut batch), events)).await?;
+            let request = Request::lines(std::mem::take(&mut batch), events);
+            let ids = send(&sender, request, |problem| progress.suspend(|| print_error(problem))).await?;
             last_id = ids.last().copied();
             total += std::mem::take(&mut events);
             progress.set_position(total as u64);
@@ -115,13 +116,13 @@ async fn publish_lines(args: &PublishArgs) -> Result<(), PublishError> {
         if is_end {
             progress.finish_and_clear();
             let last = last_id.map_or_else(|| "none".to_owned(), |id| id.to_string());
-            say(format!("{}\n", serde_json::json!({"published": total, "last_id": last})));
+            print_out(format!("{}\n", serde_json::json!({"published": total, "last_id": last})));
             return Ok(());
         }
     }
 }
 
-/// Shown on a terminal, and only when the input takes long enough to wonder.
+/// Shown only on a terminal.
 fn progress() -> ProgressBar {
     let progress = ProgressBar::no_length();
     if !std::io::stderr().is_terminal() {
@@ -134,19 +135,22 @@ fn progress() -> ProgressBar {
 }
 
 fn event(channel: &str, payload: &RawValue) -> String {
-    // A string always has a JSON form.
+    // Any string can be written as JSON.
     let channel = serde_json::to_string(channel).unwrap_or_default();
     format!("{{\"channel\":{channel},\"payload\":{}}}", payload.get())
 }
 
-/// Sends a body until it is acknowledged or refused.
-async fn send(sender: &Sender, request: Request) -> Result<Vec<EventId>, SendError> {
+/// Sends a request until it is acknowledged or rejected. `notify` prints, once, that it is being retried.
+async fn send(sender: &Sender, request: Request, notify: impl Fn(String)) -> Result<Vec<EventId>, SendError> {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut tries = 0;
     loop {
         tries += 1;
         match sender.attempt(&request).await {
-            Err(SendError::NotNow(_) | SendError::Unreachable { .. }) if tries < TRIES => {
+            Err(error @ (SendError::Unavailable(_) | SendError::Unreachable { .. })) if tries < TRIES => {
+                if tries == 1 {
+                    notify(format!("{error}; retrying"));
+                }
                 tokio::time::sleep(backoff.next_delay()).await;
             }
             result => return result,

@@ -1,4 +1,4 @@
-//! How commands publish: one request at a time, once however often it is tried.
+//! Publishes for the commands: one request at a time. Retries carry the same `Idempotency-Key`, so events are stored once.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
-use super::client::{Broker, is_for_now, is_refusal, refusal, root_cause};
+use super::client::{Broker, is_error, is_temporary, rejection, root_cause};
 use crate::event::{EventId, PipelineId};
 
-/// The longest acknowledgement: an id, as JSON with its comma, and what is around them all.
+/// Maximum size of an acknowledgement: this much per id, and this much around them.
 const ID_BYTES: usize = 64;
 const ACKNOWLEDGEMENT_BYTES: usize = 1 << 10;
 
@@ -19,7 +19,7 @@ pub(super) struct Sender {
     url: Url,
 }
 
-/// A request with its key, to be tried until somebody has an answer.
+/// A request with its idempotency key, which may be sent several times.
 pub(super) struct Request {
     media_type: &'static str,
     body: String,
@@ -27,7 +27,7 @@ pub(super) struct Request {
     key: String,
 }
 
-/// What a node answers once it has stored events.
+/// A node's response once it has stored events.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Acknowledgement {
@@ -38,27 +38,27 @@ enum Acknowledgement {
 /// Why a request was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SendError {
-    /// Another try would be refused too.
+    /// A retry would be rejected too.
+    #[error("{problem}")]
+    Rejected { status: StatusCode, problem: String },
+    /// The node, or a load balancer, asks to retry later.
     #[error("{0}")]
-    Refused(String),
-    /// The node is there, and wants it later.
-    #[error("{0}")]
-    NotNow(String),
-    /// What answered is no node, or no node any more: a balancer that redirects, a page.
-    #[error("{0}; nothing is known to be stored")]
+    Unavailable(String),
+    /// The response is not from a node: a redirect, a page.
+    #[error("{0}; the events may not have been stored")]
     Unacknowledged(String),
-    /// Whether the node had it nobody knows.
-    #[error("{url} cannot be reached: {problem}")]
+    /// No response, so the events may have been stored or not.
+    #[error("cannot reach {url}: {problem}")]
     Unreachable { url: Url, problem: String },
 }
 
 impl Request {
-    /// One event.
+    /// A request with one event, as JSON.
     pub(super) fn event(body: String) -> Self {
         Self::new("application/json", body, 1)
     }
 
-    /// So many events, one a line.
+    /// A request with `events` events, one per line.
     pub(super) fn lines(body: String, events: usize) -> Self {
         Self::new("application/x-ndjson", body, events)
     }
@@ -69,7 +69,7 @@ impl Request {
 }
 
 impl Acknowledgement {
-    /// The ids of so many events, in their order.
+    /// The ids, oldest first. `None` unless there is a valid one for each event.
     fn ids(self, events: usize) -> Option<Vec<EventId>> {
         let ids = match self {
             Self::One { id } => vec![id],
@@ -86,7 +86,7 @@ impl Sender {
         Self { broker, url }
     }
 
-    /// Tries a request once, and gives the ids of its events.
+    /// Sends a request once. Returns the ids of its events.
     pub(super) async fn attempt(&self, request: &Request) -> Result<Vec<EventId>, SendError> {
         let post = self
             .broker
@@ -96,28 +96,28 @@ impl Sender {
             .header("Idempotency-Key", &request.key)
             .timeout(Duration::from_secs(30))
             .body(request.body.clone());
-        let answer = post.send().await.map_err(|error| self.unreachable(&error))?;
-        match answer.status() {
-            StatusCode::ACCEPTED => self.acknowledged(answer, request.events).await,
-            status if is_for_now(status) => Err(SendError::NotNow(refusal(answer).await)),
-            status if is_refusal(status) => Err(SendError::Refused(refusal(answer).await)),
-            _ => Err(SendError::Unacknowledged(refusal(answer).await)),
+        let response = post.send().await.map_err(|error| self.unreachable(&error))?;
+        match response.status() {
+            StatusCode::ACCEPTED => self.acknowledged(response, request.events).await,
+            status if is_temporary(status) => Err(SendError::Unavailable(rejection(response).await)),
+            status if is_error(status) => Err(SendError::Rejected { status, problem: rejection(response).await }),
+            _ => Err(SendError::Unacknowledged(rejection(response).await)),
         }
     }
 
-    async fn acknowledged(&self, mut answer: Response, events: usize) -> Result<Vec<EventId>, SendError> {
+    async fn acknowledged(&self, mut response: Response, events: usize) -> Result<Vec<EventId>, SendError> {
         let most = ACKNOWLEDGEMENT_BYTES + events * ID_BYTES;
         let mut body = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
+        while let Some(part) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
             body.extend_from_slice(&part);
             if body.len() > most {
                 break;
             }
         }
-        let answered = serde_json::from_slice::<Acknowledgement>(&body).ok();
-        answered.and_then(|answered| answered.ids(events)).ok_or_else(|| {
-            let what = "202 Accepted, but without an id for each event, so it is no answer of Pipecast";
-            SendError::Unacknowledged(format!("{what}; look at what answers at {}", self.url))
+        let acknowledgement = serde_json::from_slice::<Acknowledgement>(&body).ok();
+        acknowledgement.and_then(|acknowledgement| acknowledgement.ids(events)).ok_or_else(|| {
+            let what = "202 Accepted, but without an id for each event, which is not a Pipecast response";
+            SendError::Unacknowledged(format!("{what}; check what runs at {}", self.url))
         })
     }
 

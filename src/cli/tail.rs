@@ -1,4 +1,4 @@
-//! `pipecast tail`: follows a pipeline, and resumes like a browser.
+//! `pipecast tail`: follows a pipeline and resumes like a browser.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::ops::ControlFlow;
@@ -8,9 +8,9 @@ use clap::Args;
 use sse_stream::Sse;
 
 use super::client::Broker;
-use super::follower::{Follower, Over, is_resume_point};
-use super::{Failure, NodeArgs, Outcome, complain};
-use crate::event::PipelineId;
+use super::follower::{DisconnectReason, Follower, is_resume_point};
+use super::{Failure, NodeArgs, Outcome, print_error};
+use crate::event::{PipelineId, RESERVED_PREFIX};
 use crate::visible::{visible, visible_lines};
 
 /// Follow a pipeline
@@ -27,34 +27,35 @@ pub(super) struct TailArgs {
     /// Only these channels
     #[arg(long)]
     channel: Vec<String>,
-    /// At most so many past events
+    /// Maximum number of past events
     #[arg(long, value_name = "N")]
     replay: Option<usize>,
-    /// Begin after this event
+    /// Start after the event with this id
     #[arg(long, value_name = "ID")]
     last_event_id: Option<String>,
-    /// The stream's own bytes instead of a line an event
+    /// Print the raw bytes of the stream instead of one line per event
     #[arg(long)]
     raw: bool,
-    /// End after so many events
-    #[arg(long, value_name = "N")]
-    count: Option<usize>,
+    /// Exit after this many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
 }
 
-/// What becomes of events.
+/// Prints what a stream brings, up to a number of events.
 struct Printer {
     is_raw: bool,
     has_colours: bool,
-    left: Option<usize>,
+    /// Events still wanted; `None` without a limit.
+    left: Option<u64>,
 }
 
 pub(super) async fn tail(args: TailArgs) -> Outcome {
     if args.last_event_id.as_deref().is_some_and(|id| !is_resume_point(id)) {
-        complain("--last-event-id is none: write an id as events have them, such as 1700000000000-1");
+        print_error("--last-event-id is not a valid id; use one such as 1700000000000-1");
         return Err(Failure::Usage);
     }
     let broker = Broker::new(&args.node).map_err(|error| {
-        complain(&error);
+        print_error(&error);
         error.failure()
     })?;
     let mut url = broker.address(&args.pipeline, Some("sse"));
@@ -81,30 +82,46 @@ pub(super) async fn tail(args: TailArgs) -> Outcome {
 }
 
 async fn run(mut follower: Follower, mut printer: Printer) -> Outcome {
+    let mut is_retrying = false;
     loop {
-        match follower.follow(|block| printer.take(block)).await {
-            Over::Enough => return Ok(()),
-            // As `head` leaves when it has enough.
-            Over::Unwritten(problem) if problem.kind() == ErrorKind::BrokenPipe => return Ok(()),
-            Over::Unwritten(problem) => {
-                complain(format!("standard output: {problem}"));
+        let reason = match follower.connect().await {
+            Ok(response) => {
+                if std::mem::take(&mut is_retrying) {
+                    print_error("connected");
+                }
+                follower.read(response, |block| printer.take(block)).await
+            }
+            Err(reason) => reason,
+        };
+        match reason {
+            DisconnectReason::Done => return Ok(()),
+            // The reader of the pipe has closed it, as `head` does.
+            DisconnectReason::OutputFailed(problem) if problem.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            DisconnectReason::OutputFailed(problem) => {
+                print_error(format!("standard output: {problem}"));
                 return Err(Failure::Failed);
             }
-            Over::NotNow(problem) | Over::Refused(problem) => {
-                complain(problem);
+            DisconnectReason::Unavailable(problem) | DisconnectReason::Rejected(problem) => {
+                print_error(problem);
                 return Err(Failure::Failed);
             }
-            Over::Ended(why) => {
+            // Once per outage, not once per retry.
+            DisconnectReason::Unreachable(problem) if !is_retrying => {
+                is_retrying = true;
+                print_error(format!("{problem}; retrying until it works"));
+            }
+            DisconnectReason::Unreachable(_) => {}
+            DisconnectReason::Ended(problem) => {
                 let from = follower.last_event_id.as_deref().unwrap_or("the start");
-                complain(format!("{why}; reconnecting in {:?} from {from}", follower.retry));
-                tokio::time::sleep(follower.retry).await;
+                print_error(format!("{problem}; reconnecting in {:?} from {from}", follower.retry));
             }
         }
+        tokio::time::sleep(follower.retry).await;
     }
 }
 
-/// For a terminal, which obeys some bytes. A character that is cut between two reads is shown as none: what is to be kept
-/// goes into a file.
+/// For a terminal, which would obey control characters. A character that is split between two reads is shown as invalid:
+/// redirect the output to a file to keep every byte.
 fn write_visibly(bytes: &[u8]) -> std::io::Result<()> {
     write(visible_lines(&String::from_utf8_lossy(bytes)).as_bytes())
 }
@@ -116,17 +133,19 @@ fn write(bytes: &[u8]) -> std::io::Result<()> {
 }
 
 impl Printer {
-    /// Breaks off when all that was wanted has come, or when it cannot be printed.
-    fn take(&mut self, block: &Sse) -> ControlFlow<Over> {
+    /// Prints a block. Breaks when the last event has been printed, or when it cannot be.
+    fn take(&mut self, block: &Sse) -> ControlFlow<DisconnectReason> {
         if !self.is_raw
             && let Err(problem) = self.print(block)
         {
-            return ControlFlow::Break(Over::Unwritten(problem));
+            return ControlFlow::Break(DisconnectReason::OutputFailed(problem));
         }
-        if let Some(left) = &mut self.left {
+        if let Some(left) = &mut self.left
+            && is_published(block)
+        {
             *left = left.saturating_sub(1);
             if *left == 0 {
-                return ControlFlow::Break(Over::Enough);
+                return ControlFlow::Break(DisconnectReason::Done);
             }
         }
         ControlFlow::Continue(())
@@ -144,4 +163,9 @@ impl Printer {
         writeln!(out, "{dim}{id}{dim:#} {name}{channel}{name:#} {data}")?;
         out.flush()
     }
+}
+
+/// Whether a publisher sent the event. Gaps, positions and ends come from the broker, which reserves their prefix.
+fn is_published(block: &Sse) -> bool {
+    !block.event.as_deref().is_some_and(|channel| channel.starts_with(RESERVED_PREFIX))
 }

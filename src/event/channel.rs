@@ -1,44 +1,44 @@
-//! A channel: the name under which a browser listens for an event. No I/O.
+//! A channel: the event name that a browser passes to `addEventListener`. No I/O.
 
-/// Which rule a channel's name breaks.
+/// The rule that a channel's name breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidChannel {
-    /// No name at all.
+    /// It has no characters.
     #[error("the channel is empty; give it a name of 1-255 bytes")]
     Empty,
-    /// Longer than a name may be.
+    /// It has more than 255 bytes.
     #[error("the channel is longer than 255 bytes")]
     TooLong,
-    /// A character that would end the line of the frame (WHATWG HTML 9.2.5).
+    /// It has a character that would end the frame's line (WHATWG HTML 9.2.5).
     #[error("the channel contains a line break or NUL, which no event name can carry")]
     LineBreak,
-    /// A control character of C0 or C1, or DEL: a terminal that shows the name would obey it.
-    #[error("the channel contains the control character U+{0:04X}, which a terminal would obey; leave it out")]
+    /// It has a control character (C0, C1 or DEL), which a terminal that prints the name would execute.
+    #[error("the channel contains the control character U+{0:04X}, which a terminal would execute; remove it")]
     Control(u32),
-    /// The prefix of the broker's own events, such as `pipecast.gap`.
-    #[error("the channel begins with `pipecast.`, which is kept for the broker's own events")]
+    /// It has the prefix of the broker's own events, such as `pipecast.gap`.
+    #[error("the channel begins with `pipecast.`, which is reserved for the broker's own events")]
     Reserved,
-    /// What `EventSource` calls the events that it fires itself, `error` and `open`.
+    /// It is `error` or `open`, events that `EventSource` fires itself.
     #[error(
-        "the channel is `{0}`, which `EventSource` uses for an event of its own: the page's handler for that would run; choose another name"
+        "the channel is `{0}`, which `EventSource` uses for its own events, so the page would take it for one of those; choose another name"
     )]
     OfEventSource(&'static str),
 }
 
-/// What channels of the broker's own begin with.
+/// The prefix of the broker's own channels.
 pub const RESERVED_PREFIX: &str = "pipecast.";
 
-/// Events that `EventSource` fires itself, at the same handlers (WHATWG HTML 9.2.2).
+/// Events that `EventSource` fires itself, to the same handlers (WHATWG HTML 9.2.2).
 const OF_EVENT_SOURCE: [&str; 2] = ["error", "open"];
 
-/// Checks the channel of an event that is to be published: a name as for [`check_channel`], without control characters, and
-/// none of `EventSource`'s own. Readers may still ask for those, since a history can hold some from before they were refused.
+/// Checks the channel of an event to be published: [`check_channel`], no control characters, and not one of `EventSource`'s own
+/// names. Subscribers may ask for such channels: a history can hold some that were published before these rules.
 ///
 /// # Errors
 /// The first rule that it breaks.
 pub fn check_publishable(channel: &str) -> Result<(), InvalidChannel> {
     check_channel(channel)?;
-    // Of the kind Cc, which is C0, DEL and C1.
+    // Unicode category Cc: C0, DEL and C1.
     if let Some(control) = channel.chars().find(|character| character.is_control()) {
         return Err(InvalidChannel::Control(control.into()));
     }

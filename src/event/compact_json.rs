@@ -1,6 +1,6 @@
-//! A payload's JSON text, made one line without changing what it says.
+//! Compact JSON: a payload's text on one line, with the same value.
 
-/// Why a payload cannot be carried.
+/// Why a payload is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InvalidPayload {
     /// Arrays and objects are nested deeper than the limit.
@@ -9,12 +9,11 @@ pub(super) enum InvalidPayload {
 
 /// Appends `json` to `out` without the white space between its tokens.
 ///
-/// Strings, numbers and key order stay byte for byte. `json` must be valid JSON (RFC 8259), which
-/// has no line break inside a string, so that what is appended is one line. `max_depth` counts
-/// arrays and objects; a scalar has depth 0.
+/// Strings, numbers and the order of keys are kept byte for byte. `json` must be valid JSON (RFC 8259). Valid JSON has no line
+/// break inside a string, so the result is one line. `max_depth` counts arrays and objects; a scalar has depth 0.
 ///
 /// # Errors
-/// [`InvalidPayload::TooDeep`]; `out` then holds a part.
+/// [`InvalidPayload::TooDeep`]; `out` then holds part of the payload.
 pub(super) fn compact(json: &str, max_depth: usize, out: &mut Vec<u8>) -> Result<(), InvalidPayload> {
     let bytes = json.as_bytes();
     let mut depth = 0usize;
@@ -23,7 +22,7 @@ pub(super) fn compact(json: &str, max_depth: usize, out: &mut Vec<u8>) -> Result
     let mut index = 0;
     while let Some(&byte) = bytes.get(index) {
         match byte {
-            // An escape is two bytes that belong together: \" does not end the string.
+            // An escape is two bytes: \" does not end the string.
             b'\\' if is_string => index += 1,
             b'"' => is_string = !is_string,
             _ if is_string => {}
@@ -58,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn only_white_space_between_tokens_goes() {
+    fn only_white_space_between_tokens_is_removed() {
         fn check(json: &str, expected: &str) {
             assert_eq!(compacted(json), expected);
         }

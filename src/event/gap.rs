@@ -1,4 +1,4 @@
-//! Gaps: events that a client missed and that cannot be replayed any more.
+//! Gaps: events that a client missed and that can no longer be replayed.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -9,21 +9,21 @@ use crate::event::{EventId, ResumePoint};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GapReason {
-    /// The history is shorter than the client's absence.
+    /// The history no longer reaches back to the client's resume point.
     Trimmed,
-    /// The history was begun anew, or lost its newest events, in the store.
+    /// The store lost the history, or its newest events.
     Reset,
-    /// The resume point is none that this pipeline gave out.
+    /// This pipeline never gave out the resume point.
     Unknown,
-    /// The connected client read more slowly than events came.
+    /// The connected client read too slowly.
     Slow,
 }
 
 impl GapReason {
-    /// All reasons, for tables of metrics.
+    /// All reasons, for metrics.
     pub const ALL: [Self; 4] = [Self::Trimmed, Self::Reset, Self::Unknown, Self::Slow];
 
-    /// The reason as it stands in the stream and in metrics.
+    /// The reason as text, in streams and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Trimmed => "trimmed",
@@ -34,16 +34,16 @@ impl GapReason {
     }
 }
 
-/// What a client is told, once, in place of the events that it missed.
+/// What a client receives, once, in place of the events that it missed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Gap {
     /// Why they are missing.
     pub reason: GapReason,
     /// The resume point that the client asked for or had reached.
     pub after: ResumePoint,
-    /// How many are missing, where that is known.
+    /// How many are missing, if that is known.
     pub missed: Option<u64>,
-    /// The resume point after the gap: what is sent next continues from here.
+    /// The resume point after the gap: the next events continue from here.
     pub resume: EventId,
 }
 
@@ -58,10 +58,10 @@ impl Gap {
     /// The gap as a block of the stream, event `pipecast.gap`.
     pub fn text(&self) -> Bytes {
         let data = Data { reason: self.reason, after: &self.after.to_string(), missed: self.missed };
-        // Serialising strings and numbers to memory has nothing that can fail.
+        // Serializing strings and numbers to memory cannot fail.
         let data = serde_json::to_string(&data).unwrap_or_default();
-        // The gap carries an id: without it the browser would reconnect with the
-        // old one and be told of the same gap for ever.
+        // The gap has an id. Without one the browser would reconnect with the old id and receive the same gap again, each
+        // time.
         format!("event: pipecast.gap\nid: {}\ndata: {data}\n\n", self.resume).into()
     }
 }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gap_is_one_block_whatever_was_asked() {
+    fn gap_is_one_block_for_any_resume_point() {
         let gap = Gap {
             reason: GapReason::Unknown,
             after: ResumePoint::Malformed("a\r\nid: 5\n\n\"".into()),

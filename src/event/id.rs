@@ -1,34 +1,33 @@
-//! Event ids and resume points: where a client stands in a pipeline.
+//! Event ids, and the resume points that clients send.
 
 use std::fmt;
 use std::str::FromStr;
 
 /// An event's id, `<ms>-<seq>`.
 ///
-/// `ms` is the store's clock in milliseconds when the event was accepted and never runs backwards
-/// within a pipeline; `seq` counts the pipeline's events from 1, without holes. Ids order by `ms`,
-/// then `seq`; whether two events are neighbours is judged by `seq`.
+/// `ms` is the store's clock when it accepted the event, and never runs backwards within a pipeline. `seq` counts the
+/// pipeline's events from 1, without skipping any. Ids order by `ms`, then `seq`. Two events are neighbours if their `seq` are.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct EventId {
-    /// Milliseconds since the Unix epoch, by the store's clock.
+    /// Milliseconds since the Unix epoch.
     pub ms: u64,
     /// The event's number within its pipeline, from 1.
     pub seq: u64,
 }
 
-/// What is wrong with an event id.
+/// Text that is not an event id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an event id is <ms>-<seq>, two decimal numbers such as 1700000000000-42")]
 pub struct InvalidEventId;
 
 impl EventId {
-    /// `0-0`: before every event, the position of a pipeline with no history.
+    /// `0-0`: before every event; the position in a pipeline without history.
     pub const ZERO: Self = Self { ms: 0, seq: 0 };
 
-    /// The resume point just before this event: its own time and the `seq` before it.
+    /// The resume point just before this event: the same `ms` and the `seq` before.
     ///
-    /// It orders before the event and after every earlier one of a lower `ms`, and the event is
-    /// its next `seq`, so resuming from it is contiguous whether or not the earlier event is known.
+    /// It orders before the event and after every event with a lower `ms`. The event has the next `seq`, so resuming from here
+    /// is contiguous whether or not the event before is known.
     pub fn just_before(self) -> Self {
         Self { ms: self.ms, seq: self.seq.saturating_sub(1) }
     }
@@ -38,7 +37,7 @@ impl EventId {
         Self { ms: self.ms, seq: self.seq.saturating_add(n) }
     }
 
-    /// Whether `next` can follow this id in one history: the next `seq`, and not an earlier time.
+    /// Whether `next` can follow this id in one history: it has the next `seq`, and no earlier `ms`.
     pub fn is_followed_by(self, next: Self) -> bool {
         self.seq.checked_add(1) == Some(next.seq) && next.ms >= self.ms
     }
@@ -47,8 +46,8 @@ impl EventId {
 impl FromStr for EventId {
     type Err = InvalidEventId;
 
-    /// Strict: decimal digits only, no sign, no leading zero, at most 2^53 - 1 (what Redis' Lua
-    /// and JavaScript hold exactly). A lenient reading would give one event several ids.
+    /// Strict: decimal digits without sign or leading zero, at most 2^53 - 1, which Lua in Redis and JavaScript represent
+    /// exactly. A lenient parser would give one event several ids.
     fn from_str(text: &str) -> Result<Self, InvalidEventId> {
         fn number(digits: &str) -> Option<u64> {
             let is_canonical = digits == "0" || !digits.starts_with('0');
@@ -71,22 +70,22 @@ impl fmt::Display for EventId {
     }
 }
 
-/// Where a returning client says that it stopped.
+/// Where a reconnecting client continues.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ResumePoint {
     /// After this event.
     After(EventId),
-    /// It sent something that is no event id: at most its first 64 bytes, for telling it so.
+    /// The client sent something else. Holds at most its first 64 bytes, for the gap that reports it.
     ///
-    /// Not an error: a browser that is refused gives up for ever (WHATWG HTML 9.2.3).
+    /// Not an error: a browser never reconnects after an error response (WHATWG HTML 9.2.3).
     Malformed(String),
 }
 
 impl ResumePoint {
-    /// Longer than any id, and the most of a malformed one that is repeated to the client, in bytes.
+    /// Maximum bytes of a malformed resume point that are sent back. Longer than any id.
     pub const MAX_BYTES: usize = 64;
 
-    /// Reads a `Last-Event-ID`; `None` when it is empty, which means "none yet".
+    /// Parses a `Last-Event-ID`. `None` if it is empty, which means that the client has no event yet.
     pub fn parse(text: &str) -> Option<Self> {
         if text.is_empty() {
             return None;
@@ -155,7 +154,7 @@ mod tests {
     fn a_malformed_resume_point_is_cut_at_a_character() {
         let long = "ä".repeat(100);
         let Some(ResumePoint::Malformed(kept)) = ResumePoint::parse(&long) else {
-            unreachable!("{long:?} is no id");
+            unreachable!("{long:?} is not an id");
         };
         assert_eq!(kept, "ä".repeat(32));
         assert_eq!(ResumePoint::parse(""), None);
@@ -169,7 +168,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_is_what_stood_there(text in "[0-9]{0,20}-?[0-9]{0,20}") {
+        fn parsed_ids_print_as_the_same_text(text in "[0-9]{0,20}-?[0-9]{0,20}") {
             if let Ok(id) = text.parse::<EventId>() {
                 prop_assert_eq!(id.to_string(), text);
             }

@@ -1,4 +1,4 @@
-//! What a publisher sends: a pipeline's name, events with their channel and payload, and the ids that the store gives them. No I/O.
+//! Events as a publisher sends them, their pipeline and channel, and the ids that the store assigns. No I/O.
 
 mod channel;
 mod compact_json;
@@ -11,4 +11,4 @@ pub use channel::{InvalidChannel, RESERVED_PREFIX, check_channel, check_publisha
 pub use gap::{Gap, GapReason};
 pub use id::{EventId, InvalidEventId, ResumePoint};
 pub use pipeline::{InvalidPipelineId, PipelineId};
-pub use submission::{BYTE_ORDER_MARK, Batch, Event, EventLimits, InvalidBatch, Place, Shape};
+pub use submission::{BYTE_ORDER_MARK, Batch, BatchIndex, Event, EventLimits, InvalidBatch, Shape};

@@ -1,30 +1,27 @@
-//! The pipeline's id: a stream's name as it stands in URLs and in Redis keys.
-//!
-//! Parsed once at the edge; below it nobody checks again.
+//! A pipeline's id, as used in URLs and Redis keys. Parsed once, and never checked again.
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// A pipeline's name: 1-128 bytes of `A-Z a-z 0-9 . _ ~ -`, the unreserved characters of RFC 3986, but for `.` and `..`.
+/// A pipeline's id: 1-128 bytes of `A-Z a-z 0-9 . _ ~ -`, the unreserved characters of RFC 3986, except `.` and `..`.
 ///
-/// Browsers and libraries take those two for steps in a path, also when they are percent-encoded.
-/// Cheap to clone. The alphabet leaves out braces, so that the name can stand between the braces
-/// that choose a Redis Cluster's hash slot.
+/// Browsers and libraries treat those two as steps in a path, even percent-encoded. Braces are not allowed, because the id is
+/// put between the braces that select a Redis Cluster's hash slot. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PipelineId(Arc<str>);
 
-/// What is wrong with a pipeline's name.
+/// Text that is not a pipeline's id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a pipeline id is 1-128 characters of A-Z a-z 0-9 . _ ~ -, and neither `.` nor `..`")]
 pub struct InvalidPipelineId;
 
 impl PipelineId {
-    /// The longest name, in bytes.
+    /// Maximum length in bytes.
     pub const MAX_BYTES: usize = 128;
 
-    /// The name as it stands in URLs.
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -67,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_unreserved_characters_and_nothing_else() {
+    fn only_unreserved_characters_are_allowed() {
         fn check(name: &str, is_valid: bool) {
             assert_eq!(name.parse::<PipelineId>().is_ok(), is_valid, "{name:?}");
         }

@@ -1,7 +1,7 @@
-//! What a publisher sends: events, one or many, read from a request body.
+//! Submissions: events parsed from a publish request's body.
 //!
-//! Everything that can be wrong with an event is found here, before anything is stored; nothing
-//! downstream can fail on an event's content. No I/O.
+//! Every error in an event is found here, before anything is stored. Nothing downstream can fail because of an event's
+//! content. No I/O.
 
 use std::borrow::Cow;
 
@@ -13,20 +13,20 @@ use serde_json::value::RawValue;
 use super::channel::{InvalidChannel, check_publishable};
 use super::compact_json::{self, InvalidPayload};
 
-/// An event that has no id yet: the lines of its frame below the `id:`.
+/// An event without its id: the lines of its frame after `id:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     body: Bytes,
 }
 
-/// How large a submission may be. Each is a setting of the section `limits`.
+/// Limits on submissions, from the section `limits` of the settings.
 #[derive(Clone, Copy, Debug)]
 pub struct EventLimits {
-    /// Most bytes of one event: its channel and its payload as compact JSON.
+    /// Maximum bytes of one event: its channel, and its payload as compact JSON.
     pub max_event_size: usize,
-    /// Most events in one request.
+    /// Maximum events in one request.
     pub max_batch_events: usize,
-    /// Deepest nesting of arrays and objects in a payload.
+    /// Maximum nesting of arrays and objects in a payload.
     pub max_json_depth: usize,
 }
 
@@ -35,86 +35,86 @@ pub struct EventLimits {
 pub struct Batch {
     /// The events, oldest first.
     pub events: Vec<Event>,
-    /// Whether the publisher sent one event or a list, which decides the shape of the answer.
+    /// Whether the publisher sent one event or a list. The response has the same shape.
     pub shape: Shape,
 }
 
-/// The shape of a request, repeated in its answer.
+/// The shape of a request and of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// One event: answered with `{"id": "..."}`.
+    /// One event; the response is `{"id": "..."}`.
     Single,
-    /// A JSON array or NDJSON: answered with `{"ids": [...]}`.
+    /// A JSON array or NDJSON; the response is `{"ids": [...]}`.
     List,
 }
 
-/// Why a request's body holds no events that can be stored. Indexes count from 0.
+/// Why a request's body is rejected. Indexes count from 0.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidBatch {
-    /// Not UTF-8, not JSON, or not the shape of an event.
+    /// It is not UTF-8, not JSON, or not an event.
     #[error(
         "{at}{problem}; an event is an object such as {{\"channel\": \"names\", \"payload\": {{\"name\": \"Luke\"}}}}"
     )]
     Malformed {
-        /// Which event, as a prefix for the message; empty when there is one.
-        at: Place,
-        /// What is wrong, as the JSON parser says it.
+        /// Which event; a prefix for the message, empty for a single event.
+        at: BatchIndex,
+        /// The JSON parser's message.
         problem: String,
     },
-    /// The channel's name cannot stand in a stream.
+    /// A channel's name is not allowed.
     #[error("{at}{problem}")]
     Channel {
         /// Which event.
-        at: Place,
+        at: BatchIndex,
         /// The rule that it breaks.
         problem: InvalidChannel,
     },
-    /// The payload is nested deeper than the limit.
+    /// A payload is nested deeper than the limit.
     #[error(
         "{at}the payload is nested deeper than {limit} levels (limits.max_json_depth); flatten it or send it as a string"
     )]
     TooDeep {
         /// Which event.
-        at: Place,
+        at: BatchIndex,
         /// `limits.max_json_depth`.
         limit: usize,
     },
-    /// One event is larger than the limit.
+    /// An event is larger than the limit.
     #[error(
         "{at}the event has {bytes} bytes, more than the {limit} of limits.max_event_size; send a reference to the data instead"
     )]
     TooLarge {
         /// Which event.
-        at: Place,
+        at: BatchIndex,
         /// Bytes of channel and compact payload.
         bytes: usize,
         /// `limits.max_event_size`.
         limit: usize,
     },
-    /// More events than one request may carry.
-    #[error("the request carries more than {limit} events (limits.max_batch_events); split it")]
+    /// The request has more events than the limit.
+    #[error("the request has more than {limit} events (limits.max_batch_events); split it")]
     TooMany {
         /// `limits.max_batch_events`.
         limit: usize,
     },
-    /// No event at all.
-    #[error("the request carries no event; send 1-{limit}")]
+    /// The request has no events.
+    #[error("the request has no events; send 1-{limit}")]
     Empty {
         /// `limits.max_batch_events`.
         limit: usize,
     },
 }
 
-/// Which event of a batch an error is about.
+/// The event of a batch that an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The only one, or the body as a whole.
+pub enum BatchIndex {
+    /// The only event, or the whole body.
     Whole,
-    /// The one at this index, from 0.
+    /// The event at this index, from 0.
     Index(usize),
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for BatchIndex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Whole => Ok(()),
@@ -123,16 +123,16 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// What a text in UTF-8 may begin with, and means nothing.
+/// Text in UTF-8 may begin with this. It has no meaning there.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// An event as it stands in a request.
+/// An event as JSON in a request.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Submitted<'a> {
     #[serde(borrow)]
     channel: Cow<'a, str>,
-    // Raw, not a parsed value: a float round trip would cut digits off large numbers.
+    // Raw, since parsing numbers as floats would lose digits of large ones.
     #[serde(borrow)]
     payload: &'a RawValue,
 }
@@ -143,8 +143,8 @@ impl Event {
         &self.body
     }
 
-    fn read(json: &str, at: Place, limits: &EventLimits) -> Result<Self, InvalidBatch> {
-        // serde takes `["names", 1]` for the two fields in their order.
+    fn read(json: &str, at: BatchIndex, limits: &EventLimits) -> Result<Self, InvalidBatch> {
+        // serde accepts `["names", 1]` as the two fields in order.
         if json.trim_ascii_start().starts_with('[') {
             return Err(InvalidBatch::Malformed { at, problem: "an array where an event is expected".to_owned() });
         }
@@ -170,26 +170,26 @@ impl Event {
 }
 
 impl Batch {
-    /// Reads an `application/json` body: one event, or an array of them.
+    /// Parses an `application/json` body: one event, or an array of events.
     ///
     /// # Errors
-    /// The first fault found; nothing of a faulty batch is used.
+    /// The first error in the body; no event of an invalid batch is used.
     pub fn from_json(body: &[u8], limits: &EventLimits) -> Result<Self, InvalidBatch> {
         let text = utf8(body)?;
         if !text.trim_ascii_start().starts_with('[') {
-            let events = vec![Event::read(text, Place::Whole, limits)?];
+            let events = vec![Event::read(text, BatchIndex::Whole, limits)?];
             return Ok(Self { events, shape: Shape::Single });
         }
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let items = deserializer
             .deserialize_seq(AtMost(limits.max_batch_events))
             .and_then(|items| deserializer.end().map(|()| items))
-            .map_err(|error| InvalidBatch::malformed(Place::Whole, &error))?
+            .map_err(|error| InvalidBatch::malformed(BatchIndex::Whole, &error))?
             .ok_or(InvalidBatch::TooMany { limit: limits.max_batch_events })?;
         Self::from_items(items.into_iter().map(RawValue::get), limits)
     }
 
-    /// Reads an `application/x-ndjson` body: one event a line, blank lines ignored.
+    /// Parses an `application/x-ndjson` body: one event per line. Blank lines are ignored.
     ///
     /// # Errors
     /// As [`Batch::from_json`].
@@ -204,7 +204,7 @@ impl Batch {
     fn from_items<'a>(items: impl Iterator<Item = &'a str>, limits: &EventLimits) -> Result<Self, InvalidBatch> {
         let events = items
             .enumerate()
-            .map(|(index, item)| Event::read(item, Place::Index(index), limits))
+            .map(|(index, item)| Event::read(item, BatchIndex::Index(index), limits))
             .collect::<Result<Vec<_>, _>>()?;
         if events.is_empty() {
             return Err(InvalidBatch::Empty { limit: limits.max_batch_events });
@@ -214,22 +214,22 @@ impl Batch {
 }
 
 impl InvalidBatch {
-    fn malformed(at: Place, error: &serde_json::Error) -> Self {
+    fn malformed(at: BatchIndex, error: &serde_json::Error) -> Self {
         Self::Malformed { at, problem: error.to_string() }
     }
 }
 
-/// The body's text, without the byte order mark that some editors and libraries put before it (RFC 8259, 8.1).
+/// The body's text without the byte order mark that some editors and libraries write (RFC 8259, 8.1).
 fn utf8(body: &[u8]) -> Result<&str, InvalidBatch> {
     let text = std::str::from_utf8(body).map_err(|error| InvalidBatch::Malformed {
-        at: Place::Whole,
+        at: BatchIndex::Whole,
         problem: format!("the body is not UTF-8: {error}"),
     })?;
     Ok(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text))
 }
 
-/// Reads an array of raw values and stops at the limit: `[0,0,0...` of some megabytes would
-/// otherwise grow to many times its size in memory before it is refused.
+/// Parses an array and keeps at most so many values. Otherwise a few megabytes of `[0,0,0...` would need many times their size in
+/// memory before they are rejected.
 struct AtMost(usize);
 
 impl<'de> Visitor<'de> for AtMost {
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn one_event_an_array_and_ndjson_are_read_in_order() {
+    fn single_events_arrays_and_ndjson_are_parsed_in_order() {
         let one = Batch::from_json(br#" {"payload": {"n": 1.10}, "channel": "a b"} "#, &LIMITS).unwrap();
         assert_eq!(one.shape, Shape::Single);
         assert_eq!(bodies(&one), ["event: a b\ndata: {\"n\":1.10}\n\n"]);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_named_with_its_place() {
+    fn errors_name_the_event() {
         fn check(body: &str, expected: &str) {
             let error = Batch::from_json(body.as_bytes(), &LIMITS).unwrap_err().to_string();
             assert!(error.contains(expected), "{body}: {error}");
@@ -301,7 +301,7 @@ mod tests {
         check(r#"{"channel":"\t","payload":1}"#, "control character U+0009");
         check(r#"{"channel":"a\u007f","payload":1}"#, "control character U+007F");
         check("{\"channel\":\"\u{9b}2J\",\"payload\":1}", "control character U+009B");
-        check(r#"{"channel":"pipecast.gap","payload":1}"#, "kept for the broker");
+        check(r#"{"channel":"pipecast.gap","payload":1}"#, "reserved for the broker");
         check(r#"{"channel":"error","payload":1}"#, "is `error`, which `EventSource` uses");
         check(r#"{"channel":"open","payload":1}"#, "is `open`, which `EventSource` uses");
         check(r#"[["a",1]]"#, "index 0: an array where an event is expected");
@@ -309,14 +309,14 @@ mod tests {
         check(&format!(r#"{{"channel":"{}","payload":1}}"#, "x".repeat(256)), "longer than 255");
         check(r#"{"channel":"a","payload":[[[[[]]]]]}"#, "deeper than 4 levels");
         check(&format!(r#"{{"channel":"a","payload":"{}"}}"#, "x".repeat(64)), "67 bytes, more than the 64");
-        check("[]", "carries no event; send 1-3");
+        check("[]", "has no events; send 1-3");
         check(r#"[{"channel":"a","payload":1},{"channel":"a"}]"#, "index 1: missing field `payload`");
         check(r#"[{"channel":"a","payload":1},"#, "EOF while parsing");
         check("[0,0,0,0]", "more than 3 events");
     }
 
     #[test]
-    fn a_byte_order_mark_counts_for_nothing_at_the_beginning() {
+    fn byte_order_mark_at_the_beginning_is_ignored() {
         let event = r#"{"channel":"x","payload":1}"#;
         let expected = ["event: x\ndata: 1\n\n"];
         for body in [event.to_owned(), format!("[{event}]")] {
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_refused() {
+    fn bytes_that_are_not_utf8_are_rejected() {
         let body = b"{\"channel\":\"a\",\"payload\":\"\xff\"}";
         assert!(matches!(Batch::from_json(body, &LIMITS), Err(InvalidBatch::Malformed { .. })));
         assert!(matches!(Batch::from_ndjson(body, &LIMITS), Err(InvalidBatch::Malformed { .. })));
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_nested_arrays_are_an_error_and_nothing_worse() {
+    fn deeply_nested_arrays_are_an_error() {
         let deep = format!(r#"{{"channel":"a","payload":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         assert!(matches!(Batch::from_json(deep.as_bytes(), &LIMITS), Err(InvalidBatch::TooDeep { .. })));
         assert!(Batch::from_json("[".repeat(100_000).as_bytes(), &LIMITS).is_err());

@@ -1,15 +1,23 @@
-//! What PEM files hold (RFC 7468). A file with more than is used would leave whoever wrote it to guess what counts.
+//! PEM files (RFC 7468). A file with more keys than are used would leave its author guessing which one counts.
 
-/// Refuses a file with several private keys: only one can be used, and nobody could tell which.
+/// Several private keys are in one file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("it holds {count} private keys; keep only the one to use")]
+pub struct SeveralPrivateKeys {
+    /// How many there are.
+    pub count: usize,
+}
+
+/// Rejects a file with several private keys, since only one can be used.
 ///
 /// # Errors
-/// What to do about it. A file that is no PEM, or has none, is for its reader to refuse.
-pub fn check_private_key(file: &[u8]) -> Result<(), String> {
+/// [`SeveralPrivateKeys`]. A file that is not PEM or has no key at all is left to its reader.
+pub fn check_private_key(file: &[u8]) -> Result<(), SeveralPrivateKeys> {
     let blocks = pem::parse_many(file).unwrap_or_default();
     let count = blocks.iter().filter(|block| block.tag().ends_with("PRIVATE KEY")).count();
     match count {
         0 | 1 => Ok(()),
-        _ => Err(format!("there are {count} private keys in it; leave the one that is to be used")),
+        _ => Err(SeveralPrivateKeys { count }),
     }
 }
 
@@ -18,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_has_one_private_key() {
+    fn several_private_keys_are_rejected() {
         let block = |tag: &str| format!("-----BEGIN {tag}-----\nAAAA\n-----END {tag}-----\n");
         let check = |tags: &[&str], is_good: bool| {
             let file: String = tags.iter().map(|tag| block(tag)).collect();
@@ -30,6 +38,6 @@ mod tests {
         check(&["CERTIFICATE", "CERTIFICATE", "RSA PRIVATE KEY"], true);
         check(&["PRIVATE KEY", "PRIVATE KEY"], false);
         check(&["EC PRIVATE KEY", "CERTIFICATE", "RSA PRIVATE KEY"], false);
-        assert_eq!(check_private_key(b"no PEM at all"), Ok(()));
+        assert_eq!(check_private_key(b"not PEM at all"), Ok(()));
     }
 }

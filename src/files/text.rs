@@ -1,29 +1,29 @@
-//! Files of text, as whichever editor wrote them: those of the settings, of keys and of secrets.
+//! Text files that people edit: settings, keys and secrets.
 
 use std::io;
 use std::path::Path;
 
-/// U+FEFF, with which editors on Windows begin a file of UTF-8.
+/// U+FEFF, with which some Windows editors begin a UTF-8 file.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// What UTF-16 begins with, in either order.
+/// How UTF-16 files begin, in either byte order.
 const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
-/// Why there is no text, without a part of it and without the path.
+/// Why a text file cannot be read, without its path and without any of its contents.
 #[derive(Debug, thiserror::Error)]
 pub enum NoText {
     /// It cannot be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Unreadable(#[from] io::Error),
-    /// It is of another encoding: what is guessed at could hide a line.
-    #[error("it is UTF-16; save it as UTF-8")]
+    /// Another encoding. Guessing at it could hide a line.
+    #[error("it is UTF-16; save the file as UTF-8")]
     Utf16,
-    /// A line of it is of none.
+    /// The first line with a byte that is not UTF-8.
     #[error("line {0} is not UTF-8; save the file as UTF-8")]
     NotUtf8(usize),
 }
 
-/// Reads a file of text.
+/// Reads a text file, without a byte order mark.
 ///
 /// # Errors
 /// When it cannot be read, or is not UTF-8.
@@ -38,8 +38,8 @@ pub fn read_text(path: &Path) -> Result<String, NoText> {
     })
 }
 
-/// Reads a file such as PEM, in which anything may stand around what counts. Behind a mark the first block would not begin
-/// its line, and be passed over.
+/// Reads a file such as PEM, in which other bytes may surround what counts. Without its byte order mark, behind which the
+/// first PEM block would not begin its line and would be skipped.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -51,12 +51,17 @@ pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The number of the line, from 1, that contains this byte.
+pub fn line_at(text: &str, byte: usize) -> usize {
+    text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn text_is_what_it_is_without_the_mark_of_its_editor() {
+    fn byte_order_marks_are_removed_and_other_encodings_rejected() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let read = |bytes: &[u8]| {
             std::fs::write(file.path(), bytes).unwrap();
@@ -65,7 +70,7 @@ mod tests {
         for (bytes, expected) in [
             (&b"a\n"[..], "a\n"),
             (b"\xef\xbb\xbfa\n", "a\n"),
-            // One alone is the editor's.
+            // Only the first one comes from the editor.
             (b"\xef\xbb\xbf\xef\xbb\xbfa", "\u{feff}a"),
             (b"", ""),
         ] {

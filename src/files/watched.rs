@@ -1,4 +1,4 @@
-//! Files that are read again when they change: certificates, keys, revocations.
+//! Watches files that are reloaded when they change: certificates, keys, revocations.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -6,37 +6,37 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::sleep;
 
-/// How often files are looked at.
+/// How often files are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Some files, and what they were like when they were last read.
+/// Files, and their state when they were last read.
 #[derive(Debug)]
 pub struct WatchedFiles {
     paths: Vec<PathBuf>,
-    /// As they were read.
+    /// When they were last read.
     read: Vec<Option<Stamp>>,
-    /// As they were at the last look.
+    /// At the last check.
     last: Vec<Option<Stamp>>,
 }
 
-/// What tells that a file was changed, also where a name is moved to another file, as Kubernetes does.
+/// Changes when a file does, also when its name is moved to another file, as Kubernetes does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Stamp {
     modified: SystemTime,
     bytes: u64,
-    /// Two files of one size, written in the same instant, are two files.
+    /// The inode: two files of one size may have been written at the same instant.
     number: u64,
 }
 
 impl WatchedFiles {
-    /// Files as they are at this moment: before they are read, so that no change comes between.
+    /// Watches files from this moment on. Call it before they are read, so that no change is missed in between.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         let read = stamps(&paths);
         Self { paths, last: read.clone(), read }
     }
 
-    /// Waits until one of them has changed and then stayed the same for a moment: a file that is being written is
-    /// half a file. It is told once, whether it can then be read or not. Cancel safe.
+    /// Waits until a file has changed and then stayed the same from one check to the next, since a file that is being
+    /// written is incomplete. Each change is reported once, whether the file can then be read or not. Cancel safe.
     pub async fn changed(&mut self) {
         loop {
             sleep(LOOK_EVERY).await;
@@ -46,7 +46,7 @@ impl WatchedFiles {
         }
     }
 
-    /// Watches these instead. Files that were watched before keep what was seen of them.
+    /// Watches these files instead. Files that were watched before keep their known state.
     pub fn watch(&mut self, paths: Vec<PathBuf>) {
         let known = |path| self.paths.iter().position(|known| known == path).map(|index| self.read[index]);
         self.read = paths.iter().map(|path| known(path).unwrap_or_else(|| stamp(path))).collect();
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_told_once_and_when_it_is_over() {
+    fn a_change_is_reported_once_and_when_it_is_complete() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, "one").unwrap();
@@ -98,6 +98,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert_eq!([files.look(), files.look(), files.look()], [false, true, false]);
     }
+
     #[test]
     fn a_mounted_secret_is_replaced_by_one_symbolic_link() {
         // As the kubelet does it: the file leads through `..data` to a folder, and another folder takes its place.

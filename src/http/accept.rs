@@ -1,20 +1,20 @@
-//! Whether a client wants a page or JSON where one address has both, by its `Accept` (RFC 9110, 12.5.1).
+//! Chooses between the page and JSON where one address has both, by `Accept` (RFC 9110, 12.5.1).
 
 use hyper::header::{self, HeaderMap};
 
 use super::weight::{WHOLE, Weight, weight};
 
-/// How closely a range names a type: by `*/*`, by `text/*`, or as it is. Greater is closer.
+/// How specifically a range names a type: as `*/*`, as `text/*`, or in full. Greater is more specific.
 type Closeness = u8;
 
-/// Whether a page is wanted. Where both are wanted alike it is JSON, unless the page is named more closely:
-/// `text/html, */*` is a wish for a page, and `*/*` is none.
+/// Whether the client prefers the page. Of two equal weights JSON wins, unless the page is named more specifically:
+/// `text/html, */*` gets the page, `*/*` does not.
 pub(super) fn wants_page(headers: &HeaderMap) -> bool {
     let (page, json) = (wish(headers, "text", "html"), wish(headers, "application", "json"));
     page.0 > 0 && page > json
 }
 
-/// The weight of a type, and how closely the range that gives it names it. The closest one counts, of several the first.
+/// The weight of a type, and how specifically its range names it. The most specific range counts, the first of several.
 fn wish(headers: &HeaderMap, kind: &str, subtype: &str) -> (Weight, Closeness) {
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut best: Option<(Weight, Closeness)> = None;
@@ -33,7 +33,7 @@ fn wish(headers: &HeaderMap, kind: &str, subtype: &str) -> (Weight, Closeness) {
     best.unwrap_or((0, 0))
 }
 
-/// A range of types and its weight; `None` where the weight is none, as if the range were not there.
+/// A range of types and its weight; `None` if the weight is malformed, as if the range were absent.
 fn element(text: &str) -> Option<(&str, Weight)> {
     let (range, parameters) = text.split_once(';').unwrap_or((text, ""));
     let given = parameters

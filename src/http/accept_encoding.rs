@@ -1,11 +1,11 @@
-//! What content coding a client gets, by its `Accept-Encoding` (RFC 9110, 12.5.3).
+//! Chooses the content coding by `Accept-Encoding` (RFC 9110, 12.5.3).
 
 use hyper::header::{self, HeaderMap};
 
 use super::weight::{WHOLE, Weight, weight};
 use crate::stream::content_encoding::ContentEncoding;
 
-/// Gzip where the client accepts it and likes nothing at all no better.
+/// Gzip if the client accepts it and does not prefer no coding.
 pub(super) fn choose(headers: &HeaderMap) -> ContentEncoding {
     let (mut gzip, mut identity, mut any) = (None, None, None);
     for value in headers.get_all(header::ACCEPT_ENCODING) {
@@ -18,12 +18,12 @@ pub(super) fn choose(headers: &HeaderMap) -> ContentEncoding {
             }
         }
     }
-    // What is not named has the weight of the asterisk.
+    // A coding that is not named has the weight of `*`.
     let gzip = gzip.or(any).unwrap_or(0);
     if gzip > 0 && gzip >= identity.unwrap_or(0) { ContentEncoding::gzip() } else { ContentEncoding::Identity }
 }
 
-/// A coding and its weight; `None` for what is neither, as if it were not there.
+/// A coding and its weight; `None` if the element is malformed, as if it were absent.
 fn element(text: &str) -> Option<(&str, Weight)> {
     let mut parts = text.split(';').map(str::trim);
     let coding = parts.next().filter(|coding| !coding.is_empty())?;
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_for_those_who_ask_for_it() {
+    fn gzip_needs_an_accepting_header() {
         for yes in [
             "gzip",
             "gzip, deflate, br, zstd",
@@ -90,7 +90,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_header_is_too_odd(value in "[ -~]{0,60}") {
+        fn arbitrary_headers_are_read(value in "[ -~]{0,60}") {
             is_gzip(&[&value]);
         }
     }

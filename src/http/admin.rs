@@ -13,23 +13,23 @@ use crate::node::drain::Phase;
 /// Answers a request on the admin listener.
 pub(super) fn answer(node: &Node, request: &Request<Arriving>) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET and HEAD\n");
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; this path accepts GET and HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     match request.uri().path() {
         "/metrics" => metrics(node),
-        // Whether the process answers, and nothing else: a restart mends no store.
+        // Only whether the process answers: a restart does not fix the store.
         "/livez" => text(StatusCode::OK, "alive\n"),
         "/readyz" => match StoreCheck::parse(request.uri().query()) {
             Ok(check) => readiness(node, check),
             Err(problem) => text(StatusCode::BAD_REQUEST, problem),
         },
-        _ => text(StatusCode::NOT_FOUND, "the paths here are /metrics, /livez and /readyz\n"),
+        _ => text(StatusCode::NOT_FOUND, "not found; the paths are /metrics, /livez and /readyz\n"),
     }
 }
 
-/// Whether a store that is away makes a node unready.
+/// Whether a node is unready while its store is unreachable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum StoreCheck {
     Included,
@@ -37,17 +37,17 @@ enum StoreCheck {
 }
 
 impl StoreCheck {
-    /// Reads `exclude=store`, in the words of Kubernetes' own API server. That one passes unknown names with a note; a probe
-    /// reads no notes, so here they are refused.
+    /// Parses `exclude=store`, which is the syntax of Kubernetes' API server. That one accepts unknown names with a warning,
+    /// which a probe would not see, so here they are errors.
     fn parse(query: Option<&str>) -> Result<Self, &'static str> {
         let mut check = Self::Included;
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match (&*name, &*value) {
                 ("exclude", "store") => check = Self::Excluded,
                 ("exclude", _) => {
-                    return Err("the only check that exclude= can leave out is `store`: /readyz?exclude=store\n");
+                    return Err("exclude= accepts only `store`: /readyz?exclude=store\n");
                 }
-                _ => return Err("the only parameter that /readyz takes is exclude=store\n"),
+                _ => return Err("the only parameter of /readyz is exclude=store\n"),
             }
         }
         Ok(check)
@@ -58,7 +58,7 @@ fn readiness(node: &Node, check: StoreCheck) -> Response<Body> {
     if node.drain.phase() > Phase::Serving {
         text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if check == StoreCheck::Included && !node.is_store_up() {
-        text(StatusCode::SERVICE_UNAVAILABLE, "the store is away: no probe has come back for too long\n")
+        text(StatusCode::SERVICE_UNAVAILABLE, "the store is unreachable: no probe has returned for too long\n")
     } else {
         text(StatusCode::OK, "ready\n")
     }
@@ -72,8 +72,8 @@ fn metrics(node: &Node) -> Response<Body> {
             response
         }
         Err(error) => {
-            tracing::error!(%error, "metrics could not be written");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be written\n")
+            tracing::error!(%error, "metrics cannot be encoded");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be encoded\n")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The bodies of answers.
+//! Response bodies.
 
 use std::num::NonZeroU8;
 use std::pin::Pin;
@@ -12,48 +12,43 @@ use super::connection::http2_stream::StreamState;
 use super::connection::state::ConnectionState;
 use super::connection::stream_body::StreamBody;
 use super::connection::write_deadline::Unread;
-use super::handlers::history_pages::Pages;
+use super::pages::{Interrupted, Pages};
 use crate::event::PipelineId;
 use crate::stream::content_encoding::ContentEncoding;
 use crate::stream::context::StreamContext;
 use crate::stream::wanted::Wanted;
 
-/// What an answer carries.
+/// The body of a response.
 #[derive(Debug)]
 pub(super) enum Body {
-    /// Nothing.
+    /// No bytes.
     Empty,
     /// Bytes of known length.
     Full(Bytes),
-    /// Bytes that are told from a whole stream by nothing but their early end.
+    /// A stream that is complete with these bytes, without a length.
     Short(Bytes),
-    /// A history, or what else is given out as one is.
+    /// A document in pages.
     Pages(Box<Pages>),
-    /// A stream that is asked for; `connection::hand_off` decides how it is carried.
+    /// A requested stream; `connection::hand_off` decides what carries it.
     Opening(Box<Opening>),
-    /// A stream carried by hyper.
+    /// A stream that hyper carries.
     Stream(Box<StreamBody>),
 }
 
-/// A body in HTTP/1.1, whose connection learns when it is over.
+/// An HTTP/1.1 body that notes in its connection when it is over.
 #[derive(Debug)]
 pub(super) struct Bounded {
     body: Body,
     connection: Arc<ConnectionState>,
 }
 
-/// An answer cannot be finished. Its client must not take it for whole, so its body has no regular end.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the rest of the answer cannot be had")]
-pub(super) struct Interrupted;
-
-/// A stream that is asked for.
+/// A requested stream.
 #[derive(Debug)]
 pub(super) struct Opening {
     pub(super) pipeline: PipelineId,
     pub(super) wanted: Wanted,
     pub(super) encoding: ContentEncoding,
-    /// Seconds between two keepalives, where the client asked for its own.
+    /// Seconds between keepalives, if the client asked for its own interval.
     pub(super) keepalive: Option<NonZeroU8>,
     pub(super) context: StreamContext,
 }
@@ -84,7 +79,7 @@ impl http_body::Body for Body {
 }
 
 impl Body {
-    /// Whether the client has yet to take what others count on.
+    /// Whether the client has yet to take bytes whose memory is reserved.
     fn is_to_be_taken(&self) -> bool {
         matches!(self, Self::Pages(pages) if pages.taking().unread() != Unread::Nothing)
     }
@@ -127,7 +122,7 @@ impl http_body::Body for Bounded {
 }
 
 impl Drop for Bounded {
-    // hyper drops a body when it has the last of it in its buffer.
+    // hyper drops a body once the last of it is in hyper's buffer.
     fn drop(&mut self) {
         self.connection.end_body();
     }

@@ -1,29 +1,29 @@
-//! Cross-origin use by pages (the Fetch standard's CORS protocol).
+//! Cross-origin requests by web pages (CORS in the Fetch standard).
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
 
-/// Headers that a page may send, also when it does not ask: those of the contract, and what kept clients add by themselves.
+/// Headers that a page may always send: those of the API, and those that common clients add.
 const ALLOWED_HEADERS: &str =
     "Accept, Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID, X-Requested-With";
 
-/// Most headers that a preflight is allowed beside those; tracing asks for about ten.
+/// Maximum further headers that a preflight is granted; tracing needs about ten.
 const MOST_ASKED: usize = 50;
 
-/// Longest list of headers that a preflight is read for, in bytes.
+/// Maximum bytes of the list of requested headers; a longer one is ignored.
 const MOST_ASKED_BYTES: usize = 2048;
 
-/// Headers of answers that a page may read.
+/// Response headers that a page may read.
 const EXPOSED_HEADERS: &str = "Idempotency-Replayed, Retry-After";
 
-/// Adds what an answer to this origin needs. `origins` is `server.cors_origins`.
+/// Adds the CORS headers of a response to this origin. `origins` is `server.cors_origins`.
 pub(super) fn allow(headers: &mut HeaderMap, origin: Option<&HeaderValue>, origins: &[String]) {
     if origins.iter().any(|allowed| allowed == "*") {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     } else {
-        // Also without an origin: a cache must not give one origin's answer to another.
+        // Also without an origin: a cache must not serve one origin's response to another.
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
         let Some(origin) =
             origin.filter(|origin| origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()))
@@ -36,8 +36,8 @@ pub(super) fn allow(headers: &mut HeaderMap, origin: Option<&HeaderValue>, origi
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
 }
 
-/// The headers that a preflight allows: ours, and what it asks for. Pages with tracing send what no list foresees,
-/// and we read none of it.
+/// The headers that a preflight allows: the API's own, and those that it asks for. Pages with tracing send headers that no
+/// list can foresee, and the node reads none of them.
 fn allowed_headers(headers: &HeaderMap) -> HeaderValue {
     let lines = || headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter().map(HeaderValue::as_bytes);
     let is_read = lines().map(<[u8]>::len).sum::<usize>() <= MOST_ASKED_BYTES;
@@ -53,7 +53,7 @@ fn allowed_headers(headers: &HeaderMap) -> HeaderValue {
     HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static(ALLOWED_HEADERS))
 }
 
-/// Answers `OPTIONS`. `methods` is what the path takes, `asked` the request's headers.
+/// Answers `OPTIONS`. `methods` are those of the path, `asked` are the request's headers.
 pub(super) fn preflight(methods: &'static str, asked: &HeaderMap) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = StatusCode::NO_CONTENT;

@@ -1,4 +1,8 @@
-//! What a request presents to get in: a header, a query or a cookie. What it opens is for `auth` to judge.
+//! Finds the token in a request: in a header, the query or a cookie. `auth` decides what it allows.
+//!
+//! No library does this strictly enough. `headers` (0.4) ignores all `Authorization` lines but the first, and all cookies of
+//! one name but the first, where several must be rejected. `cookie` (0.18) parses text, but cookies set by others may hold any
+//! bytes, and it depends on `time`.
 
 use std::borrow::Cow;
 
@@ -8,13 +12,13 @@ use url::form_urlencoded;
 
 use crate::auth::Presented;
 
-/// The cookie's name.
+/// The name of the cookie.
 const COOKIE_NAME: &str = "pipecast_token";
 
-/// The query's name: `EventSource` has no headers.
+/// The name in the query: `EventSource` cannot set headers.
 const QUERY_NAME: &str = "token";
 
-/// A token as a request carries it.
+/// What a request carries as a token.
 pub(super) enum Credential<'a> {
     Nothing,
     Unreadable,
@@ -22,7 +26,7 @@ pub(super) enum Credential<'a> {
 }
 
 impl<'a> Credential<'a> {
-    /// Looks at the header, then the query, then the cookie. `origins` is `server.cors_origins`.
+    /// Looks in the header, then the query, then the cookie. `origins` is `server.cors_origins`.
     pub(super) fn of(method: &Method, headers: &'a HeaderMap, query: Option<&'a str>, origins: &[String]) -> Self {
         let found = from_header(headers).or_else(|| from_query(query?));
         found
@@ -38,7 +42,7 @@ impl<'a> Credential<'a> {
         }
     }
 
-    /// One of several could be somebody else's.
+    /// Exactly one token: of several, one could have been added by somebody else.
     fn only(mut tokens: impl Iterator<Item = Cow<'a, str>>) -> Option<Self> {
         let first = tokens.next()?;
         match tokens.next() {
@@ -48,7 +52,7 @@ impl<'a> Credential<'a> {
     }
 }
 
-/// `Authorization: Bearer`. Another scheme is between the client and a proxy, but there is one header.
+/// `Authorization: Bearer`. Another scheme concerns a proxy and is ignored.
 fn from_header(headers: &HeaderMap) -> Option<Credential<'_>> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next()?;
@@ -69,21 +73,20 @@ fn from_query(query: &str) -> Option<Credential<'_>> {
 }
 
 fn from_cookie(headers: &HeaderMap) -> Option<Credential<'_>> {
-    // By bytes: the cookies beside it are of whoever has a host below the same domain, and browsers send them as they are.
+    // As bytes: other hosts below the same domain may set cookies, and browsers send them unchanged.
     let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     let values = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(COOKIE_NAME.as_bytes())?.strip_prefix(b"="));
-    // What is no text is no token, as nothing is none.
+    // A value that is not ASCII is not a token; like an empty one, it makes the credential unreadable.
     let texts = values.map(|value| std::str::from_utf8(value).ok().filter(|text| text.is_ascii()).unwrap_or_default());
     Credential::only(texts.map(|token| Cow::Borrowed(token.trim_matches('"'))))
 }
 
-/// A browser sends cookies along with whatever any page asks it for, so the page's origin must be one that is
-/// trusted. A page of our own origin sends none when it reads; the browser then says so itself, in a header that
-/// pages cannot write.
+/// A browser attaches cookies to the requests of any page, so the page's origin must be trusted. A page of the node's own
+/// origin sends no `Origin` when it reads; the browser then says so in a header that pages cannot set.
 fn may_use_cookie(method: &Method, headers: &HeaderMap, origins: &[String]) -> bool {
     let mut of_page = headers.get_all(ORIGIN).iter();
     match (of_page.next(), of_page.next()) {
-        // `*` lists nobody.
+        // `*` trusts no particular origin.
         (Some(origin), None) => origins.iter().any(|listed| listed != "*" && listed.as_bytes() == origin.as_bytes()),
         (Some(_), Some(_)) => false,
         (None, _) => {
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_of_others_hides_none() {
+    fn foreign_cookies_hide_no_token() {
         let check = |lines: &[&[u8]], expected: &str| {
             let mut map = HeaderMap::new();
             map.append(ORIGIN, HeaderValue::from_static("https://a.example"));
@@ -151,7 +154,7 @@ mod tests {
             };
             assert_eq!(found, expected, "{lines:?}");
         };
-        // Whoever has a host below the same domain may set any, and browsers send the bytes as they are.
+        // Other hosts below the same domain may set any, and browsers send their bytes unchanged.
         check(&[b"theme=\xe4; pipecast_token=c"], "c");
         check(&["name=\u{e4}\u{1f642}; pipecast_token=c; z".as_bytes()], "c");
         check(&[b"a=\xff", b"pipecast_token=\"c\""], "c");
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_counts_for_trusted_pages_alone() {
+    fn cookies_count_only_for_trusted_pages() {
         let cookie = ("Cookie", "pipecast_token=c");
         let check = |method: &Method, headers: &[(&str, &str)], origins: &[&str], expected: bool| {
             let headers = [&[cookie], headers].concat();

@@ -8,95 +8,125 @@ use hyper::{Response, StatusCode};
 
 use super::body::Body;
 use crate::auth::Refused;
-use crate::event::{InvalidBatch, InvalidPipelineId, Place};
+use crate::event::{BatchIndex, InvalidBatch, InvalidPipelineId};
 use crate::limits::RateReached;
 use crate::metrics::Rejection;
 use crate::store::{InvalidIdempotencyKey, StoreError};
 
-/// Why a request was refused. A refused request has changed nothing, but for [`StoreError::Away`]
-/// after a time-out, of which nobody knows.
+/// Why a request was rejected. A rejected request has changed nothing, except possibly after [`StoreError::Away`]: when a
+/// call to Redis times out, its result is unknown.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {
-    #[error("{0}")]
+    #[error(transparent)]
     Pipeline(#[from] InvalidPipelineId),
-    #[error("{0}")]
+    #[error(transparent)]
     Batch(#[from] InvalidBatch),
-    #[error("{0}")]
+    #[error(transparent)]
     Key(#[from] InvalidIdempotencyKey),
-    #[error("{0}")]
+    #[error(transparent)]
     Access(#[from] Refused),
     #[error(
-        "pages of this origin cannot publish or delete, since this node is open only by default; set server.cors_origins to the origins that may (* for all), or set auth.publish to token or open"
+        "pages of this origin cannot publish or delete, because this node is open only by default. Set server.cors_origins to the origins that may (* for all), or set auth.publish to token or open"
     )]
     ForeignPage,
     #[error(
-        "this node is open only by default, so it answers to localhost, IP addresses and names outside the public DNS, and to no name that a web page could let point here; use one of those, or set server.cors_origins or auth.publish, or server.trusted_proxies if a proxy passes the name on"
+        "this host name is not accepted, because this node is open only by default and a web page could point the name here. Use localhost, an IP address or a name outside the public DNS; or set server.cors_origins or auth.publish, or server.trusted_proxies if a proxy forwards the name"
     )]
     ForeignHost,
     #[error("{0}")]
     Query(String),
     #[error(
-        "there is nothing at this path; the routes are /pipelines/{{pipeline}}/events, /pipelines/{{pipeline}}/sse and /pipelines/{{pipeline}}"
+        "not found; the routes are /pipelines/{{pipeline}}/events, /pipelines/{{pipeline}}/sse and /pipelines/{{pipeline}}"
     )]
     NoRoute,
-    #[error("this path takes {0}")]
+    #[error("method not allowed; this path accepts {0}")]
     Method(&'static str),
-    #[error(
-        "the body must be application/json or application/x-ndjson in UTF-8; send the header Content-Type: application/json"
-    )]
+    #[error("unsupported Content-Type; send application/json or application/x-ndjson, in UTF-8")]
     MediaType,
-    #[error("the body must not be compressed; send it without Content-Encoding")]
+    #[error("compressed bodies are not supported; send the body without Content-Encoding")]
     ContentCoding,
-    /// What proxies could take for another request: the connection ends with it.
+    /// Proxies could read it as another request, so the connection is closed.
     #[error("{0}")]
     Malformed(&'static str),
-    #[error("the header {0} is there more than once, and has one value; send it once")]
+    #[error("the header {0} was sent more than once; send it once")]
     Repeated(HeaderName),
-    /// What the HTTP library cannot read, in its words.
-    #[error("this cannot be read as a request of HTTP/1.1: {0}. The connection ends here; check what the client sends")]
+    /// The HTTP library cannot parse it; with its own words.
+    #[error("not valid HTTP/1.1: {0}. The connection is closed; check what the client sends")]
     Unreadable(String),
     #[error(
-        "this is a TLS handshake, and the listener speaks plain HTTP; use http://, or set server.tls_cert and server.tls_key"
+        "this is a TLS handshake, but the listener accepts plain HTTP. Use http://, or set server.tls_cert and server.tls_key"
     )]
     Handshake,
     #[error(
-        "the head of the request has more than {0} bytes or more than 100 headers; shorten it: mostly there are too many cookies"
+        "the request head is larger than {0} bytes or has more than 100 headers; shorten it. The usual cause is too many cookies"
     )]
     HeadTooLarge(usize),
-    #[error("the body has more than {0} bytes (limits.max_request_size); split the batch or send less")]
+    #[error("the body is larger than {0} bytes (limits.max_request_size); split the batch or send less")]
     BodyTooLarge(usize),
-    #[error("the body did not arrive within {0:?} (limits.request_timeout); send it again")]
+    #[error("the body did not arrive within {0:?} (limits.request_timeout); nothing was stored. Try again")]
     BodyTimeout(std::time::Duration),
-    #[error("the body broke off; send it again")]
+    #[error("the body ended early; send it again")]
     BodyBroken,
-    #[error("the node has no room for another body now (limits.bodies); nothing was stored: send it again in a moment")]
+    #[error(
+        "the node has no memory for another request body at the moment (limits.bodies). Nothing was stored; try again"
+    )]
     BodiesFull,
-    #[error("the node has no room for another history now (limits.histories); ask again in a moment")]
+    #[error("the node has no memory for another history at the moment (limits.histories); try again")]
     HistoriesFull,
-    #[error("{0}")]
+    #[error(transparent)]
     Rate(#[from] RateReached),
-    // The store's own words are for the operator's log.
-    #[error("{}", store_detail(.0))]
-    Store(#[from] StoreError),
+    // The store's own message is only for the operator's log.
+    #[error("{}", store_detail(.error, *.request))]
+    Store {
+        request: StoreRequest,
+        #[source]
+        error: StoreError,
+    },
+}
+
+/// What a request asked of the store. It decides what the client has to repeat after a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum StoreRequest {
+    Publish,
+    Read,
+    Delete,
+}
+
+impl StoreRequest {
+    /// The error of a request that the store failed.
+    pub(super) fn failed(self, error: StoreError) -> RequestError {
+        RequestError::Store { request: self, error }
+    }
 }
 
 /// What a client can do about a failure of the store.
-fn store_detail(error: &StoreError) -> &'static str {
-    match error {
-        StoreError::Away(_) => {
-            "the store is away; nothing was acknowledged: send it again, with an Idempotency-Key to be safe from doubles"
+fn store_detail(error: &StoreError, request: StoreRequest) -> &'static str {
+    use StoreRequest::{Delete, Publish, Read};
+    match (error, request) {
+        (StoreError::Away(_), Publish) => {
+            "Redis is unreachable; the events may or may not have been stored. Retry with the same Idempotency-Key; without one, events may be stored twice"
         }
-        StoreError::Refusing(_) => {
-            "the store takes no events for now, and its operator has to act; nothing was stored: send it again later"
+        (StoreError::Away(_), Read) => "Redis is unreachable; try again",
+        (StoreError::Away(_), Delete) => {
+            "Redis is unreachable; the history may or may not have been deleted. Try again"
         }
-        StoreError::Unexpected(_) => {
-            "the store cannot serve this pipeline, and sending it again would not help; the log of this node says why"
+        (StoreError::Refusing(_), Publish) => {
+            "Redis accepts no events at the moment, and its operator has to act; nothing was stored. Retry later"
         }
-        StoreError::Full => {
-            "the node has no memory left for events (store.memory), and readers have all that it keeps; nothing was stored: send it again later"
+        (StoreError::Refusing(_), Read) => {
+            "Redis rejects requests at the moment, and its operator has to act. Try again later"
         }
-        StoreError::KeyReused => {
-            "this Idempotency-Key was used for other events on this pipeline in the last ten minutes; nothing was stored: send them with a key of their own"
+        (StoreError::Refusing(_), Delete) => {
+            "Redis accepts no changes at the moment, and its operator has to act; nothing was deleted. Try again later"
+        }
+        (StoreError::Unexpected(_), _) => {
+            "the store cannot serve this pipeline, and a retry will not help; see the log of this node for the reason"
+        }
+        (StoreError::Full, _) => {
+            "the node has no memory left for events (store.memory), and all events that it keeps are in use; nothing was stored. Retry later"
+        }
+        (StoreError::KeyReused, _) => {
+            "this Idempotency-Key was used for other events on this pipeline in the last ten minutes; nothing was stored. Use a new key for new events"
         }
     }
 }
@@ -127,16 +157,16 @@ impl RequestError {
             Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Store(StoreError::Away(_) | StoreError::Refusing(_) | StoreError::Full) => {
+            Self::Store { error: StoreError::Away(_) | StoreError::Refusing(_) | StoreError::Full, .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Store(StoreError::Unexpected(_)) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Store(StoreError::KeyReused) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Store { error: StoreError::Unexpected(_), .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Store { error: StoreError::KeyReused, .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BodiesFull | Self::HistoriesFull => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    /// The reason as the metrics count it.
+    /// The reason under which metrics count it.
     pub(super) fn rejection(&self) -> Rejection {
         if let Self::Rate(reached) = self {
             return reached.rejection;
@@ -147,7 +177,7 @@ impl RequestError {
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Rejection::TooLarge,
             StatusCode::REQUEST_TIMEOUT => Rejection::RequestTimeout,
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Access(_)) => Rejection::JwksUnavailable,
-            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Store(StoreError::Full)) => {
+            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Store { error: StoreError::Full, .. }) => {
                 Rejection::StoreMemoryLimit
             }
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::INTERNAL_SERVER_ERROR => Rejection::StoreUnavailable,
@@ -157,7 +187,7 @@ impl RequestError {
         }
     }
 
-    /// The answer.
+    /// The response: a problem document and the headers that belong to its status.
     pub(super) fn response(&self) -> Response<Body> {
         let status = self.status();
         let mut problem = serde_json::json!({
@@ -197,10 +227,13 @@ impl RequestError {
                 };
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
-            Self::Store(StoreError::Refusing(_) | StoreError::Full) => {
+            Self::Store { error: StoreError::Refusing(_) | StoreError::Full, .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
             }
-            Self::BodiesFull | Self::HistoriesFull | Self::Store(StoreError::Away(_)) | Self::Access(_) => {
+            Self::BodiesFull
+            | Self::HistoriesFull
+            | Self::Store { error: StoreError::Away(_), .. }
+            | Self::Access(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
@@ -219,8 +252,8 @@ impl RequestError {
             return None;
         };
         match at {
-            Place::Index(index) => Some(*index),
-            Place::Whole => None,
+            BatchIndex::Index(index) => Some(*index),
+            BatchIndex::Whole => None,
         }
     }
 }

@@ -1,9 +1,8 @@
-//! What pages may ask of a node that is open only because nobody has decided anything.
+//! What web pages may do on a node that is open only by default.
 //!
-//! On a loopback address everybody who reaches the node is on its machine, and so is each page that somebody there
-//! visits: its browser reaches the node too. Such pages may read. To publish and to forget, a page must come from the
-//! machine itself, or from the node, or be listed. It must not pass for one of the node's own either, with a name of its own
-//! that it lets point to this machine (DNS rebinding).
+//! On a loopback address every client runs on the same machine, including the browser that shows any page that a user there
+//! visits. Such pages may read. To publish or delete, a page must come from this machine or from the node, or be listed. It
+//! must not disguise itself as the node's own page with a name that it points to this machine (DNS rebinding).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -14,16 +13,16 @@ use url::{Host, Url};
 
 use super::error::RequestError;
 
-/// A browser's word on where a page's request goes; no page can write it.
+/// Set by browsers: how the page and the target of its request are related. Pages cannot set it.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// What names end in that nobody can register (RFC 6761, RFC 6762, and ICANN for `internal`): the machine or its own
-/// network says where they point to.
+/// Endings of names that nobody can register (RFC 6761, RFC 6762, and ICANN for `internal`): the machine or its own network
+/// decides where they point.
 const PRIVATE_ENDINGS: [&str; 4] = ["localhost", "internal", "local", "test"];
 
-/// Refuses a request for a host that could be anybody's, and one by which a page of another origin would change something.
+/// Rejects a request for a public host name, and a request with which a page of another origin would change something.
 ///
-/// `is_passed_on` where a proxy sends it that the operator trusts: that one chose the host, or checked it.
+/// `is_passed_on` if it comes from a trusted proxy, which chose the host or checked it.
 pub(super) fn check<B>(request: &Request<B>, is_passed_on: bool) -> Result<(), RequestError> {
     if !is_passed_on && !hosts(request).all(|host| host.is_some_and(is_known)) {
         return Err(RequestError::ForeignHost);
@@ -35,10 +34,10 @@ pub(super) fn check<B>(request: &Request<B>, is_passed_on: bool) -> Result<(), R
     if changes && !is_near(request) { Err(RequestError::ForeignPage) } else { Ok(()) }
 }
 
-/// The second of these where the operator has listed the pages that may: a list of some must not let in more than none at all.
+/// Rejects a request with which a page that is not listed would change something. A list must not allow more than no list.
 ///
-/// What a browser keeps other origins from by CORS it does not keep a page from that passes for the node's own, so such a one
-/// needs a host of which that cannot be. Clients that are no browsers may name any.
+/// CORS does not restrict a page that disguises itself as the node's own, so an unlisted page needs a host name for which
+/// that is impossible. Clients other than browsers may use any host name.
 pub(super) fn check_listed<B>(
     request: &Request<B>,
     is_passed_on: bool,
@@ -54,13 +53,13 @@ pub(super) fn check_listed<B>(
     if is_listed || is_own { Ok(()) } else { Err(RequestError::ForeignPage) }
 }
 
-/// Whether what a preflight asks for may change something.
+/// Whether a request with this method may change something.
 fn changes(method: &HeaderValue) -> bool {
     Method::from_bytes(method.as_bytes()).map_or(true, |method| !method.is_safe())
 }
 
-/// What a request names as its host: in its target, which is `:authority` in HTTP/2, and in its header. `None` for what
-/// is no text.
+/// The hosts that a request names: in its target, which is `:authority` in HTTP/2, and in its header. `None` for one that
+/// is not text.
 fn hosts<B>(request: &Request<B>) -> impl Iterator<Item = Option<&str>> {
     let lines = request.headers().get_all(header::HOST).iter().map(|line| line.to_str().ok());
     let target = request.uri().authority().map(|authority| Some(Authority::as_str(authority)));
@@ -68,10 +67,10 @@ fn hosts<B>(request: &Request<B>) -> impl Iterator<Item = Option<&str>> {
     target.into_iter().chain(lines).filter(|host| *host != Some(""))
 }
 
-/// Whether a host has no name that a stranger could let point here.
+/// Whether nobody else could point this host here.
 ///
-/// An address is looked up nowhere. A name without a dot is not in the public DNS: it is the machine's own, or that of a
-/// group of servers, which is what nginx sends unless it is told otherwise.
+/// An address needs no lookup. A name without a dot is not in the public DNS: it is the machine's own, or that of an upstream
+/// group, which nginx sends by default.
 fn is_known(host: &str) -> bool {
     let name = host.split(':').next().unwrap_or_default();
     if host.contains('@') {
@@ -84,10 +83,10 @@ fn is_known(host: &str) -> bool {
         || PRIVATE_ENDINGS.iter().any(|ending| ending.eq_ignore_ascii_case(last))
 }
 
-/// Whether a request comes from no page, or from one of this machine or of the node itself.
+/// Whether a request comes from this machine's or the node's own page, or not from a page at all.
 pub(super) fn is_near<B>(request: &Request<B>) -> bool {
     let Some(origin) = request.headers().get(header::ORIGIN) else {
-        // Browsers send an origin with whatever changes something; should one not, it may still say this.
+        // Browsers send an origin with every request that changes something; one that does not may still send this.
         let site = request.headers().get(SEC_FETCH_SITE);
         return site.is_none_or(|site| site == "same-origin" || site == "none");
     };
@@ -100,14 +99,14 @@ pub(super) fn is_near<B>(request: &Request<B>) -> bool {
     }
 }
 
-/// A page's origin as a URL; `None` for `null`, and for what no browser would write.
+/// A page's origin as a URL; `None` for `null`, and for anything that no browser would send.
 fn page(origin: &HeaderValue) -> Option<Url> {
     let text = origin.to_str().ok()?;
     let url = Url::parse(text).ok()?;
     (matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text).then_some(url)
 }
 
-/// Whether a page is this host's own. With the page's scheme: whoever ends TLS before the node has changed it.
+/// Whether a page is this host's own. Compared with the page's scheme, because a proxy may have terminated TLS.
 fn is_same(page: &Url, host: &str) -> bool {
     Url::parse(&format!("{}://{host}", page.scheme())).is_ok_and(|own| own.origin() == page.origin())
 }
@@ -128,7 +127,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_that_somebody_can_register_are_refused(
+        fn public_host_names_are_rejected(
             front in "[a-z0-9._-]{0,20}",
             end in "[a-z]{2,12}",
             port in proptest::option::of(any::<u16>()),
@@ -140,7 +139,7 @@ mod tests {
         }
 
         #[test]
-        fn a_page_is_near_only_by_an_origin_of_this_machine(
+        fn pages_are_near_only_by_an_origin_of_this_machine(
             origin in prop_oneof!["https?://[a-z.:@/0-9\\[\\]-]{0,30}", "[ -~]{0,30}"],
             host in prop_oneof![Just("localhost:8080".to_owned()), Just("127.0.0.1".to_owned()), "[ -~]{1,20}"],
         ) {

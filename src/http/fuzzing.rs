@@ -1,4 +1,4 @@
-//! What reads strangers' bytes and is nobody else's business: opened for tests/fuzz, and built for it alone.
+//! Entry points for tests/fuzz into parsers of untrusted input. Built only for it.
 
 use std::io;
 use std::net::IpAddr;
@@ -8,11 +8,11 @@ use futures_util::FutureExt;
 use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 
 use super::connection::proxy_header::{self, Introduced};
-use super::{accept_encoding, subscribe};
+use super::{accept_encoding, query};
 use crate::limits::proxies::Peer;
 use crate::stream::content_encoding::ContentEncoding;
 
-/// Who connects by a PROXY header that comes from this proxy, and how many bytes are left behind it.
+/// The client that a PROXY header from this proxy names, and how many bytes follow the header.
 pub fn read_proxy_header(mut bytes: &[u8], proxy: IpAddr) -> (io::Result<Peer>, usize) {
     let read = proxy_header::read(&mut bytes).now_or_never().expect("a slice never waits");
     let peer = read.map(|introduced| match introduced {
@@ -23,7 +23,7 @@ pub fn read_proxy_header(mut bytes: &[u8], proxy: IpAddr) -> (io::Result<Peer>, 
     (peer, bytes.len())
 }
 
-/// Whether these lines of `Accept-Encoding` ask for gzip.
+/// Whether these `Accept-Encoding` lines ask for gzip.
 pub fn wants_gzip(lines: &[&[u8]]) -> bool {
     let mut headers = HeaderMap::new();
     for value in lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()) {
@@ -32,7 +32,7 @@ pub fn wants_gzip(lines: &[&[u8]]) -> bool {
     accept_encoding::choose(&headers) != ContentEncoding::Identity
 }
 
-/// A stream's query, as far as it can be compared.
+/// The parts of a stream's query that can be compared.
 #[derive(Debug)]
 pub struct Query {
     /// `channel=`, each.
@@ -43,11 +43,11 @@ pub struct Query {
     pub keepalive: Option<u8>,
 }
 
-/// Reads a stream's query on a node with default settings.
+/// Parses a stream's query with the default settings.
 ///
 /// # Errors
-/// What a client would be told.
+/// The message that a client would get.
 pub fn read_query(text: &str) -> Result<Query, String> {
-    let query = subscribe::Query::parse(Some(text), 100, Duration::from_secs(5)).map_err(|error| error.to_string())?;
+    let query = query::Query::parse(Some(text), 100, Duration::from_secs(5)).map_err(|error| error.to_string())?;
     Ok(Query { channels: query.channels, replay: query.replay, keepalive: query.keepalive.map(Into::into) })
 }

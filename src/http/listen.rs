@@ -1,4 +1,4 @@
-//! The two listeners: binding, accepting, and letting connections go.
+//! The two listeners: they bind, accept, and wait for their connections to close.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,25 +21,34 @@ use super::connection::tls::Tls;
 use super::connection::{self, BUFFER_BYTES, Protocols, Visitor};
 use super::{admin, router};
 use crate::backoff::Backoff;
-use crate::limits::SocketPlace;
+use crate::limits::ConnectionSlot;
 use crate::limits::proxies::Peer;
 use crate::metrics::Rejection;
 use crate::node::Node;
 use crate::node::drain::Phase;
 
-/// Buffers of a connection to the admin listener, where probes and scrapers ask little; the least that hyper takes.
+/// Buffer size per connection on the admin listener, where requests are small; hyper's minimum.
 const ADMIN_BUFFER_BYTES: usize = 8 << 10;
 
-/// Longest time for a request's head on the admin listener, however long publishers are given.
+/// Maximum time for a request head on the admin listener, whatever publishers are given.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Between two warnings that connections cannot be accepted.
+/// Minimum interval between two warnings that connections cannot be accepted.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 
-/// Connections that the kernel holds while a storm is accepted.
+/// Connections that the kernel queues during a reconnect storm.
 const BACKLOG: i32 = 4096;
 
-/// Both listeners, bound and not yet accepting.
+/// A listener could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("{key} {address}: {source}")]
+struct BindError {
+    key: &'static str,
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// Both listeners, bound but not accepting yet.
 #[derive(Debug)]
 pub struct Server {
     public: TcpListener,
@@ -48,13 +57,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds both listeners; the public one speaks TLS if there is a certificate.
+    /// Binds both listeners. With a certificate, the public one accepts only TLS.
     ///
     /// # Errors
-    /// With the setting and the address that could not be bound.
+    /// A [`BindError`] with the setting and the address.
     pub fn bind(public: SocketAddr, admin: SocketAddr, tls: Option<Tls>, node: &Node) -> io::Result<Self> {
-        let named = |key: &str, address: SocketAddr, bound: io::Result<TcpListener>| {
-            bound.map_err(|error| io::Error::new(error.kind(), format!("{key} {address}: {error}")))
+        let named = |key: &'static str, address: SocketAddr, bound: io::Result<TcpListener>| {
+            bound.map_err(|source| io::Error::new(source.kind(), BindError { key, address, source }))
         };
         Ok(Self {
             public: named("server.listen", public, listen(public, node))?,
@@ -63,23 +72,23 @@ impl Server {
         })
     }
 
-    /// Where publishers and readers connect.
+    /// The public listener's address.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// When the system does not report it.
     pub fn public_address(&self) -> io::Result<SocketAddr> {
         self.public.local_addr()
     }
 
-    /// Where metrics and health are.
+    /// The admin listener's address.
     ///
     /// # Errors
-    /// When the system does not say.
+    /// When the system does not report it.
     pub fn admin_address(&self) -> io::Result<SocketAddr> {
         self.admin.local_addr()
     }
 
-    /// Serves until the node drains and its last connection is gone.
+    /// Serves until the node drains and its last connection has closed.
     pub async fn run(self, node: Arc<Node>) {
         let public = Protocols {
             http1: http1_protocol(node.rules.idle_timeout, BUFFER_BYTES),
@@ -116,17 +125,17 @@ impl Server {
 struct PublicService;
 
 impl Service for PublicService {
-    fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Rejection> {
+    fn admit(&self, node: &Node, peer: IpAddr) -> Result<ConnectionSlot, Rejection> {
         let is_proxy = node.rules.trusted_proxies.contains(peer);
         if node.rules.has_proxy_header && !is_proxy {
             return Err(Rejection::ProxyHeader);
         }
-        let mut place = node.limits.open_socket()?;
-        // Behind a proxy's address are many clients. One that names them is yet to say whose socket this is.
+        let mut slot = node.limits.open_connection()?;
+        // A proxy's address stands for many clients. With PROXY headers, the client of this socket is not known yet.
         if !node.rules.has_proxy_header {
-            place.arrive((!is_proxy).then_some(peer))?;
+            slot.arrive((!is_proxy).then_some(peer))?;
         }
-        Ok(place)
+        Ok(slot)
     }
 
     fn discards(&self, node: &Node) -> Discards {
@@ -147,8 +156,8 @@ impl Service for PublicService {
 struct AdminService;
 
 impl Service for AdminService {
-    fn admit(&self, node: &Node, _: IpAddr) -> Result<SocketPlace, Rejection> {
-        node.limits.open_admin_socket()
+    fn admit(&self, node: &Node, _: IpAddr) -> Result<ConnectionSlot, Rejection> {
+        node.limits.open_admin_connection()
     }
 
     fn discards(&self, _: &Node) -> Discards {
@@ -160,7 +169,7 @@ impl Service for AdminService {
     }
 }
 
-/// When a listener takes no further connection.
+/// When a listener stops accepting connections.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum StopAt {
     Draining,
@@ -171,12 +180,12 @@ fn listen(address: SocketAddr, node: &Node) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    // Accepted sockets inherit all of these: no system calls a connection.
+    // Accepted sockets inherit all of these, which saves system calls per connection.
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(node.rules.stream.send_buffer)?;
     #[cfg(target_os = "linux")]
     {
-        // A peer that is gone without a word, while data for it is under way.
+        // For a peer that has vanished while data for it is in flight.
         socket.set_tcp_user_timeout(Some(node.rules.stream.write_timeout))?;
     }
     socket.bind(&address.into())?;
@@ -187,11 +196,12 @@ fn listen(address: SocketAddr, node: &Node) -> io::Result<TcpListener> {
 fn http1_protocol(timeout: Duration, buffer_bytes: usize) -> http1::Builder {
     let mut protocol = http1::Builder::new();
     protocol.timer(TokioTimer::new()).header_read_timeout(timeout).max_buf_size(buffer_bytes);
-    // The buffer may hold more when requests come one behind the other.
+    // The buffer may hold more than a head if the client pipelines requests.
     protocol.max_header_size(buffer_bytes);
     protocol
 }
 
+/// Accepts connections until the listener stops, then waits for the last one to close.
 async fn accept<S: Service>(
     listener: TcpListener,
     node: &Arc<Node>,
@@ -199,51 +209,39 @@ async fn accept<S: Service>(
     protocols: Arc<Protocols>,
     service: S,
 ) {
-    let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
-    let mut told_at = None;
+    let mut failures = AcceptFailures::default();
     let draining = stopped(stop, node.clone());
     tokio::pin!(draining);
-    // Nothing is ever sent: it closes when the last connection lets go of its end.
+    // Carries no messages: it closes when the last connection drops its end.
     let (open, mut all_closed) = mpsc::channel::<Infallible>(1);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = &mut draining => break,
         };
-        match accepted {
-            Ok((stream, peer)) => {
-                backoff.reset();
-                let address = peer.ip().to_canonical();
-                let place = match service.admit(node, address) {
-                    Ok(place) => place,
-                    // Closed without a word: none could be had for less, and over TLS none at all.
-                    Err(rejection) => {
-                        node.metrics.rejected(rejection);
-                        continue;
-                    }
-                };
-                let draining = stopped(stop, node.clone());
-                tokio::spawn(connection::serve(
-                    stream,
-                    protocols.clone(),
-                    node.clone(),
-                    service.clone(),
-                    Visitor { peer: Peer::At(address), place },
-                    draining,
-                    open.clone(),
-                ));
-            }
-            // Out of file descriptors, mostly: waiting lets others close, spinning would not.
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 node.metrics.rejected(Rejection::AcceptFailed);
-                // Clients that come and go bring this about as often as they like.
-                if told_at.is_none_or(|at: Instant| at.elapsed() >= BETWEEN_WARNINGS) {
-                    told_at = Some(Instant::now());
-                    tracing::warn!(%error, "connections cannot be accepted; they wait and are tried again");
-                }
-                tokio::time::sleep(backoff.next_delay()).await;
+                failures.wait_after(&error).await;
+                continue;
             }
-        }
+        };
+        failures.backoff.reset();
+        let address = peer.ip().to_canonical();
+        let place = match service.admit(node, address) {
+            Ok(place) => place,
+            // Closed without a response: that would cost more, and over TLS it could not be sent at all.
+            Err(rejection) => {
+                node.metrics.rejected(rejection);
+                continue;
+            }
+        };
+        let visitor = Visitor { peer: Peer::At(address), place };
+        let (protocols, draining) = (protocols.clone(), stopped(stop, node.clone()));
+        let serving =
+            connection::serve(stream, protocols, node.clone(), service.clone(), visitor, draining, open.clone());
+        tokio::spawn(serving);
     }
     drop(listener);
     drop(open);
@@ -251,7 +249,30 @@ async fn accept<S: Service>(
     node.fanout.emptied().await;
 }
 
-/// Waits until a listener is to stop.
+/// Connections that cannot be accepted, usually for lack of file descriptors: waiting lets others close, spinning would not.
+struct AcceptFailures {
+    backoff: Backoff,
+    logged_at: Option<Instant>,
+}
+
+impl Default for AcceptFailures {
+    fn default() -> Self {
+        Self { backoff: Backoff::new(Duration::from_millis(5), Duration::from_secs(1)), logged_at: None }
+    }
+}
+
+impl AcceptFailures {
+    async fn wait_after(&mut self, error: &io::Error) {
+        // Not every time: clients could fill the log.
+        if self.logged_at.is_none_or(|at| at.elapsed() >= BETWEEN_WARNINGS) {
+            self.logged_at = Some(Instant::now());
+            tracing::warn!(%error, "cannot accept connections; retrying");
+        }
+        tokio::time::sleep(self.backoff.next_delay()).await;
+    }
+}
+
+/// Waits until a listener must stop.
 async fn stopped(stop: StopAt, node: Arc<Node>) {
     match stop {
         StopAt::Draining => node.drain.reached(Phase::Draining).await,

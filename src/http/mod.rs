@@ -18,10 +18,17 @@ mod foreign_page;
 pub mod fuzzing;
 mod handlers;
 mod inspector;
+mod json;
 mod listen;
+mod pages;
+mod permission;
+mod query;
 mod router;
+mod taking;
 mod target;
+mod tls_files;
 mod weight;
 
-pub use connection::tls::{Tls, TlsError, TlsFiles};
+pub use connection::tls::{Tls, TlsError};
 pub use listen::Server;
+pub use tls_files::TlsFiles;

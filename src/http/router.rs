@@ -1,19 +1,19 @@
-//! From a request's path and method to what answers it.
+//! Routes: from a request's path and method to its handler.
 
 use std::net::IpAddr;
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response};
 
 use super::accept::wants_page;
 use super::body::Body;
 use super::connection::arriving::Arriving;
-use super::credential::Credential;
 use super::error::RequestError;
 use super::handlers::{history, publish, subscribe};
 use super::inspector::page;
+use super::permission::{may_publish, may_read};
 use super::{cors, foreign_page, target};
-use crate::auth::{PublishGrant, ReadGrant, Refused};
+use crate::auth::Refused;
 use crate::event::{InvalidPipelineId, PipelineId};
 use crate::limits::proxies::{ForwardedHeader, Peer};
 use crate::metrics::Rejection;
@@ -21,7 +21,7 @@ use crate::node::{ChangingPages, Node};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// All methods that any path takes.
+/// The methods that some path accepts.
 const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
 /// Those of them that change nothing.
@@ -77,7 +77,7 @@ pub(super) async fn answer(node: &Node, request: &mut Request<Arriving>, peer: P
     response
 }
 
-/// The client's address, as far as it can be known.
+/// The client's address, as far as it is known.
 fn client(node: &Node, peer: Peer, headers: &HeaderMap) -> IpAddr {
     let header = node.rules.forwarded_header;
     let name = match header {
@@ -87,7 +87,7 @@ fn client(node: &Node, peer: Peer, headers: &HeaderMap) -> IpAddr {
     node.rules.trusted_proxies.client(peer, header, headers.get_all(name).into_iter().map(HeaderValue::as_bytes))
 }
 
-/// Refuses what pages may not ask for while nobody has decided which may what.
+/// Rejects requests that a web page may not make on this node.
 fn check_page<B>(node: &Node, request: &Request<B>, peer: Peer) -> Result<(), RequestError> {
     let rules = &node.rules;
     let is_passed_on = rules.has_proxy_header || rules.trusted_proxies.contains(peer.address());
@@ -108,7 +108,7 @@ async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> 
     }
     let Some(route) = route else { return Err(RequestError::NoRoute) };
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    // Whoever answers for a pipeline takes a grant, and only `auth` makes one.
+    // Each handler of a pipeline needs a grant, and only `auth` makes one.
     match route {
         Route::Landing if is_read => Ok(page()),
         Route::Pipeline(_) if is_read && wants_page(request.headers()) => Ok(page()),
@@ -128,47 +128,13 @@ async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> 
         }
         Route::Stream(pipeline) if is_read => match may_read(node, pipeline, request).await {
             Ok(grant) => subscribe::subscribe(node, grant, request, client),
-            // Nobody's fault and soon over: a status other than 200 would end an `EventSource` for good.
+            // Soon over: a status other than 200 would end an `EventSource` for good.
             Err(RequestError::Access(Refused::NoKeys)) => {
                 node.metrics.rejected(Rejection::JwksUnavailable);
-                Ok(subscribe::polite_refusal(node))
+                Ok(subscribe::soft_rejection(node))
             }
             Err(error) => Err(error),
         },
         other => Err(RequestError::Method(other.methods())),
     }
-}
-
-/// Judges a wish to publish; also once more, after a wait.
-pub(super) async fn may_publish(
-    node: &Node,
-    pipeline: PipelineId,
-    request: &Request<Arriving>,
-) -> Result<PublishGrant, RequestError> {
-    Ok(node.auth.publish(pipeline, credential(node, request).presented()).await?)
-}
-
-async fn may_read(node: &Node, pipeline: PipelineId, request: &Request<Arriving>) -> Result<ReadGrant, RequestError> {
-    Ok(node.auth.read(pipeline, credential(node, request).presented()).await?)
-}
-
-fn credential<'a>(node: &Node, request: &'a Request<Arriving>) -> Credential<'a> {
-    Credential::of(request.method(), request.headers(), request.uri().query(), &node.rules.cors_origins)
-}
-
-/// An answer of JSON.
-pub(super) fn json(status: StatusCode, mut text: String) -> Response<Body> {
-    // For people who look at it with curl.
-    text.push('\n');
-    json_body(status, Body::Full(text.into()))
-}
-
-/// An answer of JSON that is written otherwise.
-pub(super) fn json_body(status: StatusCode, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

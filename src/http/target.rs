@@ -1,5 +1,5 @@
-//! What a request must be before anybody looks at what it asks for: one host, a path, a body with one end, fields that
-//! say one thing, and text.
+//! Rejects requests with more than one possible meaning before they are routed: they need one host, a path, a body with one
+//! end, and single-valued headers that appear once.
 
 use std::net::Ipv6Addr;
 
@@ -8,12 +8,12 @@ use hyper::{Method, Request, Uri, Version};
 use percent_encoding::percent_decode_str;
 
 use super::error::RequestError;
-use super::handlers::subscribe::LAST_EVENT_ID_QUERY;
+use super::query::LAST_EVENT_ID_QUERY;
 
-/// Fields that we read and that have one value (RFC 9110, 5.3): of two, somebody before us may go by the other.
+/// Headers that are read here and have one value (RFC 9110, 5.3): of two, a proxy in front may have used the other one.
 ///
-/// Others are judged where they are read: two `Authorization` are a credential that is none (401), and two `Last-Event-ID`
-/// a resume point that is none, since a browser would give up for ever on a 400. `Cookie` comes in several lines in HTTP/2.
+/// Others are checked where they are read: two `Authorization` are an unreadable credential (401), and two `Last-Event-ID` an
+/// unknown resume point, since a browser would give up for good on a 400. In HTTP/2, `Cookie` comes in several lines.
 const SINGLE: [HeaderName; 5] = [
     header::HOST,
     header::CONTENT_TYPE,
@@ -22,7 +22,7 @@ const SINGLE: [HeaderName; 5] = [
     HeaderName::from_static("sec-fetch-site"),
 ];
 
-/// Refuses a request whose meaning could be taken in more than one way.
+/// Rejects a request with more than one possible meaning.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), RequestError> {
     let (headers, uri) = (request.headers(), request.uri());
     if request.version() < Version::HTTP_2 {
@@ -34,21 +34,21 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), RequestError> {
     uri.query().map_or(Ok(()), check_query)
 }
 
-/// What is no text would be compared as another text than the one that was meant.
+/// A query that is not UTF-8 would be compared as another text than the one that was meant.
 fn check_query(query: &str) -> Result<(), RequestError> {
     let is_text = query.split('&').all(|pair| {
-        // A resume point that is none is told of in the stream: a browser would give up for ever on a 400.
+        // The stream reports a malformed resume point: a browser would give up for good on a 400.
         let is_resume_point = pair.split_once('=').is_some_and(|(name, _)| LAST_EVENT_ID_QUERY.contains(&name));
         is_resume_point || percent_decode_str(pair).decode_utf8().is_ok()
     });
     if is_text {
         Ok(())
     } else {
-        Err(RequestError::Query("the query is not UTF-8; percent-encode the bytes of UTF-8".into()))
+        Err(RequestError::Query("the query is not valid UTF-8; percent-encode it as UTF-8".into()))
     }
 }
 
-/// RFC 9112, 3.2: a proxy could send the request elsewhere than we would.
+/// RFC 9112, 3.2: with another host, a proxy could have routed the request differently.
 fn check_host(headers: &HeaderMap, version: Version) -> Result<(), RequestError> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let is_valid = match (hosts.next(), hosts.next()) {
@@ -59,7 +59,7 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), RequestError>
     if is_valid {
         Ok(())
     } else {
-        Err(RequestError::Malformed("a request has one header Host, such as Host: example.com"))
+        Err(RequestError::Malformed("a request needs exactly one valid Host header, for example Host: example.com"))
     }
 }
 
@@ -70,12 +70,12 @@ fn check_single(headers: &HeaderMap) -> Result<(), RequestError> {
     }
 }
 
-/// A name, an address, or nothing at all, and perhaps a port.
+/// A name, an address or nothing, optionally with a port.
 fn is_host(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let Some((address, rest)) = rest.split_once(']') else { return false };
-            // With a zone, as some clients send it.
+            // Some clients send a zone.
             if address.split('%').next().is_none_or(|address| address.parse::<Ipv6Addr>().is_err()) {
                 return false;
             }
@@ -90,7 +90,7 @@ fn is_host(text: &str) -> bool {
     is_port && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte))
 }
 
-/// RFC 9112, 6.1: what is coded otherwise has an end that only some can see.
+/// RFC 9112, 6.1: proxies may disagree about where any other coding ends.
 fn check_codings(headers: &HeaderMap) -> Result<(), RequestError> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let is_known = match (codings.next(), codings.next()) {
@@ -98,14 +98,18 @@ fn check_codings(headers: &HeaderMap) -> Result<(), RequestError> {
         (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
         _ => false,
     };
-    if is_known { Ok(()) } else { Err(RequestError::Malformed("the only Transfer-Encoding is chunked, and once")) }
+    if is_known {
+        Ok(())
+    } else {
+        Err(RequestError::Malformed("the only supported Transfer-Encoding is chunked, once"))
+    }
 }
 
-/// RFC 9112, 3.2: a path, or `*` for what is asked of the whole server. We are no proxy.
+/// RFC 9112, 3.2: a path, or `*` for the whole server. A node is not a proxy.
 fn check_form(method: &Method, uri: &Uri) -> Result<(), RequestError> {
     let is_authority = uri.scheme().is_none() && uri.authority().is_some();
     if is_authority || uri.path() == "*" && method != Method::OPTIONS {
-        return Err(RequestError::Malformed("the target of a request is a path, such as /pipelines/p_aBcDeF/sse"));
+        return Err(RequestError::Malformed("the request target must be a path, for example /pipelines/p_aBcDeF/sse"));
     }
     Ok(())
 }

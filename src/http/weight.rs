@@ -1,12 +1,12 @@
-//! How much a client wants one thing against another (RFC 9110, 12.4.2).
+//! Quality values in content negotiation (RFC 9110, 12.4.2).
 
-/// What a request says of one thing, in thousandths: 0 refuses it.
+/// A quality value in thousandths; 0 rejects.
 pub(super) type Weight = u16;
 
-/// The weight of something that is given none.
+/// The weight of an element without one.
 pub(super) const WHOLE: Weight = 1000;
 
-/// Reads `0` to `1`, with up to three digits after the point.
+/// Parses `0` to `1`, with up to three decimals.
 pub(super) fn weight(text: &str) -> Option<Weight> {
     let (whole, digits) = text.split_once('.').unwrap_or((text, ""));
     let is_fraction = digits.len() <= 3 && digits.bytes().all(|byte| byte.is_ascii_digit());

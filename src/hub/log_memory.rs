@@ -1,43 +1,43 @@
-//! The memory of all logs of a node, and its bound. Counts; what is let go when it is reached, the hub decides.
+//! The memory of all logs of a node, and its limit. It only counts: the hub decides what to free.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// What all logs take together, `store.memory` at most.
+/// Bytes of memory of all logs, `store.memory` at most.
 #[derive(Debug)]
 pub struct LogMemory {
-    most: usize,
+    max_bytes: usize,
     /// Written by each log when it changes.
     used: AtomicUsize,
-    /// Whether the hub has been told, and has done nothing since.
+    /// Whether the hub has been asked to free memory, and has not done so yet.
     is_reported: AtomicBool,
-    /// Whether it is too much although the hub has let go of what it could. Written by the hub, read by logs.
+    /// Whether logs use too much although the hub has freed what it could. Written by the hub, read by logs.
     is_tight: AtomicBool,
-    told: Mutex<Told>,
+    logged: Mutex<Logged>,
 }
 
 /// What was logged last.
 #[derive(Debug, Default)]
-struct Told {
+struct Logged {
     is_tight: bool,
-    /// When it was last logged that it is tight.
+    /// When memory was last logged as tight.
     since: Option<Instant>,
 }
 
-/// At least so long between two lines that say that it is tight.
-const BETWEEN_LINES: Duration = Duration::from_secs(60);
+/// Minimum time between two warnings.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 
 impl LogMemory {
-    /// None is used yet; `most` is in bytes.
-    pub fn new(most: usize) -> Self {
+    /// Nothing is used yet.
+    pub fn new(max_bytes: usize) -> Self {
         Self {
-            most,
+            max_bytes,
             used: AtomicUsize::new(0),
             is_reported: AtomicBool::new(false),
             is_tight: AtomicBool::new(false),
-            told: Mutex::default(),
+            logged: Mutex::default(),
         }
     }
 
@@ -46,7 +46,7 @@ impl LogMemory {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// One log takes so many bytes in place of others.
+    /// One log uses `after` bytes in place of `before`.
     pub fn replace(&self, before: usize, after: usize) {
         if after >= before {
             self.used.fetch_add(after - before, Ordering::Relaxed);
@@ -55,42 +55,42 @@ impl LogMemory {
         }
     }
 
-    /// Whether it is too much.
+    /// Whether logs use more than they may.
     pub fn is_over(&self) -> bool {
-        self.used() > self.most
+        self.used() > self.max_bytes
     }
 
-    /// Whether it is too much, and nothing is left that nobody needs.
+    /// Whether logs use more than they may, and all of it is needed.
     pub fn is_tight(&self) -> bool {
         self.is_tight.load(Ordering::Relaxed) && self.is_over()
     }
 
-    /// Whether the hub is to be told that it is too much: once, until it has done what it can.
+    /// Whether the hub is to be asked to free memory: once, until it has done so.
     pub fn is_to_be_reported(&self) -> bool {
         self.is_over() && !self.is_reported.swap(true, Ordering::Relaxed)
     }
 
-    /// The hub has let go of what it could. Whether it is tight now, where that is to be logged: strangers can make it so
-    /// and undo it as often as they like.
-    pub fn relieved(&self, now: Instant) -> Option<bool> {
+    /// The hub has freed what it could. Returns whether memory is tight now, if that is to be logged: clients can make it
+    /// tight and undo that as often as they like.
+    pub fn freed(&self, now: Instant) -> Option<bool> {
         let is_tight = self.is_over();
         self.is_reported.store(is_tight, Ordering::Relaxed);
         self.is_tight.store(is_tight, Ordering::Relaxed);
-        let mut told = self.told.lock();
-        let is_due = told.since.is_none_or(|since| now.saturating_duration_since(since) >= BETWEEN_LINES);
-        if is_tight == told.is_tight || is_tight && !is_due {
+        let mut logged = self.logged.lock();
+        let is_early = logged.since.is_some_and(|since| now.saturating_duration_since(since) < BETWEEN_WARNINGS);
+        if is_tight == logged.is_tight || (is_tight && is_early) {
             return None;
         }
-        told.is_tight = is_tight;
+        logged.is_tight = is_tight;
         if is_tight {
-            told.since = Some(now);
+            logged.since = Some(now);
         }
         Some(is_tight)
     }
 }
 
 impl Default for LogMemory {
-    /// Without a bound.
+    /// Without a limit.
     fn default() -> Self {
         Self::new(usize::MAX)
     }
@@ -101,33 +101,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_much_is_reported_once_and_is_tight_when_nothing_helped() {
+    fn excess_is_reported_once_and_tight_when_nothing_helps() {
         let memory = LogMemory::new(100);
         memory.replace(0, 100);
         assert!(!memory.is_to_be_reported());
         memory.replace(0, 50);
         assert!(memory.is_to_be_reported() && !memory.is_to_be_reported() && !memory.is_tight());
         let began = Instant::now();
-        assert_eq!(memory.relieved(began), Some(true));
+        assert_eq!(memory.freed(began), Some(true));
         assert!(memory.is_tight() && !memory.is_to_be_reported());
-        assert_eq!(memory.relieved(began), None);
+        assert_eq!(memory.freed(began), None);
         memory.replace(60, 10);
         assert!(!memory.is_tight());
-        assert_eq!(memory.relieved(began), Some(false));
+        assert_eq!(memory.freed(began), Some(false));
         memory.replace(0, 1);
         assert!(memory.is_to_be_reported());
     }
 
     #[test]
-    fn the_log_is_not_told_again_and_again() {
+    fn warnings_are_a_minute_apart() {
         let (memory, began) = (LogMemory::new(100), Instant::now());
         let lines = |seconds: u64| {
             let now = began + Duration::from_secs(seconds);
             memory.replace(0, 101);
-            let tight = memory.relieved(now);
+            let tight = memory.freed(now);
             assert!(memory.is_tight());
             memory.replace(101, 0);
-            (tight, memory.relieved(now))
+            (tight, memory.freed(now))
         };
         assert_eq!(lines(0), (Some(true), Some(false)));
         assert_eq!(lines(1), (None, None));

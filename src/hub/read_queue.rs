@@ -1,12 +1,13 @@
-//! Logs whose history is to be read, those first for which clients wait. No I/O.
+//! Logs whose history is to be read, those with waiting clients first. No I/O.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::live_log::Urgency;
+use super::open_log::OpenLog;
 use crate::backoff::Backoff;
-use crate::hub::open_log::{OpenLog, Urgency};
 
-/// Logs that wait for their turn. A log may stand in it twice, and finds nothing to do the second time.
+/// Logs that wait for their turn. A log may be in it twice; the second turn finds nothing to do.
 #[derive(Debug, Default)]
 pub struct ReadQueue {
     awaited: VecDeque<Waiting>,
@@ -14,22 +15,22 @@ pub struct ReadQueue {
     lingering: VecDeque<Waiting>,
 }
 
-/// A log, and how long it waits after the next try that fails.
+/// A log, and how long it waits after the next attempt that fails.
 #[derive(Debug)]
 pub struct Waiting {
     /// The log.
     pub log: Arc<OpenLog>,
-    /// Of this read alone: what one pipeline's list has wrong says nothing of the others.
+    /// Only of this read: a fault of one pipeline's list says nothing about the others.
     pub backoff: Backoff,
 }
 
 impl ReadQueue {
-    /// Adds a log that was not tried yet.
+    /// Adds a log before its first attempt.
     pub fn push(&mut self, log: Arc<OpenLog>) {
         self.push_again(Waiting { log, backoff: Backoff::for_store() });
     }
 
-    /// Adds a log that waited after a try.
+    /// Adds a log that has waited after an attempt.
     pub fn push_again(&mut self, waiting: Waiting) {
         let queue = match waiting.log.urgency() {
             Urgency::Awaited => &mut self.awaited,
@@ -49,7 +50,8 @@ impl ReadQueue {
 mod tests {
     use super::*;
     use crate::log::LogLimits;
-    use std::time::Duration;
+    use crate::sse::frame::History;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn logs_with_waiting_clients_come_first_and_lingering_ones_last() {
@@ -63,11 +65,11 @@ mod tests {
         let log = |name: &str| Arc::new(OpenLog::new(name.parse().unwrap(), limits, Arc::default()));
         let [lingering, live, awaited] = [log("lingering"), log("live"), log("awaited")];
         for log in [&live, &awaited] {
-            log.join();
+            let _ = log.join();
         }
-        live.subscribed();
-        live.begin_read().unwrap();
-        assert!(!live.finish_read(crate::sse::frame::History::default()));
+        let _ = live.subscribed();
+        live.start_read().unwrap();
+        let _ = live.history_arrived(History::default(), Instant::now());
         let mut queue = ReadQueue::default();
         for log in [lingering, live, awaited] {
             queue.push(log);

@@ -1,28 +1,28 @@
-//! What counts as one client's address, and as one customer's network.
+//! Which addresses count as one client, and which as one customer's network.
 
 use std::net::IpAddr;
 
-/// An IPv4 address, or 64 bits of an IPv6 address: whoever has one of those has the rest of its network too, and
-/// would otherwise have as many addresses as it likes.
+/// An IPv4 address, or the first 64 bits of an IPv6 address: a client with one IPv6 address has the rest of its /64 too, and
+/// could otherwise use any number of addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct AddressBlock(u64);
 
-/// A block of addresses that counts as one: an [`AddressBlock`], or an IPv6 network around it.
+/// Addresses that count as one: an [`AddressBlock`], or an IPv6 network around it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Network {
     prefix: u64,
     bits: u8,
 }
 
-/// The networks of IPv6 that count, narrow to wide, and how many times as much as a /64 each may have. Providers give
-/// a customer a /56 or a /48: 256 or 65,536 of what would otherwise be as many clients.
+/// The IPv6 networks that count, narrow to wide, and how many times the limit of a /64 each may have. Providers give a customer
+/// a /56 or a /48, which would otherwise count as 256 or 65,536 clients.
 const NETWORKS: [(u8, u32); 3] = [(64, 1), (56, 4), (48, 16)];
 
 impl AddressBlock {
-    /// The block of an address. One of IPv4 within IPv6 is one of IPv4.
+    /// The block of an address. An IPv4-mapped IPv6 address counts as IPv4.
     pub(super) fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
-            // Where IPv6 has its ::/32, of which nothing but loopback is ever seen.
+            // In place of IPv6's ::/32, of which only loopback is in use.
             IpAddr::V4(address) => u64::from(u32::from(address)),
             IpAddr::V6(address) => {
                 let network = u128::from(address) >> 64;
@@ -31,7 +31,7 @@ impl AddressBlock {
         })
     }
 
-    /// The block itself, then the networks around it, each with how many times as much it may have.
+    /// The block itself, then the networks around it, each with how many times the limit it may have.
     pub(super) fn networks(self) -> impl DoubleEndedIterator<Item = (Network, u32)> {
         let count = if self.is_ipv4() { 1 } else { NETWORKS.len() };
         NETWORKS.into_iter().take(count).map(move |(bits, times)| {
@@ -40,7 +40,7 @@ impl AddressBlock {
         })
     }
 
-    /// The widest of them: whoever has that is counted as one, however much it has of it.
+    /// The widest of them: a customer that has all of it counts as one.
     pub(super) fn widest(self) -> Network {
         let bits = if self.is_ipv4() { 64 } else { 48 };
         Network { prefix: self.0 & (u64::MAX << (64 - bits)), bits }
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_ipv6_counts_by_its_network_and_one_of_ipv4_by_itself() {
+    fn ipv6_counts_per_network_and_ipv4_per_address() {
         let check = |first: &str, second: &str, is_same: bool| {
             assert_eq!(block(first) == block(second), is_same, "{first:?} {second:?}");
         };
@@ -83,7 +83,7 @@ mod tests {
         check("2001:db8:1:2::1", "2001:db8:2:2::1", 0);
         check("192.0.2.1", "192.0.2.1", 1);
         check("192.0.2.1", "192.0.2.2", 0);
-        // The first /64 of a /48 is not taken for the /48.
+        // The first /64 of a /48 is not the /48.
         assert_eq!(
             block("2001:db8:1::1").networks().map(|(network, _)| network.prefix).max(),
             Some(0x2001_0db8_0001_0000)

@@ -1,4 +1,4 @@
-//! The rates of new connections: of the node, and of each client address, so that one of them cannot use up what is for all.
+//! The rates of new connections, per node and per client address: one client cannot use up the rate of the node.
 
 use std::hash::RandomState;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use super::buckets::{Buckets, Claim};
 use super::rate::{Bucket, Rate};
 use crate::metrics::Rejection;
 
-/// How fast connections may come.
+/// How fast connections may arrive.
 #[derive(Debug)]
 pub(super) struct ArrivalRates {
     node: Option<Bucket>,
@@ -18,11 +18,11 @@ pub(super) struct ArrivalRates {
     began: Instant,
     hasher: RandomState,
     /// Written and read by every new connection, if there is a rate.
-    state: Mutex<State>,
+    buckets: Mutex<ArrivalBuckets>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ArrivalBuckets {
     /// When the node's bucket is full, in nanoseconds since it began.
     full_at: u64,
     addresses: Buckets,
@@ -30,11 +30,11 @@ struct State {
 
 impl ArrivalRates {
     pub(super) fn new(node: Option<Rate>, per_address: Option<Rate>) -> Self {
-        let (began, hasher, state) = (Instant::now(), RandomState::new(), Mutex::default());
-        Self { node: node.map(Bucket::new), per_address, began, hasher, state }
+        let (began, hasher, buckets) = (Instant::now(), RandomState::new(), Mutex::default());
+        Self { node: node.map(Bucket::new), per_address, began, hasher, buckets }
     }
 
-    /// Takes one connection from both rates, or from none; `client` where the other end is one.
+    /// Takes one connection from both rates, or from none; `client` is `None` when the peer is a proxy.
     ///
     /// # Errors
     /// The rate that is reached.
@@ -47,9 +47,9 @@ impl ArrivalRates {
             return Ok(());
         }
         let now = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let mut state = self.state.lock();
-        let State { full_at, addresses } = &mut *state;
-        // First: who is over its own rate takes nothing from those who are not.
+        let mut buckets = self.buckets.lock();
+        let ArrivalBuckets { full_at, addresses } = &mut *buckets;
+        // First: a client over its own rate takes nothing from the others.
         if addresses.wait(&claims, now, 1).is_some() {
             return Err(Rejection::AddressConnectionRate);
         }
@@ -74,10 +74,10 @@ mod tests {
         let passed = |client: &str| (0..1000).filter(|_| rates.take(Some(client.parse().unwrap())).is_ok()).count();
         assert_eq!(passed("192.0.2.1"), 4);
         assert_eq!(rates.take(Some("192.0.2.1".parse().unwrap())), Err(Rejection::AddressConnectionRate));
-        // Nor can one that has a /56 or a /48.
+        // Nor can a client with a /56 or a /48.
         assert_eq!((0..256).map(|n| passed(&format!("2001:db8:1:{n:x}::1"))).sum::<usize>(), 16);
         assert_eq!(passed("192.0.2.2"), 4);
-        // A proxy, behind which are many.
+        // A proxy with many clients behind it.
         assert_eq!((0..16).filter(|_| rates.take(None).is_ok()).count(), 16);
         assert_eq!(rates.take(Some("192.0.2.3".parse().unwrap())), Err(Rejection::ConnectionRate));
     }

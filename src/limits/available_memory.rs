@@ -1,8 +1,8 @@
-//! How much memory this process may use: what a container allows, or what the machine has.
+//! How much memory this process may use: the container's limit, or the machine's memory.
 
 use std::path::{Path, PathBuf};
 
-/// Without a limit that can be read, what a small machine has.
+/// Assumed when nothing can be read: the memory of a small machine.
 const UNKNOWN: u64 = 1 << 30;
 
 /// Bytes of memory that this process may use: the lowest limit of its cgroups (version 1 or 2), or the machine's memory.
@@ -14,7 +14,7 @@ pub fn bytes() -> u64 {
     limits.chain(machine).min().unwrap_or(UNKNOWN)
 }
 
-/// Elsewhere people try Pipecast out.
+/// Other systems are for trying Pipecast out.
 #[cfg(not(target_os = "linux"))]
 pub fn bytes() -> u64 {
     UNKNOWN
@@ -26,10 +26,10 @@ fn total_of(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The files that may hold a limit: those of each cgroup in `/proc/self/cgroup` (cgroups(7)) and of all above it.
+/// The files that may hold a limit: those of each cgroup in `/proc/self/cgroup` (cgroups(7)) and of all its ancestors.
 ///
-/// In a container the paths are often the host's and do not exist; then the limit is at the root of the mount. A file
-/// without a limit says `max`, or a number beyond any machine.
+/// In a container the paths are often the host's and do not exist; then the limit is at the root of the mount. A file without a
+/// limit holds `max`, or a number larger than any machine's memory.
 fn limit_files(memberships: &str) -> impl Iterator<Item = PathBuf> {
     memberships.lines().flat_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_looked_for_in_each_cgroup_and_above_it() {
+    fn limit_is_read_from_each_cgroup_and_its_ancestors() {
         let files = |text| limit_files(text).map(|path| path.display().to_string()).collect::<Vec<_>>();
         assert_eq!(
             files("0::/a/b\n"),
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machines_memory_is_read_in_bytes() {
+    fn memory_of_the_machine_is_in_bytes() {
         assert_eq!(total_of("MemFree: 5 kB\n"), None);
         assert_eq!(total_of("MemTotal:       24591132 kB\nMemFree: 5 kB\n"), Some(24_591_132 << 10));
     }

@@ -1,6 +1,6 @@
-//! Budgets: bytes of memory that all requests of a kind share, so that many of them together cost no more than a node has.
+//! Budgets: bytes of memory that all requests of a kind share, so that together they cost no more than a node has.
 //!
-//! It counts and lets wait; what is kept in the bytes, and for how long, is for others to say.
+//! Counts bytes and makes requests wait for them; holds no memory itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// How long a request waits for room. Within this and the store's own time a publish is answered.
+/// How long a request waits for room. A publish is answered within this time plus the store's timeout.
 const WAIT: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(2) };
 
-/// Bytes that can be reserved.
+/// A number of bytes that can be reserved.
 #[derive(Debug)]
 pub struct Budget {
     free: Arc<Semaphore>,
@@ -24,12 +24,12 @@ pub struct Budget {
 #[derive(Debug)]
 pub struct Reservation(OwnedSemaphorePermit);
 
-/// There was no room, not even after a while.
+/// No room became free within the time to wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoRoom;
 
 impl Budget {
-    /// A budget of so many bytes.
+    /// A budget of this many bytes.
     pub fn new(bytes: usize) -> Self {
         let bytes = bytes.min(Semaphore::MAX_PERMITS);
         Self { free: Arc::new(Semaphore::new(bytes)), bytes, waiting: AtomicUsize::new(0) }
@@ -40,17 +40,17 @@ impl Budget {
         self.bytes.saturating_sub(self.free.available_permits())
     }
 
-    /// Whether somebody waits for room.
+    /// Whether a request waits for room.
     pub fn is_short(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Reserves so many bytes, if they are free now; what is more than the whole budget counts as that.
+    /// Reserves this many bytes, if they are free now. A request for more than the whole budget reserves all of it.
     pub fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
         self.free.clone().try_acquire_many_owned(self.permits(bytes)).ok().map(Reservation)
     }
 
-    /// The same, after a while if need be; first come, first served. Cancel safe.
+    /// The same, but waits if need be; first come, first served. Cancel safe.
     ///
     /// # Errors
     /// When there was no room for 2 s.
@@ -58,10 +58,10 @@ impl Budget {
         if let Some(reservation) = self.try_reserve(bytes) {
             return Ok(reservation);
         }
-        let _waiting = Waiting::begin(&self.waiting);
+        let _waiting = WaitGuard::begin(&self.waiting);
         match timeout(WAIT, self.free.clone().acquire_many_owned(self.permits(bytes))).await {
             Ok(Ok(permit)) => Ok(Reservation(permit)),
-            // Closed it never is.
+            // It is never closed.
             Ok(Err(_)) | Err(_) => Err(NoRoom),
         }
     }
@@ -77,28 +77,28 @@ impl Reservation {
         self.0.num_permits()
     }
 
-    /// Takes over what another has reserved of the same budget.
+    /// Takes over another reservation of the same budget.
     pub fn add(&mut self, other: Self) {
         self.0.merge(other.0);
     }
 
-    /// Gives back all but so many bytes.
+    /// Gives back all but this many bytes.
     pub fn shrink_to(&mut self, bytes: usize) {
         drop(self.0.split(self.bytes().saturating_sub(bytes)));
     }
 }
 
-/// One that waits, for as long as this is kept.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Counts one waiting request until it is dropped.
+struct WaitGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitGuard<'a> {
     fn begin(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_does_not_fit_waits_for_a_while() {
+    async fn reservation_without_room_waits_for_a_while() {
         let budget = Budget::new(100);
         let mut first = budget.reserve(70).await.unwrap();
         assert_eq!((budget.used(), budget.try_reserve(31).is_none()), (70, true));
@@ -121,7 +121,7 @@ mod tests {
         });
         assert_eq!((budget.used(), budget.is_short()), (91, false));
         drop((first, second));
-        // More than there is is all there is.
+        // More than the whole budget is the whole budget.
         assert_eq!(budget.reserve(1000).await.unwrap().bytes(), 100);
         assert_eq!(budget.used(), 0);
     }

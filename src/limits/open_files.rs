@@ -1,6 +1,6 @@
-//! How many files this process may have open: sockets are files, and the usual limit is for desktops.
+//! How many files this process may open: sockets are files, and the usual limit is for desktops.
 
-/// Raises the limit as far as the system allows without asking. How many files may be open.
+/// Raises the soft limit to the hard limit. Returns how many files may be open.
 #[cfg(target_os = "linux")]
 pub fn raise() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,7 +11,7 @@ pub fn raise() -> u64 {
     }
 }
 
-/// What nearly every other system allows. Pipecast is built for Linux; elsewhere people try it out.
+/// What nearly every other system allows. Pipecast is built for Linux; other systems are for trying it out.
 #[cfg(not(target_os = "linux"))]
 pub fn raise() -> u64 {
     1024

@@ -1,7 +1,7 @@
 //! Publish rates: a bucket for each publisher and each pipeline.
 //!
-//! The arithmetic of [`Bucket`] and one table, instead of a rate limiter's library: a publish takes from several buckets or
-//! from none, a batch may take more than a bucket holds, and the number of buckets must have an end.
+//! The arithmetic of [`Bucket`] and one table, instead of a library: a publish takes from several buckets or from none, a batch
+//! may take more than a bucket holds, and the number of buckets must be bounded.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -16,22 +16,22 @@ use crate::auth::Pattern;
 use crate::event::PipelineId;
 use crate::metrics::Rejection;
 
-/// Who publishes, as far as rates go.
+/// The publisher that a rate applies to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Publisher<'a> {
-    /// Somebody at this address.
+    /// The client at this address.
     Address(IpAddr),
-    /// Somebody at this address with a token for these pipelines. Has the address' rate: an issuer may give a client any number of
-    /// tokens. What others may publish to is not theirs to use up.
+    /// The client at this address with a token for these pipelines. It has the address's rate, since an issuer may give a client
+    /// any number of tokens, but it cannot use up the rate of pipelines that it may not publish to.
     Token(IpAddr, &'a [Pattern]),
-    /// Whoever holds the key of this name.
+    /// The holder of the static key with this name.
     Key(&'a str),
 }
 
-/// A publish is over a rate.
+/// A publish exceeds a rate.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "{whose} more than {rate} events ({setting}, a batch counts as its events); nothing was stored, send it again in {} s",
+    "{whose} more than {rate} events ({setting}; each event of a batch counts); nothing was stored, retry in {} s",
     self.retry_after()
 )]
 pub struct RateReached {
@@ -44,17 +44,17 @@ pub struct RateReached {
 }
 
 impl RateReached {
-    /// Whole seconds after which the same request passes, if nobody else takes from the same buckets.
+    /// Whole seconds after which the same request succeeds, unless others take from the same buckets.
     pub fn retry_after(&self) -> u64 {
         self.wait.as_secs() + u64::from(self.wait.subsec_nanos() > 0)
     }
 }
 
-/// The rates of publishing, of each publisher and of each pipeline.
+/// The rates per publisher and per pipeline.
 #[derive(Debug)]
 pub(super) struct PublishRates {
     began: Instant,
-    /// Nobody outside knows its keys, so nobody can choose names that meet in one bucket.
+    /// Its keys are unknown outside, so no client can choose names that share a bucket.
     hasher: RandomState,
     /// Written and read by every publish, if there is a rate.
     tables: Mutex<Tables>,
@@ -77,10 +77,10 @@ struct Table {
     buckets: Buckets,
 }
 
-/// What a publish takes from.
+/// The buckets that a publish takes from.
 #[derive(Debug, Default)]
-struct Claims {
-    /// Of the publisher: its key's bucket, or one for each network that its address is in.
+struct PublishClaims {
+    /// The publisher's: one for its key, or one for each network that its address is in.
     publisher: Vec<Claim>,
     pipeline: Vec<Claim>,
 }
@@ -108,7 +108,7 @@ impl PublishRates {
         }
     }
 
-    /// Takes so many events from all buckets, or from none.
+    /// Takes this many events from all buckets, or from none.
     pub(super) fn take(&self, who: Publisher<'_>, pipeline: &PipelineId, events: usize) -> Result<(), RateReached> {
         if !self.is_on {
             return Ok(());
@@ -121,14 +121,14 @@ impl PublishRates {
 }
 
 impl Tables {
-    fn claims(&self, who: Publisher<'_>, pipeline: &PipelineId, hasher: &RandomState) -> Claims {
+    fn claims(&self, who: Publisher<'_>, pipeline: &PipelineId, hasher: &RandomState) -> PublishClaims {
         let widest = |address| AddressBlock::of(address).widest();
         let owner = match who {
             Publisher::Address(address) => hasher.hash_one(widest(address)),
             Publisher::Key(name) => hasher.hash_one(name),
             Publisher::Token(address, patterns) => hasher.hash_one((widest(address), patterns)),
         };
-        let mut claims = Claims::default();
+        let mut claims = PublishClaims::default();
         if let Some(table) = &self.publishers {
             let bucket = Bucket::new(table.rate);
             claims.publisher = match who {
@@ -145,11 +145,11 @@ impl Tables {
         claims
     }
 
-    fn take(&mut self, now: u64, claims: &Claims, events: u64) -> Result<(), RateReached> {
+    fn take(&mut self, now: u64, claims: &PublishClaims, events: u64) -> Result<(), RateReached> {
         let both = [(&mut self.publishers, &claims.publisher), (&mut self.pipelines, &claims.pipeline)];
         let mut both: Vec<_> = both.into_iter().filter_map(|(table, claims)| Some((table.as_mut()?, claims))).collect();
-        // All are looked at before anything is taken: what is refused by one takes nothing from the others. The longest wait is
-        // the one that is true.
+        // All are checked before anything is taken: a publish that one rejects takes nothing from the others. The longest wait
+        // is the one to report.
         let mut reached = None::<RateReached>;
         for (table, claims) in &mut both {
             if let Some(wait) = table.buckets.wait(claims, now, events)
@@ -186,7 +186,7 @@ mod tests {
         PublishRates::new(rate(publisher), rate(pipeline))
     }
 
-    /// Publishes at a moment of the test's.
+    /// Publishes at a given moment.
     fn publish(
         rates: &PublishRates,
         now: u64,
@@ -200,13 +200,13 @@ mod tests {
     }
 
     #[test]
-    fn what_one_bucket_refuses_takes_nothing_from_the_other() {
+    fn publish_over_one_rate_takes_nothing_from_the_other() {
         let rates = rates(Some("10/s"), Some("5/s"));
         let [first, second] = ["first", "second"].map(Publisher::Key);
         assert!(publish(&rates, 0, first, "a", 5).is_ok());
         let reached = publish(&rates, 0, first, "a", 5).unwrap_err();
         assert_eq!((reached.rejection, reached.retry_after()), (Rejection::PipelinePublishRate, 1));
-        // The five that were refused are still the publisher's.
+        // The publisher still has the five that were rejected.
         assert!(publish(&rates, 0, first, "b", 5).is_ok());
         let reached = publish(&rates, 0, first, "c", 1).unwrap_err();
         assert_eq!((reached.rejection, reached.retry_after()), (Rejection::PublishRate, 1));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_network_of_ipv6_is_no_thousands_of_publishers() {
+    fn ipv6_network_counts_as_a_few_publishers() {
         let rates = rates(Some("10/m"), None);
         let passed = |address: &str, events| {
             publish(&rates, 0, Publisher::Address(address.parse().unwrap()), "p", events).is_ok()
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn who_floods_a_node_with_names_leaves_others_their_first_event() {
+    fn flood_of_names_leaves_others_their_first_event() {
         let patterns = ["a_*", "b_*"].map(|pattern| [pattern.parse::<Pattern>().unwrap()]);
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let [here, there] = ["192.0.2.1", "192.0.2.2"].map(address);

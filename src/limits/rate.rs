@@ -1,11 +1,11 @@
-//! A rate as it is written in the settings, and the bucket that it fills.
+//! A rate as written in the settings, and the bucket that it fills.
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// So many in a unit of time: `100/s`, `600/m`, `1000/h`.
+/// A count per unit of time: `100/s`, `600/m`, `1000/h`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rate {
     count: NonZeroU32,
@@ -37,7 +37,7 @@ impl Unit {
     }
 }
 
-/// What is no rate.
+/// A text that is not a rate.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("write a whole number from 1 to {most} and a unit, such as 100/s, 600/m or 1000/h", most = Rate::MOST)]
 pub struct InvalidRate;
@@ -46,7 +46,7 @@ impl Rate {
     /// The largest count.
     pub const MOST: u32 = 1_000_000;
 
-    /// One of so many parts, or the least that there is.
+    /// One of `parts` equal parts of it, but at least one per unit.
     pub fn part(self, parts: NonZeroU32) -> Self {
         let count = NonZeroU32::new(self.count.get() / parts).unwrap_or(NonZeroU32::MIN);
         Self { count, ..self }
@@ -75,16 +75,16 @@ impl fmt::Display for Rate {
     }
 }
 
-/// What a rate's bucket holds and how fast it fills, for the generic cell rate algorithm: all that a
-/// bucket has to remember is the moment at which it will be full, in nanoseconds since some start.
+/// What a rate's bucket holds and how fast it fills, for the generic cell rate algorithm: a bucket's only state is the moment
+/// at which it will be full, in nanoseconds since some start.
 ///
-/// A bucket holds what comes in one unit of the rate. Who takes more than that at one go, a batch, waits for a
-/// full bucket and leaves a debt: in the long run nobody gets more than the rate.
+/// A bucket holds one unit's worth of tokens. A batch that takes more waits for a full bucket and leaves a debt, so the long-run
+/// average never exceeds the rate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Bucket {
-    /// For one token to come.
+    /// Nanoseconds for one token to arrive.
     period: u64,
-    /// For an empty bucket to fill.
+    /// Nanoseconds for an empty bucket to fill.
     capacity: u64,
 }
 
@@ -93,21 +93,21 @@ impl Bucket {
         Self::of_several(rate, 1)
     }
 
-    /// The bucket of so many who have this rate.
+    /// The bucket of a group that may have this rate `times` over.
     pub(super) fn of_several(rate: Rate, times: u32) -> Self {
         let unit = rate.unit.seconds() * 1_000_000_000;
         let count = u64::from(rate.count.get()) * u64::from(times);
         Self { period: unit / count, capacity: unit / count * count }
     }
 
-    /// How long until so many tokens may be taken; nothing when they may be taken at once.
+    /// How long until `count` tokens can be taken; `None` when they can be taken now.
     pub(super) fn wait(self, full_at: u64, now: u64, count: u64) -> Option<Duration> {
         let needed = self.cost(count).min(self.capacity);
         let may_at = full_at.saturating_add(needed).saturating_sub(self.capacity);
         (may_at > now).then(|| Duration::from_nanos(may_at - now))
     }
 
-    /// When the bucket will be full once so many are taken.
+    /// When the bucket will be full after `count` tokens are taken.
     pub(super) fn take(self, full_at: u64, now: u64, count: u64) -> u64 {
         full_at.max(now).saturating_add(self.cost(count))
     }
@@ -139,13 +139,13 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_above_the_burst_waits_for_a_full_bucket_and_leaves_a_debt() {
+    fn batch_above_the_burst_waits_and_leaves_a_debt() {
         const SECOND: u64 = 1_000_000_000;
         let bucket = Bucket::new(rate("10/s"));
         let now = 100 * SECOND;
         assert_eq!(bucket.wait(0, now, 1000), None);
         let full_at = bucket.take(0, now, 1000);
-        // 990 more than it held: the next single one may come after 99 s and a tenth.
+        // 990 more than it held: the next token is available after 99.1 s.
         assert_eq!(bucket.wait(full_at, now, 1), Some(Duration::from_millis(99_100)));
         assert_eq!(bucket.wait(full_at, now + 99 * SECOND + SECOND / 10, 1), None);
         assert_eq!(bucket.wait(full_at, now + 99 * SECOND, 1000), Some(Duration::from_secs(1)));
@@ -160,7 +160,7 @@ mod tests {
         }
 
         #[test]
-        fn nobody_gets_more_than_the_rate_and_waiting_as_told_is_enough(
+        fn rate_is_never_exceeded_and_the_reported_wait_suffices(
             count in 1u32..1000,
             steps in proptest::collection::vec((0u64..3_000_000_000, 1u64..2000), 1..100),
         ) {

@@ -1,16 +1,16 @@
-//! What `log.filter` means.
+//! The meaning of `log.filter`.
 
 use tracing_subscriber::filter::LevelFilter;
 
-/// What a filter says to a library's lines.
+/// A filter in which levels without a target apply to Pipecast's own code.
 ///
-/// A level that stands alone is about our own code. Libraries log what strangers do to them, as often as they do it, so
-/// they are heard at `error` only; a directive that names a target wins, since it is more special.
+/// Libraries log what strangers do to them, as often as it happens, so they log only errors. A directive that names a target
+/// still wins, since it is more specific.
 pub(super) fn about_own_code(filter: &str) -> String {
     let directives = filter.split(',').map(str::trim).filter(|directive| !directive.is_empty());
     let (levels, named): (Vec<&str>, Vec<&str>) =
         directives.partition(|directive| directive.parse::<LevelFilter>().is_ok());
-    // As the library has it, the last one counts. Without any, what is not named is not logged at all.
+    // As in the library, the last one counts. Without any, only named targets are logged.
     let Some(level) = levels.last() else { return filter.to_owned() };
     let is_off = level.parse().is_ok_and(|level: LevelFilter| level == LevelFilter::OFF);
     let of_libraries = if is_off { "off" } else { "error" };
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_alone_is_about_our_own_code() {
+    fn level_without_target_applies_to_own_code() {
         for (filter, expected) in [
             ("info", "error,pipecast=info"),
             ("DEBUG", "error,pipecast=DEBUG"),

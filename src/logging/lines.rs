@@ -1,7 +1,7 @@
 //! Log lines on their way to standard error: a bounded buffer, and the one thread that writes.
 //!
-//! Handing a line over neither waits, nor fails, nor panics. A line that does not fit into the buffer is dropped, and so
-//! is one that cannot be written; both are counted, and the next line that can be written says how many are missing.
+//! Adding a line neither waits, nor fails, nor panics. A line that does not fit into the buffer is dropped, and so is one that
+//! cannot be written. Both are counted, and a notice before the next line gives the number of missing ones.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -18,41 +18,41 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use super::LogFormat;
 use crate::visible::{visible, visible_in_colour};
 
-/// What a line that waits costs beside its text.
+/// Bytes that a waiting line costs besides its text.
 const LINE_COST: usize = 64;
 
 /// The way into the log. Cheap to clone: all clones share one buffer.
 #[derive(Clone, Debug)]
-pub struct LogLines(Arc<Shared>);
+pub struct LogLines(Arc<LineBuffer>);
 
 #[derive(Debug)]
-struct Shared {
-    most_bytes: usize,
-    /// Whether the tracing library colours its lines: otherwise a colour is a stranger's, and nothing would end it.
+struct LineBuffer {
+    max_bytes: usize,
+    /// Whether the tracing library colours its lines. Otherwise a colour comes from a stranger, and nothing would end it.
     is_coloured: AtomicBool,
-    /// Guards what waits. Held for a few statements, never while something is written.
-    waiting: Mutex<Waiting>,
-    /// Told when a line comes.
-    came: Condvar,
-    /// Told when all lines that came are written.
+    /// Held for a few statements, never while a line is written.
+    waiting: Mutex<WaitingLines>,
+    /// Notified when a line is added.
+    added: Condvar,
+    /// Notified when no line waits any more.
     written: Condvar,
     dropped_full: AtomicU64,
     dropped_failed: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
-    lines: VecDeque<Line>,
+struct WaitingLines {
+    lines: VecDeque<LogLine>,
     bytes: usize,
-    /// Lines dropped since the last one that found room.
+    /// Lines dropped since the last one that was added.
     lost: u64,
-    /// The thread is at a line that is not in `lines` any more.
+    /// The thread is writing a line that is no longer in `lines`.
     is_writing: bool,
 }
 
 #[derive(Debug)]
-struct Line {
-    /// How many lines before it were dropped.
+struct LogLine {
+    /// How many lines were dropped right before it.
     lost: u64,
     text: Box<[u8]>,
 }
@@ -67,51 +67,51 @@ pub struct Dropped {
 }
 
 impl LogLines {
-    /// Starts the thread that writes to `output`, for as long as the process lives. At most `most_bytes` of lines wait.
+    /// Starts the thread that writes to `output`, for as long as the process lives. At most `max_bytes` of lines wait.
     ///
     /// # Errors
     /// When the system has no more threads.
-    pub fn start(output: impl Write + Send + 'static, most_bytes: usize, format: LogFormat) -> io::Result<Self> {
-        let lines = Self(Arc::new(Shared {
-            most_bytes,
+    pub fn start(output: impl Write + Send + 'static, max_bytes: usize, format: LogFormat) -> io::Result<Self> {
+        let lines = Self(Arc::new(LineBuffer {
+            max_bytes,
             is_coloured: AtomicBool::new(false),
             waiting: Mutex::default(),
-            came: Condvar::new(),
+            added: Condvar::new(),
             written: Condvar::new(),
             dropped_full: AtomicU64::new(0),
             dropped_failed: AtomicU64::new(0),
         }));
         let shared = lines.0.clone();
-        // Never joined: it may be blocked for ever.
+        // Never joined: it may be blocked forever.
         std::thread::Builder::new().name("log".into()).spawn(move || shared.write_all(Output::new(output, format)))?;
         Ok(lines)
     }
 
-    /// Lets the colours in lines of the tracing library be.
+    /// Leaves the colours that the tracing library adds.
     pub fn in_colour(self) -> Self {
         self.0.is_coloured.store(true, Ordering::Relaxed);
         self
     }
 
-    /// Hands over a line, with its line break. Returns at once.
+    /// Adds a line, with its line break. Returns at once.
     pub fn add(&self, text: &[u8]) {
         let cost = text.len() + LINE_COST;
         let mut waiting = self.0.waiting.lock();
-        if waiting.bytes + cost > self.0.most_bytes {
+        if waiting.bytes + cost > self.0.max_bytes {
             waiting.lost += 1;
             self.0.dropped_full.fetch_add(1, Ordering::Relaxed);
             return;
         }
         waiting.bytes += cost;
         let lost = std::mem::take(&mut waiting.lost);
-        waiting.lines.push_back(Line { lost, text: text.into() });
+        waiting.lines.push_back(LogLine { lost, text: text.into() });
         drop(waiting);
-        self.0.came.notify_one();
+        self.0.added.notify_one();
     }
 
-    /// Waits until all lines that were handed over are written or dropped, at most so long.
-    pub fn flush(&self, longest: Duration) {
-        let deadline = Instant::now() + longest;
+    /// Waits until all added lines are written or dropped, at most `timeout`.
+    pub fn flush(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         let mut waiting = self.0.waiting.lock();
         while waiting.is_writing || !waiting.lines.is_empty() {
             if self.0.written.wait_until(&mut waiting, deadline).timed_out() {
@@ -120,14 +120,14 @@ impl LogLines {
         }
     }
 
-    /// How many lines were dropped.
+    /// How many lines were dropped so far.
     pub fn dropped(&self) -> Dropped {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Dropped { full: count(&self.0.dropped_full), failed: count(&self.0.dropped_failed) }
     }
 }
 
-impl Shared {
+impl LineBuffer {
     fn write_all(&self, mut output: Output<impl Write>) {
         let mut failed = 0;
         loop {
@@ -143,7 +143,7 @@ impl Shared {
         }
     }
 
-    fn next(&self) -> Line {
+    fn next(&self) -> LogLine {
         let mut waiting = self.waiting.lock();
         loop {
             if let Some(line) = waiting.lines.pop_front() {
@@ -153,12 +153,12 @@ impl Shared {
             }
             waiting.is_writing = false;
             self.written.notify_all();
-            self.came.wait(&mut waiting);
+            self.added.wait(&mut waiting);
         }
     }
 }
 
-/// The writer that the tracing library gets: a line at a time, and never an error.
+/// The writer for the tracing library: receives one line at a time, and never fails.
 #[derive(Debug)]
 pub struct LineWriter<'a>(&'a LogLines);
 
@@ -172,8 +172,8 @@ impl<'a> MakeWriter<'a> for LogLines {
 
 impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // The library makes escapes of some characters in some values; a line feed or a mark of direction in what a
-        // stranger sent is none of them, and JSON has others.
+        // The library escapes some characters in some values, but not a line feed or a direction mark that a stranger sent.
+        // JSON is escaped differently.
         match std::str::from_utf8(line) {
             Ok(text) => {
                 let (text, end) = text.strip_suffix('\n').map_or((text, ""), |text| (text, "\n"));
@@ -193,11 +193,11 @@ impl Write for LineWriter<'_> {
     }
 }
 
-/// Where lines are written, and what is known of its end.
+/// Where lines are written, and whether the last one was written in full.
 struct Output<W> {
     output: W,
     format: LogFormat,
-    /// A line was written in part: the next one must not go on on it.
+    /// Part of a line was written: the next one must not continue it.
     is_torn: bool,
 }
 
@@ -206,7 +206,7 @@ impl<W: Write> Output<W> {
         Self { output, format, is_torn: false }
     }
 
-    fn write(&mut self, line: &mut Line) -> io::Result<()> {
+    fn write(&mut self, line: &mut LogLine) -> io::Result<()> {
         if self.is_torn {
             self.write_whole(b"\n")?;
         }
@@ -233,15 +233,15 @@ impl<W: Write> Output<W> {
         self.output.flush()
     }
 
-    /// Says how many lines are missing, as the tracing library would.
+    /// A line with the number of missing lines, formatted as by the tracing library.
     fn notice(&self, lost: u64) -> String {
         let mut time = String::new();
         // Writing into a string does not fail.
         let _ = SystemTime.format_time(&mut Writer::new(&mut time));
         match self.format {
-            LogFormat::Text => format!("{time}  WARN pipecast::telemetry: log lines were lost lost={lost}\n"),
+            LogFormat::Text => format!("{time}  WARN pipecast::logging: log lines were lost lost={lost}\n"),
             LogFormat::Json => {
-                let target = "pipecast::telemetry";
+                let target = "pipecast::logging";
                 let notice = serde_json::json!({
                     "timestamp": time, "level": "WARN", "message": "log lines were lost", "lost": lost, "target": target
                 });
@@ -257,9 +257,9 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// An output that does what the test says, write by write, and keeps what it took.
+    /// An output that follows the script of the test, write by write, and keeps what was written.
     struct Scripted {
         script: mpsc::Receiver<io::Result<usize>>,
         taken: Arc<Mutex<Vec<u8>>>,
@@ -267,7 +267,7 @@ mod tests {
 
     impl Write for Scripted {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Waits for its word, as a pipe waits for its reader; takes all once the test has no more to say.
+            // Waits for the script, as a pipe waits for its reader. Accepts everything once the script is over.
             let length = self.script.recv().unwrap_or(Ok(usize::MAX))?.min(bytes.len());
             self.taken.lock().extend_from_slice(&bytes[..length]);
             Ok(length)
@@ -281,11 +281,11 @@ mod tests {
     /// What the output answers to the next write.
     type Script = mpsc::Sender<io::Result<usize>>;
 
-    fn scripted(most_bytes: usize) -> (LogLines, Script, Arc<Mutex<Vec<u8>>>) {
+    fn scripted(max_bytes: usize) -> (LogLines, Script, Arc<Mutex<Vec<u8>>>) {
         let (say, script) = mpsc::channel();
         let taken = Arc::<Mutex<Vec<u8>>>::default();
         let output = Scripted { script, taken: taken.clone() };
-        (LogLines::start(output, most_bytes, LogFormat::Json).unwrap(), say, taken)
+        (LogLines::start(output, max_bytes, LogFormat::Json).unwrap(), say, taken)
     }
 
     /// What was written, with `N lost` for a notice.
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_dropped_while_nobody_reads_and_the_next_one_says_how_many() {
+    fn lines_beyond_the_buffer_are_dropped_and_counted() {
         const FITTING: usize = 10;
         let (lines, say, taken) = scripted(FITTING * (LINE_COST + 8));
         lines.add(b"line   \n");
@@ -314,16 +314,16 @@ mod tests {
         lines.flush(Duration::from_millis(10));
         assert_eq!(written(&taken), Vec::<String>::new(), "the flush has waited for no reader");
         drop(say);
-        lines.flush(PATIENCE);
+        lines.flush(TIMEOUT);
         lines.add(b"after  \n");
-        lines.flush(PATIENCE);
+        lines.flush(TIMEOUT);
         let expected = [vec!["line   "; FITTING + 1], vec!["5 lost", "after  "]].concat();
         assert_eq!(written(&taken), expected);
         assert_eq!(lines.0.waiting.lock().bytes, 0);
     }
 
     #[test]
-    fn lines_that_cannot_be_written_are_dropped_and_the_next_one_says_how_many() {
+    fn lines_that_cannot_be_written_are_dropped_and_counted() {
         let (lines, say, taken) = scripted(1 << 20);
         for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::StorageFull, io::ErrorKind::WouldBlock] {
             lines.add(b"lost\n");
@@ -337,13 +337,13 @@ mod tests {
         }
         drop(say);
         lines.add(b"whole\n");
-        lines.flush(PATIENCE);
+        lines.flush(TIMEOUT);
         assert_eq!(written(&taken), ["3 lost", "torn", "1 lost", "whole"]);
         assert_eq!(lines.dropped(), Dropped { full: 0, failed: 4 });
     }
 
     #[test]
-    fn what_a_stranger_sent_stays_on_its_line_and_moves_no_cursor() {
+    fn hostile_text_stays_on_its_line_and_moves_no_cursor() {
         let hostile = "x\u{1b}[8m\u{1b}]0;title\u{7}\r\n2026-01-01T00:00:00Z ERROR forged\u{9b}2J\u{202e}";
         let log = |with: fn(LogLines) -> tracing::Dispatch| {
             let (lines, say, taken) = scripted(1 << 20);
@@ -351,7 +351,7 @@ mod tests {
             tracing::dispatcher::with_default(&with(lines.clone()), || {
                 tracing::error!(shown = %hostile, debugged = ?hostile, text = hostile, "{hostile}");
             });
-            lines.flush(PATIENCE);
+            lines.flush(TIMEOUT);
             let text = String::from_utf8(taken.lock().clone()).unwrap();
             assert_eq!(text.matches('\n').count(), 1, "{text:?}");
             text.trim_end().to_owned()
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn the_writer_of_the_tracing_library_never_fails() {
+    fn writer_for_the_tracing_library_never_fails() {
         let (lines, say, _) = scripted(1 << 20);
         for _ in 0..10 {
             assert!(lines.make_writer().write_all(b"line\n").is_ok());

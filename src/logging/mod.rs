@@ -1,8 +1,8 @@
-//! Where log lines go and what they look like.
+//! Where log lines go and how they look.
 //!
-//! Logging never hurts the node: a line is formatted by the thread that has something to say, and handed to a bounded
-//! buffer ([`LogLines`]) that drops it when it is full. Nothing here waits for whatever reads the log, but for the flush
-//! before the process ends, which has a bound.
+//! Logging never slows the node down: the thread that logs formats the line and hands it to a bounded buffer ([`LogLines`]), which
+//! drops it when it is full. Nothing here waits for the log's reader, except the flush before the process ends, which has a
+//! timeout.
 
 mod filter;
 mod lines;
@@ -17,25 +17,25 @@ pub use lines::{Dropped, LogLines};
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text, for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// Section `log` of the settings.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
-    /// How lines look.
+    /// The format of lines.
     pub format: LogFormat,
-    /// Which lines there are, see [`check_filter`].
+    /// Which lines are logged, see [`check_filter`].
     pub filter: String,
-    /// Most bytes of lines that wait to be written.
+    /// Maximum bytes of lines that wait to be written.
     pub buffer: usize,
 }
 
-/// Looks whether a text is a filter: levels and targets as `tracing_subscriber::EnvFilter` reads them, where a level that
-/// stands alone is about Pipecast's own code.
+/// Checks a filter: levels and targets as `tracing_subscriber::EnvFilter` reads them, except that a level without a target applies
+/// to Pipecast's own code.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -43,7 +43,7 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
     EnvFilter::try_new(filter).map(|_| ()).map_err(|error| error.to_string())
 }
 
-/// Starts logging to standard error, also of what panics. A second call has no effect on what is logged.
+/// Starts logging to standard error, panics included. A second call has no effect on what is logged.
 ///
 /// # Errors
 /// When the system has no more threads.
@@ -55,7 +55,7 @@ pub fn start(options: &LogOptions) -> io::Result<LogLines> {
     let is_coloured = options.format == LogFormat::Text && io::stderr().is_terminal();
     let lines = if is_coloured { lines.in_colour() } else { lines };
     let builder = builder.with_writer(lines.clone());
-    // Set already only where several nodes run in one process, in tests.
+    // Already set only when several nodes run in one process, in tests.
     let _ = match options.format {
         LogFormat::Text => builder.with_ansi(is_coloured).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
@@ -64,15 +64,10 @@ pub fn start(options: &LogOptions) -> io::Result<LogLines> {
     Ok(lines)
 }
 
-/// In place of the standard hook, which writes to standard error itself and waits for whatever reads that.
+/// Replaces the standard hook, which would write to standard error itself and wait for its reader.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let message = panic.payload_as_str().unwrap_or("no message");
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
-    tracing::error!(
-        thread = thread.name().unwrap_or_default(),
-        location,
-        message,
-        "something panicked, a fault of Pipecast"
-    );
+    tracing::error!(thread = thread.name().unwrap_or_default(), location, message, "panic, a bug in Pipecast");
 }

@@ -1,19 +1,19 @@
-//! Draining: how a node stops without throwing all its clients onto the others at once.
+//! The phases of a node, from serving to draining, so that its clients do not all move to other nodes at once.
 
 use tokio::sync::watch;
 
-/// Where a node is in its life.
+/// A phase in the life of a node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Phase {
-    /// It takes everything.
+    /// It accepts everything.
     Serving,
-    /// It was told to stop: not ready any more, new streams are sent elsewhere, all else goes on.
+    /// It was asked to stop: it is not ready and asks new streams to reconnect elsewhere. Everything else continues.
     Leaving,
-    /// It takes no new connection, and its streams end.
+    /// It accepts no new connection, and its streams end.
     Draining,
 }
 
-/// A node's phase, told to whoever must act on it.
+/// The phase of a node, for all parts that act on it.
 #[derive(Debug)]
 pub struct Drain {
     phase: watch::Sender<Phase>,
@@ -25,12 +25,12 @@ impl Drain {
         Self { phase: watch::Sender::new(Phase::Serving) }
     }
 
-    /// The phase.
+    /// The current phase.
     pub fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
 
-    /// Goes on to a phase; never back.
+    /// Enters a later phase. An earlier one changes nothing.
     pub fn enter(&self, phase: Phase) {
         self.phase.send_if_modified(|current| {
             let is_later = phase > *current;

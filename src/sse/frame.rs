@@ -1,8 +1,7 @@
 //! Frames: events as SSE text, made once and shared by every connection.
 //!
-//! A frame is exactly `id: <id>\nevent: <channel>\ndata: <payload>\n\n`. What comes back from the
-//! store is read with the same strictness as what a publisher sends: a damaged or hostile entry
-//! can be left out, but can never break a line of somebody's stream. No I/O.
+//! A frame is exactly `id: <id>\nevent: <channel>\ndata: <payload>\n\n`. Text from the store is parsed as strictly as a
+//! publisher's request: a damaged or hostile entry is skipped, and never adds a line to a stream. No I/O.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,17 +19,17 @@ pub struct Frame {
     chunk: Bytes,
     /// Bytes of the chunk before the text.
     text_starts: u8,
-    /// Where the channel stands in the text.
+    /// The channel's offset in the text.
     channel_starts: u16,
     channel_bytes: u8,
-    /// The compressed form, made by the first connection that wants it and shared by all clones of this one.
+    /// The compressed form, made for the first connection that needs it and shared by all clones.
     compressed: Option<Arc<OnceLock<Compressed>>>,
 }
 
-/// A frame as a piece of gzip streams, shared as the frame is.
+/// A frame as a piece of gzip streams. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Compressed {
-    /// Wrapped as a chunk, as the frame is.
+    /// Wrapped as an HTTP/1.1 chunk.
     chunk: Bytes,
     piece_starts: u8,
     checksum: Checksum,
@@ -42,30 +41,30 @@ pub struct Compressed {
 pub struct InvalidFrame;
 
 impl Frame {
-    /// Writes the frame of an event that was given `id`; `body` is [`crate::event::Event::body`].
+    /// Makes the frame of an event from its id and [`crate::event::Event::body`].
     ///
     /// # Errors
-    /// When `body` is not the body of an event.
+    /// If `body` is not an event's body.
     pub fn new(id: EventId, body: &[u8]) -> Result<Self, InvalidFrame> {
         let mut text = format!("id: {id}\n").into_bytes();
         text.extend_from_slice(body);
         Self::parse(text.into())
     }
 
-    /// Reads a frame back, strictly.
+    /// Parses a frame strictly.
     ///
     /// # Errors
-    /// When `text` is not one whole frame and nothing else.
+    /// If `text` is not exactly one frame.
     pub fn parse(text: Bytes) -> Result<Self, InvalidFrame> {
         let mut rest = text.clone();
         let frame = Self::take(&mut rest)?;
         if rest.is_empty() { Ok(frame) } else { Err(InvalidFrame) }
     }
 
-    /// Takes the first frame off `text`.
+    /// Parses and removes the first frame of `text`.
     ///
     /// # Errors
-    /// When `text` does not begin with a frame; `text` is then left in any state.
+    /// If `text` does not begin with a frame. The state of `text` is then unspecified.
     pub fn take(text: &mut Bytes) -> Result<Self, InvalidFrame> {
         let mut offset = 0;
         let mut line = |prefix: &[u8]| -> Result<(usize, usize), InvalidFrame> {
@@ -88,7 +87,7 @@ impl Frame {
         let text = text.split_to(offset);
         let id = std::str::from_utf8(&text[id.0..id.1]).map_err(|_| InvalidFrame)?;
         let id: EventId = id.parse().map_err(|_| InvalidFrame)?;
-        // Events count from 1. Nothing comes just before 0, so that a log could not say where it begins.
+        // Events count from 1. There is no id just before 0, where a log could begin.
         if id.seq == 0 {
             return Err(InvalidFrame);
         }
@@ -104,12 +103,12 @@ impl Frame {
         self.id
     }
 
-    /// The whole frame as a client sees it.
+    /// The whole frame as a client receives it.
     pub fn text(&self) -> &[u8] {
         &self.chunk[usize::from(self.text_starts)..self.chunk.len() - CHUNK_END.len()]
     }
 
-    /// The same, shared.
+    /// The same text, without copying it.
     pub fn shared_text(&self) -> Bytes {
         self.chunk.slice(usize::from(self.text_starts)..self.chunk.len() - CHUNK_END.len())
     }
@@ -119,14 +118,14 @@ impl Frame {
         &self.chunk
     }
 
-    /// The frame with room for its compressed form: clones made from here on share it.
+    /// Adds room for the compressed form, which all later clones share.
     pub fn compressible(mut self) -> Self {
         self.compressed.get_or_insert_default();
         self
     }
 
-    /// The compressed form. Made now if nobody has asked for it before, of which `made` is told;
-    /// whoever asks meanwhile waits: microseconds, or a millisecond for 256 KiB.
+    /// The compressed form. The first call makes it and calls `made`; other threads wait for it, microseconds for most frames
+    /// and a millisecond for 256 KiB.
     pub fn compressed(&self, made: impl FnOnce()) -> Compressed {
         let make = || {
             made();
@@ -145,21 +144,21 @@ impl Frame {
         self.str(starts, starts + usize::from(self.channel_bytes))
     }
 
-    /// The payload: compact JSON, as far as whoever wrote the store's list kept to the rules.
+    /// The payload: compact JSON, unless something else wrote to the store's list.
     pub fn payload(&self) -> &str {
         let starts = usize::from(self.channel_starts) + usize::from(self.channel_bytes) + "\ndata: ".len();
         self.str(starts, self.text().len() - "\n\n".len())
     }
 
     fn str(&self, starts: usize, ends: usize) -> &str {
-        // Reading proved that the text is UTF-8 and that lines begin and end at ASCII.
+        // Parsing has proved that the text is UTF-8 and that lines begin and end with ASCII.
         std::str::from_utf8(&self.text()[starts..ends]).unwrap_or_default()
     }
 }
 
 impl PartialEq for Frame {
     fn eq(&self, other: &Self) -> bool {
-        // All else follows from the text.
+        // The other fields follow from the chunk.
         self.chunk == other.chunk
     }
 }
@@ -172,12 +171,12 @@ impl Compressed {
         &self.chunk
     }
 
-    /// The piece.
+    /// The piece, without copying it.
     pub fn shared_piece(&self) -> Bytes {
         self.chunk.slice(usize::from(self.piece_starts)..self.chunk.len() - CHUNK_END.len())
     }
 
-    /// Of the frame's text.
+    /// The checksum of the frame's text.
     pub fn checksum(&self) -> Checksum {
         self.checksum
     }
@@ -185,37 +184,36 @@ impl Compressed {
 
 const CHUNK_END: &[u8] = b"\r\n";
 
-/// Text as one chunk of an HTTP/1.1 body, and where the text begins in it.
+/// Text as one chunk of an HTTP/1.1 body, and the text's offset in it.
 pub fn wrap(text: &[u8]) -> (Bytes, u8) {
     let size = format!("{:x}\r\n", text.len());
     let mut chunk = Vec::with_capacity(size.len() + text.len() + CHUNK_END.len());
     chunk.extend_from_slice(size.as_bytes());
     chunk.extend_from_slice(text);
     chunk.extend_from_slice(CHUNK_END);
-    // At most sixteen digits and the line break.
+    // At most 16 digits and the line break.
     (chunk.into(), u8::try_from(size.len()).unwrap_or(u8::MAX))
 }
 
-/// What a store keeps of a pipeline.
+/// A pipeline's history as the store keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// The resume point just before the first frame; with no frames, the pipeline's newest id.
+    /// The resume point just before the first frame. Without frames, the pipeline's newest id.
     pub floor: EventId,
-    /// The newest frames, oldest first, without a hole.
+    /// The newest frames, oldest first, contiguous in `seq`.
     pub frames: Vec<Frame>,
 }
 
 impl History {
-    /// A block that holds only a position: what a forgotten history leaves behind, so that ids go
-    /// on from where they were.
+    /// The entry that replaces a deleted history: only a position, so that ids continue from there.
     pub fn marker(position: EventId) -> String {
         format!("id: {position}\n\n")
     }
 
-    /// Reads the entries of a store's list, oldest first.
+    /// Parses the entries of a store's list, oldest first.
     ///
-    /// Entries that are no frames, or not in sequence, were not written by this broker: what
-    /// follows the last of them is kept, the rest is left out.
+    /// Entries that are not frames, or not in sequence, were not written by this broker. Only the entries after the last of
+    /// those are kept.
     pub fn from_entries(entries: impl IntoIterator<Item = Bytes>) -> Self {
         let mut history = Self::default();
         for entry in entries {
@@ -233,7 +231,7 @@ impl History {
         history
     }
 
-    /// The newest event's id, `0-0` when there never was one.
+    /// The newest event's id; `0-0` if there never was one.
     pub fn newest(&self) -> EventId {
         self.frames.last().map_or(self.floor, Frame::id)
     }
@@ -258,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_gives_back_its_parts() {
+    fn frame_has_its_parts() {
         let frame = frame(17, 3, "nämes", r#"{"name":"Luke"}"#);
         assert_eq!(frame.chunk(), &[b"2e\r\n", frame.text(), b"\r\n"].concat());
         assert_eq!(frame.text(), "id: 17-3\nevent: nämes\ndata: {\"name\":\"Luke\"}\n\n".as_bytes());
@@ -266,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_frames_are_read() {
+    fn only_whole_frames_are_parsed() {
         for bad in [
             "",
             "\n\n",
@@ -288,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_list_keeps_what_follows_the_damage() {
+    fn entries_after_the_damage_are_kept() {
         let entry = Frame::shared_text;
         let frames: Vec<_> = (1..=4).map(|seq| frame(10, seq, "a", "1")).collect();
         let read = |entries: Vec<Bytes>| History::from_entries(entries);
@@ -308,7 +306,7 @@ mod tests {
         assert_eq!(read(vec![entry(&frames[0]), "rubbish".into()]), History::default());
     }
 
-    /// What a client's parser makes of a stream, by a crate that is not ours.
+    /// What a client dispatches, according to a parser by other authors.
     fn dispatched(stream: Vec<u8>, cut: usize) -> Vec<(String, String, String)> {
         let cut = cut.min(stream.len());
         let pieces = [stream[..cut].to_vec(), stream[cut..].to_vec()];

@@ -1,59 +1,58 @@
-//! Gzip (RFC 1952) in pieces that fit together in any order.
+//! Gzip (RFC 1952) in pieces that can be joined in any order.
 //!
-//! A piece is one or more blocks of deflate (RFC 1951), not final, that end at a byte and refer to
-//! nothing before them, the last of them stored and empty. So it can stand after any other piece, one
-//! piece serves every stream that carries its text, and every decoder hands all of that text out. What
-//! a stream has of its own is a checksum. No I/O.
+//! A piece is one or more deflate blocks (RFC 1951) that are not final, end at a byte boundary and refer to nothing before
+//! them. The last block is stored and empty. So a piece can follow any other piece, all streams with the same text share it, and
+//! every decoder outputs all of its text. Only the checksum differs from stream to stream. No I/O.
 
 use std::cell::RefCell;
 
 use crc32fast::Hasher;
 use flate2::{Compress, Compression, FlushCompress};
 
-/// What a stream begins with: no name, no time, an unknown system.
+/// The beginning of a stream: no name, no time, an unknown system.
 pub const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-/// An empty block that is the last one.
+/// An empty final block.
 const LAST_BLOCK: [u8; 2] = [3, 0];
 
-/// An empty stored block. Decoders such as Go's keep what they have made until they come to one.
+/// An empty stored block. Go's and other decoders hold back their output until they read one.
 const FLUSH: [u8; 5] = [0, 0, 0, 0xff, 0xff];
 
-/// Most bytes of a stored block, and what stands before them.
+/// Maximum bytes of a stored block, and the bytes in front of them.
 const STORED_BYTES: usize = 0xffff;
 const STORED_HEADER: usize = 5;
 
-/// The fastest: the higher ones take two to seven times as long to save a tenth to a quarter more.
+/// The fastest level. The others need two to seven times as long to save a tenth to a quarter more.
 const LEVEL: u32 = 1;
 
 thread_local! {
-    /// A third of a megabyte, there only on threads that compress.
+    /// A third of a megabyte, only on threads that compress.
     static COMPRESSOR: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(LEVEL), false));
 }
 
-/// What gzip's end says of the text before it.
+/// The checksum and length at the end of a gzip stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Checksum {
     crc: u32,
-    /// Modulo 2^32, as the end has it.
+    /// Modulo 2^32.
     bytes: u32,
 }
 
 impl Checksum {
-    /// Of one piece's text, which is shorter than 4 GiB.
+    /// The checksum of one piece's text, which must be shorter than 4 GiB.
     pub fn of(text: &[u8]) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "no piece comes near 4 GiB")]
+        #[expect(clippy::cast_possible_truncation, reason = "pieces are far shorter than 4 GiB")]
         Self { crc: crc32fast::hash(text), bytes: text.len() as u32 }
     }
 
-    /// Adds what follows: a piece, or several that were added up.
+    /// Appends the checksum of the text that follows: one piece, or several added up.
     pub fn add(&mut self, next: Self) {
         let mut whole = Hasher::new_with_initial(self.crc);
         whole.combine(&Hasher::new_with_initial_len(next.crc, next.bytes.into()));
         *self = Self { crc: whole.finalize(), bytes: self.bytes.wrapping_add(next.bytes) };
     }
 
-    /// What ends a stream of this text.
+    /// The end of a stream with this text.
     pub fn end(self) -> [u8; 10] {
         let mut end = [0; 10];
         end[..2].copy_from_slice(&LAST_BLOCK);
@@ -63,20 +62,20 @@ impl Checksum {
     }
 }
 
-/// Text as a piece, compressed unless that makes it longer.
+/// Text as a piece: compressed, or stored if that is shorter.
 pub fn compress(text: &[u8]) -> Vec<u8> {
     let compressed = COMPRESSOR.with_borrow_mut(|compressor| {
         compressor.reset();
         let mut piece = Vec::with_capacity(stored_length(text));
         let result = compressor.compress_vec(text, &mut piece, FlushCompress::Sync);
-        // With no room left there may be more to come, and storing is no longer anyway.
+        // A full buffer may mean that output is missing, and storing needs no more bytes than that.
         let is_whole = result.is_ok() && compressor.total_in() == text.len() as u64 && piece.len() < piece.capacity();
         is_whole.then_some(piece)
     });
     compressed.unwrap_or_else(|| store(text))
 }
 
-/// Text as a piece that is not compressed: some bytes longer, and made at no cost.
+/// Text as a piece without compression: a few bytes longer, at hardly any cost.
 pub fn store(text: &[u8]) -> Vec<u8> {
     let mut piece = Vec::with_capacity(stored_length(text));
     for part in text.chunks(STORED_BYTES) {
@@ -113,7 +112,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_fit_together_in_any_order(
+        fn pieces_can_be_joined_in_any_order(
             texts in prop::collection::vec(
                 prop_oneof![prop::collection::vec(any::<u8>(), 0..300), "[a-c]{0,300}".prop_map(String::into_bytes)],
                 0..12,
@@ -122,7 +121,7 @@ mod tests {
         ) {
             let (mut stream, checksum) =
                 stream(&texts, |index, text| if is_stored[index] { store(text) } else { compress(text) });
-            // All of it is there before the end is.
+            // The decoder outputs all of it before the end.
             let mut decoder = flate2::write::GzDecoder::new(Vec::new());
             decoder.write_all(&stream).unwrap();
             decoder.flush().unwrap();
@@ -144,17 +143,17 @@ mod tests {
     }
 
     #[test]
-    fn every_piece_ends_where_any_decoder_hands_out_all_that_it_has() {
+    fn pieces_end_with_a_block_that_flushes_decoders() {
         let noise: Vec<u8> = (0..0x10001).map(|_| rand::random()).collect();
         for text in [&b""[..], b"retry: 1000\n", b":keepalive\n\n", &b"long ".repeat(9999), &noise, &noise[..0xffff]] {
             assert!(store(text).ends_with(&FLUSH), "{} bytes stored", text.len());
-            // The first byte of it holds the end of the compressed block too.
+            // Its first byte also holds the end of the compressed block.
             assert!(compress(text).ends_with(&FLUSH[1..]), "{} bytes compressed", text.len());
         }
     }
 
     #[test]
-    fn no_text_grows_by_more_than_what_storing_takes() {
+    fn compressing_adds_no_more_than_storing() {
         for length in [0, 1, 100, 0xfffe, 0xffff, 0x10000, 300_000] {
             let noise: Vec<u8> = (0..length).map(|_| rand::random()).collect();
             let piece = compress(&noise);

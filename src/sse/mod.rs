@@ -1,4 +1,4 @@
-//! Server-Sent Events as text (WHATWG HTML 9.2): frames, the blocks between them, and their gzip form. No I/O.
+//! Server-Sent Events as text (WHATWG HTML 9.2): frames, control blocks, and their gzip form. No I/O.
 
 pub mod control;
 pub mod frame;

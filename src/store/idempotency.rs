@@ -1,4 +1,4 @@
-//! Idempotency: which repeated publishes are the same one.
+//! Idempotency: which publishes repeat an earlier one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,20 +8,20 @@ use ring::digest::{Context, SHA256};
 
 use crate::event::{Batch, Shape};
 
-/// For how long a repeated `Idempotency-Key` gets the first answer again.
+/// How long a repeated `Idempotency-Key` gets the first answer again.
 pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(600);
 
 /// A publisher's `Idempotency-Key`: 1-255 visible ASCII characters.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct IdempotencyKey(String);
 
-/// What is wrong with an `Idempotency-Key`.
+/// A text that is not a valid `Idempotency-Key`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an Idempotency-Key is 1-255 visible ASCII characters")]
 pub struct InvalidIdempotencyKey;
 
 impl IdempotencyKey {
-    /// The key as it was sent.
+    /// The key as the publisher sent it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -39,13 +39,13 @@ impl FromStr for IdempotencyKey {
     }
 }
 
-/// What was sent with a key, so that a key used again for something else is noticed: half of the SHA-256 of the events
-/// and of the request's shape. White space between the parts of the JSON does not count.
+/// A digest of what was sent with a key, to detect a key that is used again for something else: half of the SHA-256 of the events
+/// and the request's shape. White space between the parts of the JSON does not count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Digest([u8; 16]);
 
 impl Digest {
-    /// Of what is about to be stored.
+    /// The digest of a batch.
     pub(super) fn of(batch: &Batch) -> Self {
         let mut context = Context::new(&SHA256);
         context.update(match batch.shape {
@@ -53,7 +53,7 @@ impl Digest {
             Shape::List => b"n",
         });
         for event in &batch.events {
-            // A body ends in a blank line and holds none, so no two lists of them read the same.
+            // A body ends in a blank line and contains no other, so no two lists of bodies have the same bytes.
             context.update(event.body());
         }
         let mut half = [0; 16];
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_same_events_in_the_same_shape_have_one_digest() {
+    fn digests_are_equal_only_for_equal_events_and_shape() {
         let one = r#"{"channel":"a","payload":[1,2]}"#;
         assert_eq!(digest(one), digest("{ \"payload\": [1, 2],\n \"channel\": \"a\" }"));
         let others = [

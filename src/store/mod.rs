@@ -1,57 +1,45 @@
-//! The store: where events get their id, are kept and are announced.
+//! The store: where events get their id and are kept, and what notifies nodes of them.
 //!
-//! Two of them, so an enum; a trait when a third one comes. The store tells of announcements
-//! through [`Audience`] and knows nothing else of the node.
+//! There are two, hence an enum. The store reports notifications through [`EventSink`] and knows nothing else of the node.
 
+mod error;
+mod event_sink;
 mod idempotency;
 pub mod memory;
 pub mod page;
 pub mod redis;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Batch, EventId, PipelineId, Shape};
-use crate::log::announcement::Announcement;
 use crate::sse::frame::History;
 
 use memory::MemoryStore;
 use page::{About, Page, PageBounds, PageStart};
 use redis::RedisStore;
 
+pub use error::{Cause, StoreError};
+pub use event_sink::{EventSink, Wakers};
 pub use idempotency::{IDEMPOTENCY_TTL, IdempotencyKey, InvalidIdempotencyKey};
-pub use redis::connector::Unfit;
 
 /// Where events are kept.
 #[derive(Debug)]
 pub enum Store {
-    /// In this process: one node alone, gone when it stops.
+    /// In this process: for a single node, lost when it stops.
     Memory(Arc<MemoryStore>),
     /// In Redis or Valkey, shared by all nodes.
     Redis(Arc<RedisStore>),
 }
 
-/// Who hears what the store announces.
-///
-/// Called from the store's own loop, which must not wait: implementations neither block nor do I/O.
-pub trait Audience: Send + Sync + fmt::Debug {
-    /// Events were accepted, as a hint: it may be lost, doubled or late.
-    fn announced(&self, pipeline: &str, announcement: Announcement);
-    /// An announcement that cannot be read.
-    fn announced_damaged(&self, pipeline: &str);
-    /// From here on announcements of these pipelines come; what came before is to be read.
-    fn subscribed(&self, pipelines: &[PipelineId]);
-}
-
 /// How long things are kept. Section `history` of the settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// Newest events kept per pipeline.
+    /// Maximum events kept per pipeline, the newest ones.
     pub limit: usize,
-    /// Most bytes of their frames, but always the newest event.
+    /// Maximum bytes of their frames. The newest event is kept whatever its size.
     pub bytes: usize,
-    /// How long a pipeline's history is kept after the last event; longer while it has readers.
+    /// How long a pipeline's history is kept after the last event; longer while it has subscribers.
     pub ttl: Duration,
 }
 
@@ -60,11 +48,11 @@ pub struct Retention {
 pub struct Receipt {
     /// The first event's id.
     pub first: EventId,
-    /// How many events.
+    /// How many events there are.
     pub count: u64,
-    /// What the request looked like.
+    /// Whether the request was a single event or a list.
     pub shape: Shape,
-    /// Whether this is the first answer or a repetition.
+    /// Whether this call stored the events or an earlier one did.
     pub origin: Origin,
 }
 
@@ -85,72 +73,49 @@ impl Receipt {
     }
 }
 
-/// The newest that a store has of a pipeline.
+/// The newest event that a store has of a pipeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Newest {
-    /// An event.
+    /// There is one.
     Event {
         /// Its id.
         id: EventId,
         /// How many events are kept.
         events: usize,
     },
-    /// No event, the last one had this id; `0-0` when nothing is known.
+    /// No event is kept, and the last one had this id; `0-0` when nothing is known.
     Nothing(EventId),
 }
 
-/// Why the store could not do what was asked. Nothing was acknowledged.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// It cannot be reached, or did not answer in time. For an append: it may or may not have
-    /// been stored.
-    #[error("the store is away: {0}")]
-    Away(String),
-    /// It stores nothing for now, until there is room in it, or replicas. Nothing was stored.
-    #[error("the store refuses to store: {0}")]
-    Refusing(String),
-    /// It answered with something that this version does not understand, or does not let us do this. Trying again
-    /// would not help.
-    #[error("the store answered with something unexpected: {0}")]
-    Unexpected(String),
-    /// The `Idempotency-Key` was used for other events. Nothing was stored.
-    #[error("the Idempotency-Key was used for other events")]
-    KeyReused,
-    /// The embedded store has no room, and nothing that it may forget. Nothing was stored.
-    #[error("the store is full and all that it keeps is being read (store.memory)")]
-    Full,
-}
-
-/// What a publisher has reserved for its events, where they wait.
-type Hold = Box<dyn Send + Sync>;
+/// What a publisher has reserved, of memory for instance, for as long as its events wait.
+type ReservedResources = Box<dyn Send + Sync>;
 
 impl Store {
-    /// Stores a batch, whole or not at all, and announces it.
+    /// Stores a batch, whole or not at all, and notifies nodes.
     ///
-    /// With a key that was used in the last ten minutes on this pipeline, changes nothing and
-    /// returns the first receipt again. What the publisher has reserved for its events is dropped when the store lets go of
-    /// them: they may wait for longer than their publisher does.
+    /// With a key that was used in the last ten minutes on this pipeline, changes nothing and returns the first receipt
+    /// again. The store drops `reserved` with the events, which may wait for longer than their publisher does.
     ///
     /// # Errors
-    /// [`StoreError::Away`] within `redis.timeout`; [`StoreError::KeyReused`] when the key came with other events;
-    /// [`StoreError::Full`] by the embedded store.
+    /// [`StoreError::Away`] within `redis.timeout`; [`StoreError::KeyReused`] when the key was used for other events;
+    /// [`StoreError::Full`] from the embedded store.
     pub async fn append(
         &self,
         pipeline: &PipelineId,
         batch: Batch,
         key: Option<&IdempotencyKey>,
-        hold: impl Send + Sync + 'static,
+        reserved: impl Send + Sync + 'static,
     ) -> Result<Receipt, StoreError> {
         match self {
             Self::Memory(store) => store.append(pipeline, batch, key),
-            Self::Redis(store) => store.append(pipeline, batch, key, Box::new(hold)).await,
+            Self::Redis(store) => store.append(pipeline, batch, key, Box::new(reserved)).await,
         }
     }
 
-    /// The newest frames of a pipeline, read page by page: each has its own time-out.
+    /// The newest frames of a pipeline, read page by page: each page has its own timeout.
     ///
     /// # Errors
-    /// As [`Store::append`], but for the time: it lasts for as long as pages come.
+    /// Those of [`Store::append`], but without a bound for all pages together.
     pub async fn history(&self, pipeline: &PipelineId) -> Result<History, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.history(pipeline)),
@@ -161,7 +126,7 @@ impl Store {
     /// A page of a pipeline's history.
     ///
     /// # Errors
-    /// As [`Store::append`].
+    /// Those of [`Store::append`].
     pub async fn page(
         &self,
         pipeline: &PipelineId,
@@ -174,10 +139,10 @@ impl Store {
         }
     }
 
-    /// What is known of a pipeline, without reading its events.
+    /// What is known about a pipeline, without reading its events.
     ///
     /// # Errors
-    /// As [`Store::append`].
+    /// Those of [`Store::append`].
     pub async fn about(&self, pipeline: &PipelineId) -> Result<About, StoreError> {
         match self {
             Self::Memory(store) => Ok(store.about(pipeline)),
@@ -185,10 +150,10 @@ impl Store {
         }
     }
 
-    /// Forgets a pipeline's history; ids go on from where they were.
+    /// Deletes a pipeline's history; ids continue from where they were.
     ///
     /// # Errors
-    /// As [`Store::append`].
+    /// Those of [`Store::append`].
     pub async fn forget(&self, pipeline: &PipelineId) -> Result<(), StoreError> {
         match self {
             Self::Memory(store) => {
@@ -199,9 +164,9 @@ impl Store {
         }
     }
 
-    /// The newest of each pipeline, in the order asked; keeps their histories from expiring.
+    /// The newest event of each pipeline, in the order asked; keeps their histories from expiring.
     ///
-    /// Each has its own answer or error, as of [`Store::append`]: what one list has wrong says nothing of the others.
+    /// Each pipeline has its own answer or error, one of those of [`Store::append`]: a damaged list affects no other.
     pub async fn newest(&self, pipelines: &[PipelineId]) -> Vec<Result<Newest, StoreError>> {
         match self {
             Self::Memory(store) => store.newest(pipelines).into_iter().map(Ok).collect(),
@@ -209,7 +174,7 @@ impl Store {
         }
     }
 
-    /// Starts announcing a pipeline to the audience, which is told when it is so.
+    /// Starts notifying a pipeline to the sink, which is notified once this has taken effect.
     pub fn watch(&self, pipeline: PipelineId) {
         match self {
             Self::Memory(store) => store.watch(&pipeline),
@@ -217,7 +182,7 @@ impl Store {
         }
     }
 
-    /// Stops announcing a pipeline. The caller holds none of the audience's locks.
+    /// Stops a pipeline's notifications. The caller holds none of the sink's locks.
     pub fn unwatch(&self, pipeline: PipelineId) {
         match self {
             Self::Memory(store) => store.unwatch(&pipeline),
@@ -225,7 +190,7 @@ impl Store {
         }
     }
 
-    /// How long ago the store was last known to store and to announce; `None` when it never was.
+    /// The age of the last proof that the store stores and notifies; `None` when there never was one.
     pub fn probe_age(&self) -> Option<Duration> {
         match self {
             Self::Memory(_) => Some(Duration::ZERO),

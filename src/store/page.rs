@@ -1,38 +1,38 @@
-//! Pages: a pipeline's history in pieces, so that nobody has to hold or await all of it at once.
+//! Pages: a pipeline's history in pieces, so that no caller has to hold or await all of it at once.
 //!
-//! What can be kept (`history.limit` times `limits.max_event_size`, 25 MB by default) is more than one reader should cost, and
-//! more than one round trip to Redis may take. Appends and trims may come between two pages: a page begins by an id,
-//! never by a place, so nothing is doubled, and what was trimmed meanwhile shows as a hole.
+//! A history may hold `history.limit` times `limits.max_event_size`, 25 MB by default. That is more memory than one client should
+//! cost, and more than one round trip to Redis should carry. Events may be appended and trimmed between two pages. So a page begins
+//! at an id, never at an index: no event is repeated, and trimmed events show as a gap in the ids.
 
 use crate::event::EventId;
 use crate::sse::frame::{Frame, History};
 
-/// Bytes of one page where a whole history is wanted: most histories are one page.
+/// Maximum bytes of a page when a whole history is read. Most histories fit into one page.
 pub const PAGE_BYTES: usize = 256 << 10;
 
-/// Where a page begins. What is outside of the window (`history.limit`, `history.bytes`) does not exist.
+/// Where a page begins. Events outside the window (`history.limit`, `history.bytes`) do not exist.
 #[derive(Clone, Copy, Debug)]
 pub enum PageStart<'a> {
-    /// With the oldest of the newest `count` events on these channels; on all when none is named.
+    /// At the oldest of the newest `count` events on these channels, or on all channels when none is named.
     Newest {
-        /// How many.
+        /// How many events.
         count: usize,
-        /// Their channels' names.
+        /// The channels' names.
         channels: &'a [String],
     },
-    /// With the newest event up to this id, if the window has it, so that a log can judge whether something is missing
-    /// before the first one after it. That one belongs to the page too, whatever its size.
+    /// At the newest event up to this id, if the window has it, so that a log can judge whether events are missing after it. The
+    /// first event after this id belongs to the page too, whatever its size.
     After(EventId),
-    /// With the first event after this id, wherever the window begins by now: a page before ended there.
+    /// At the first event after this id, at which an earlier page ended, even if the window begins later by now.
     Next(EventId),
 }
 
-/// How much a page holds at most, but always one event if there is one.
+/// Maximum contents of a page. It always holds one event if there is one.
 #[derive(Clone, Copy, Debug)]
 pub struct PageBounds {
-    /// Events.
+    /// Maximum events.
     pub events: usize,
-    /// Bytes of their frames.
+    /// Maximum bytes of their frames.
     pub bytes: usize,
 }
 
@@ -44,42 +44,42 @@ impl PageBounds {
 /// A part of a history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Its events, oldest first, without a hole.
+    /// Its events, oldest first, with none missing in between.
     pub history: History,
-    /// The newest event that the store had when the page was read, if the page ends before it.
+    /// The newest event in the store when the page was read, if the page ends before it.
     pub rest: Option<EventId>,
 }
 
-/// What is known of a pipeline without its events.
+/// What is known about a pipeline without its events.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct About {
     /// The newest event's id, `0-0` when there never was one.
     pub newest: EventId,
-    /// How many events the store keeps, `history.limit` at most. Older ones may be beyond `history.bytes` where that
-    /// was lowered since the last event.
+    /// How many events the store keeps, at most `history.limit`. Some may be beyond `history.bytes` if that was lowered since the
+    /// last event.
     pub events: usize,
 }
 
 impl History {
-    /// Goes on with the next page. After a hole only what follows it is left.
+    /// Appends the next page. If events are missing in between, only the next page is left.
     ///
-    /// Returns whether there was one.
+    /// Returns whether events are missing.
     pub fn go_on(&mut self, next: Self) -> bool {
-        let is_hole = !next.frames.first().is_some_and(|first| self.newest().is_followed_by(first.id()));
-        if is_hole {
+        let is_missing = !next.frames.first().is_some_and(|first| self.newest().is_followed_by(first.id()));
+        if is_missing {
             *self = next;
         } else {
             self.frames.extend(next.frames);
         }
-        is_hole
+        is_missing
     }
 
-    /// Lets go of the oldest events beyond so many, or so many bytes of frames; the newest stays.
+    /// Drops the oldest events beyond `events`, or beyond `bytes` of frames. The newest event stays.
     pub fn keep_newest(&mut self, events: usize, bytes: usize) {
         let mut held = 0;
         let kept = self.frames.iter().rev().enumerate().take_while(|(count, frame)| {
             held += frame.text().len();
-            *count == 0 || *count < events && held <= bytes
+            *count == 0 || (*count < events && held <= bytes)
         });
         let surplus = self.frames.len() - kept.count();
         if let Some(newest_dropped) = self.frames.drain(..surplus).next_back() {
@@ -89,9 +89,7 @@ impl History {
 }
 
 impl Page {
-    /// A page of the newest `window` frames of a history that is in memory, as a store's list would give it.
-    ///
-    /// `frames` are the window's, oldest first.
+    /// A page of a history in memory, equal to what Redis would return. `frames` are those of the window, oldest first.
     pub fn cut<'a>(
         floor: EventId,
         frames: impl DoubleEndedIterator<Item = &'a Frame> + ExactSizeIterator + Clone,
@@ -121,7 +119,7 @@ impl Page {
         let mut bytes = 0;
         let held = frames.skip(skipped).enumerate().take_while(|(count, frame)| {
             bytes += frame.text().len();
-            *count < least || *count < bounds.events && bytes <= bounds.bytes
+            *count < least || (*count < bounds.events && bytes <= bounds.bytes)
         });
         let history = History { floor: before, frames: held.map(|(_, frame)| frame.clone()).collect() };
         let rest = Some(newest).filter(|newest| history.newest() < *newest && !history.frames.is_empty());
@@ -144,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_between_pages_leaves_what_follows_it() {
+    fn missing_events_between_pages_leave_the_later_page() {
         let part = |seqs: std::ops::RangeInclusive<u64>| {
             let floor = EventId { ms: 7, seq: seqs.start() - 1 };
             History { floor, frames: seqs.map(|seq| frame(seq, 1)).collect() }
@@ -158,7 +156,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pages_put_together_are_the_history(
+        fn joined_pages_are_the_history(
             sizes in prop::collection::vec(1usize..300, 1..40),
             bytes in 1usize..2000,
             events in 1usize..9,
@@ -186,7 +184,7 @@ mod tests {
         }
 
         #[test]
-        fn the_newest_are_counted_by_channel(count in 0usize..30, events in 1usize..40) {
+        fn newest_events_are_counted_per_channel(count in 0usize..30, events in 1usize..40) {
             let frames: Vec<_> = (1..).take(events).map(|seq| frame(seq, 1)).collect();
             let channels = ["a".to_owned()];
             let start = PageStart::Newest { count, channels: &channels };
@@ -196,7 +194,7 @@ mod tests {
         }
 
         #[test]
-        fn the_newest_is_kept_whatever_the_bounds(sizes in prop::collection::vec(1usize..300, 1..40), events in 0usize..50, bytes in 0usize..5000) {
+        fn newest_event_is_kept_whatever_the_bounds(sizes in prop::collection::vec(1usize..300, 1..40), events in 0usize..50, bytes in 0usize..5000) {
             let frames: Vec<_> = sizes.iter().zip(1..).map(|(size, seq)| frame(seq, *size)).collect();
             let mut history = History { floor: EventId::ZERO, frames: frames.clone() };
             history.keep_newest(events, bytes);

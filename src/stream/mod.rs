@@ -8,6 +8,9 @@ pub mod content_encoding;
 pub mod context;
 pub mod fanout;
 pub mod life;
+mod options;
 pub mod position;
 pub mod subscription;
 pub mod wanted;
+
+pub use options::StreamOptions;

@@ -7,15 +7,15 @@ use bytes::Bytes;
 
 use super::wanted::{Channels, Start, Wanted};
 use crate::event::{EventId, Gap, ResumePoint};
-use crate::hub::open_log::View;
-use crate::log::refresh::{Refresh, Ticket};
-use crate::log::{Cursor, Log, Portion, Read, is_from_the_future};
+use crate::hub::live_log::Ticket;
+use crate::hub::open_log::LogView;
+use crate::log::{Cursor, Log, Read, ReadLimits, is_from_the_future};
 use crate::metrics::{Metrics, StreamStart};
 use crate::sse::control;
 use crate::sse::frame::Frame;
 
 /// What a client is sent at once: enough to fill a vectored write.
-const PORTION: Portion = Portion { frames: 32, bytes: 64 << 10 };
+const READ_LIMITS: ReadLimits = ReadLimits { frames: 32, bytes: 64 << 10 };
 
 /// How far one client has come in a pipeline's log. Does not know the pipeline.
 #[derive(Debug)]
@@ -95,11 +95,11 @@ impl StreamPosition {
     /// A client that is not placed yet.
     pub fn new(wanted: Wanted) -> Self {
         let Wanted { start, channels } = wanted;
-        Self { channels, placement: Placement::Waiting { start, ticket: Refresh::FIRST, is_final: false } }
+        Self { channels, placement: Placement::Waiting { start, ticket: Ticket::FIRST, is_final: false } }
     }
 
     /// Looks for what comes next, and moves past it. `now_ms` is this node's clock, in milliseconds since the Unix epoch.
-    pub fn next(&mut self, view: &View<'_>, now_ms: u64) -> Next {
+    pub fn next(&mut self, view: &LogView<'_>, now_ms: u64) -> Next {
         match &self.placement {
             Placement::Waiting { ticket, .. } if !view.has_read(*ticket) => Next::Nothing,
             Placement::Waiting { .. } | Placement::Following { .. } => self.next_in(view.log, now_ms),
@@ -156,7 +156,7 @@ impl StreamPosition {
     }
 
     /// Whether there is nothing after the client's cursor.
-    pub fn is_at_end(&self, view: &View<'_>) -> bool {
+    pub fn is_at_end(&self, view: &LogView<'_>) -> bool {
         self.cursor().is_some_and(|cursor| view.log.is_end(&cursor))
     }
 
@@ -190,7 +190,7 @@ impl StreamPosition {
 /// What comes next for a client that has a place in the log.
 fn follow(channels: &Channels, cursor: &mut Cursor, is_ahead: &mut bool, log: &Log, now_ms: u64) -> Next {
     let from = cursor.after();
-    match log.read(cursor, PORTION, now_ms, |frame| channels.pass(frame)) {
+    match log.read(cursor, READ_LIMITS, now_ms, |frame| channels.pass(frame)) {
         Read::Frames(frames) => {
             *is_ahead = frames.last().is_some_and(|last| last.id() != cursor.after());
             Next::Item(Item::Frames(frames))
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use crate::event::GapReason;
     use crate::log::LogLimits;
-    use crate::log::announcement::Announcement;
+    use crate::log::notification::Notification;
     use crate::sse::frame::History;
     use proptest::prelude::*;
 
@@ -311,7 +311,7 @@ mod tests {
         let ahead = EventId { ms: NOW_MS + 1000, seq: 6 };
         let mut position = position(Start::After(ResumePoint::After(ahead)), &[]);
         assert!(matches!(position.next_in(&log(), NOW_MS), Next::ReadAgain));
-        position.wait_for(Refresh::FIRST);
+        position.wait_for(Ticket::FIRST);
         let Next::Item(Item::Placed { gap: Some(gap), .. }) = position.next_in(&log(), NOW_MS) else { panic!() };
         assert_eq!(gap.reason, GapReason::Reset);
     }
@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(position.lag(log.tail(), NOW_MS), None);
         read(&mut position, &log);
         let live = frame(NOW_MS, 6, "a");
-        log.announce(Announcement { after: log.tail(), frames: vec![live.clone()] }, Instant::now());
+        log.notify(Notification { after: log.tail(), frames: vec![live.clone()] }, Instant::now());
         assert_eq!(position.lag(EventId { ms: NOW_MS - 5000, seq: 5 }, NOW_MS), None);
         assert_eq!(position.lag(live.id(), NOW_MS + 30), Some(Duration::from_millis(30)));
         // The store's clock may be ahead of this node's.
@@ -392,7 +392,7 @@ mod tests {
                             expected.push_back((seq, channel));
                             frame(now_ms, seq, channel)
                         });
-                        log.announce(Announcement { after, frames: frames.collect() }, began + waited);
+                        log.notify(Notification { after, frames: frames.collect() }, began + waited);
                     }
                     Step::Read => {
                         while let Next::Item(item) = position.next_in(&log, now_ms) {

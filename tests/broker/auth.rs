@@ -1,4 +1,4 @@
-//! Access: who gets in by what, and what each attack comes to.
+//! Access: who may do what with which token, and how each attack ends.
 
 mod browser;
 mod claims;

@@ -1,4 +1,4 @@
-//! The load generator: it counts right, and it notices what goes wrong.
+//! The load generator: its counts are exact, and it reports every fault of a server.
 
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::support::eventually;
 use crate::support::node::{Node, Options};
 use crate::support::redis::Redis;
 
-/// A quarter of a second with no time to warm up: as many events as the rate says, all of them counted.
+/// A quarter of a second without warm-up: as many events as the rate says, all of them measured.
 const SHORT: [&str; 4] = ["--warm-up", "0s", "--duration", "250ms"];
 
 fn command(url: &str, arguments: &[&str]) -> Command {
@@ -27,14 +27,14 @@ async fn run(url: &str, arguments: &[&str]) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
-/// The report of a run that could measure.
+/// The report of a run that succeeds.
 async fn report(url: &str, arguments: &[&str]) -> Value {
     let output = run(url, &[arguments, &["--json"]].concat()).await;
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Whole numbers in a report, by their places.
+/// Whole numbers in a report, by JSON pointer.
 fn numbers<const N: usize>(report: &Value, places: [&str; N]) -> [u64; N] {
     places.map(|place| report.pointer(place).and_then(Value::as_u64).unwrap_or_else(|| panic!("{place}: {report:#}")))
 }
@@ -76,7 +76,7 @@ async fn saturation_and_publishing_count_every_event() {
     let saturate = [&["saturate", "--readers", "10", "--publishers", "4"][..], &SHORT].concat();
     let saturated = report(&node.url, &saturate).await;
     let [events, deliveries] = numbers(&saturated, ["/published/events", "/delivered/deliveries"]);
-    // Publishers as fast as they can are held to what readers take.
+    // The node slows publishers down to the speed of the subscribers.
     assert!(events > 0 && deliveries == 10 * events, "{saturated:#}");
     assert_eq!(numbers(&saturated, FAULTS), [0, 0, 0]);
 
@@ -100,7 +100,7 @@ async fn idle_streams_are_held_and_weighed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_is_over_when_every_client_has_everything() {
+async fn storm_is_over_when_every_client_has_everything() {
     let node = Node::embedded().await;
     let storm = report(&node.url, &["storm", "--clients", "60", "--events", "50", "--pipelines", "2"]).await;
     let counts = ["/replay/served", "/replay/events_per_client", "/delivered/deliveries", "/streams/failed"];
@@ -109,13 +109,13 @@ async fn a_storm_is_over_when_every_client_has_everything() {
     let [bytes] = numbers(&storm, ["/replay/bytes"]);
     assert!(bytes > 3000 * 200, "{bytes}");
 
-    // More than the node keeps: nobody ever has all of it.
+    // More than the node keeps: no client ever has all of it.
     let arguments = ["storm", "--clients", "3", "--events", "101", "--timeout", "1s"];
     let storm = report(&node.url, &arguments).await;
     assert_eq!(numbers(&storm, ["/replay/served", "/delivered/lost"]), [0, 3]);
 }
 
-/// A server that does with every n-th event what `fate` says. Whoever reads gets plain, unchunked answers.
+/// A server that treats the n-th event as `fate` says. Its streams have no chunks.
 async fn flawed_server(fate: fn(usize) -> Fate) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -135,7 +135,7 @@ enum Fate {
     Double,
     /// Send it after the next one.
     Delay,
-    /// Tell of a gap instead.
+    /// Report a gap instead.
     Gap,
     /// End the streams instead.
     End,
@@ -182,7 +182,7 @@ async fn serve_flawed(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_server_does_wrong_is_told() {
+async fn server_faults_are_reported() {
     let arguments = [
         &["fanout", "--preset", "nchan", "--readers", "4", "--rate", "80", "--publishers", "1", "--timeout", "1s"][..],
         &SHORT,
@@ -210,7 +210,7 @@ async fn what_a_server_does_wrong_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_measured_says_why_and_exits_by_kind() {
+async fn unmeasurable_targets_say_why_and_set_the_exit_code() {
     let node = Node::embedded().await;
     let check = async |url: &str, arguments: &[&str], code: i32, problem: &str| {
         let output = run(url, arguments).await;
@@ -226,17 +226,16 @@ async fn what_cannot_be_measured_says_why_and_exits_by_kind() {
     let refused = [&["publish", "--publish-url", "{url}/nowhere"][..], &SHORT].concat();
     check(&node.url, &refused, 1, "nothing could be published: 404").await;
     check(&node.url, &["storm", "--publish-url", "{url}/nowhere"], 1, "could not be filled: 404").await;
-    check(&node.url, &["idle", "--streams", "100000000"], 1, "100,000,000 connections are more than this process")
-        .await;
+    check(&node.url, &["idle", "--streams", "100000000"], 1, "100000000 connections are more than this process").await;
     check(&node.url, &["idle", "--pid", "4194305"], 1, "/proc/4194305/limits: No such file").await;
     check("https://127.0.0.1:1", &["idle"], 2, "plain http:// only").await;
-    check(&node.url, &["fanout", "--preset", "nchan", "--batch", "2"], 2, "one event a request").await;
-    check(&node.url, &["fanout", "--size", "3"], 2, "from 38 up").await;
+    check(&node.url, &["fanout", "--preset", "nchan", "--batch", "2"], 2, "one event per request").await;
+    check(&node.url, &["fanout", "--size", "3"], 2, "at least 38").await;
     check(&node.url, &["nonsense"], 2, "unrecognized subcommand").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_run_reports_what_it_has() {
+async fn interrupted_run_reports_what_it_has() {
     let node = Node::embedded().await;
     let arguments = ["fanout", "--readers", "5", "--rate", "200", "--warm-up", "0s", "--duration", "1h", "--json"];
     let child = command(&node.url, &arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -257,7 +256,12 @@ async fn people_get_a_table_and_examples() {
     let arguments = [&["fanout", "--readers", "50", "--rate", "400", "--spin"][..], &SHORT].concat();
     let output = run(&node.url, &arguments).await;
     let table = String::from_utf8(output.stdout).unwrap();
-    for text in ["Fan-out: 8 publishers to 50 readers", "5,000, ", "0 lost, 0 doubled, 0 reordered", "to last reader"] {
+    for text in [
+        "Fan-out: 8 publishers to 50 subscribers",
+        "5,000, ",
+        "0 lost, 0 duplicated, 0 reordered",
+        "to last subscriber",
+    ] {
         assert!(table.contains(text), "{text} in\n{table}");
     }
     for mode in ["idle", "fanout", "saturate", "publish", "storm"] {

@@ -53,7 +53,7 @@ impl Reader {
     async fn read_until(&mut self, text: &str) -> String {
         let began = std::time::Instant::now();
         let mut length = 0;
-        // Megabytes are not decoded anew with each piece of them, but when no more is there.
+        // Decode once no more data is waiting, not again for each piece of a large body.
         while length >= 16 << 10 || !self.text().contains(text) {
             assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {text:?} in {} bytes", self.text().len());
             length = self.0.read_some().await;
@@ -118,7 +118,7 @@ async fn compressed_readers_get_what_others_get() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_compressed_event_does_not_wait_for_the_next() {
+async fn compressed_event_does_not_wait_for_the_next() {
     for way in compressing_both_ways() {
         let node = way.start().await;
         let mut reader = Reader::open(&node, "/pipelines/p/sse").await;
@@ -144,7 +144,7 @@ async fn keepalives_come_in_compressed_streams_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_the_node_ends_is_whole_gzip() {
+async fn stream_that_the_node_ends_is_whole_gzip() {
     for way in compressing_both_ways() {
         let node = way.set("STREAM__MAX_AGE", "1s").set("STREAM__KEEPALIVE", "100ms").start().await;
         node.publish_numbers("p", 1..=40).await;
@@ -167,7 +167,7 @@ async fn a_stream_that_the_node_ends_is_whole_gzip() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drained_stream_is_whole_gzip() {
+async fn drained_stream_is_whole_gzip() {
     for way in compressing_both_ways() {
         let node = way.set("DRAIN__LEAD", "0s").set("DRAIN__WINDOW", "0s").start().await;
         let mut reader = Reader::open(&node, "/pipelines/p/sse").await;
@@ -204,7 +204,7 @@ async fn compressed_streams_resume_tell_gaps_and_filter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_is_compressed_once_however_many_read_it() {
+async fn event_is_compressed_once_however_many_read_it() {
     for way in compressing_both_ways() {
         let node = way.start().await;
         let compressions = async || node.metric("pipecast_compressions_total").await;
@@ -225,12 +225,12 @@ async fn an_event_is_compressed_once_however_many_read_it() {
         assert_eq!(compressions().await, 20.0);
         let mut late = Reader::open(&node, "/pipelines/p/sse").await;
         late.read_until("data: 20\n\n").await;
-        assert_eq!(compressions().await, 20.0, "a replay takes what is there");
+        assert_eq!(compressions().await, 20.0, "a replay reuses the compressed events");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_gets_compressed_is_not() {
+async fn events_are_not_compressed_without_takers() {
     for way in compressing_both_ways() {
         let node = way.start().await;
         let mut plain = node.open("p", "").await;
@@ -254,7 +254,7 @@ async fn header(node: &Node, method: &str, accepted: &[&str], name: &str) -> Str
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_gets_gzip_if_it_says_that_it_takes_it() {
+async fn client_gets_gzip_if_it_says_that_it_takes_it() {
     for way in compressing_both_ways() {
         let node = way.set("SERVER__CORS_ORIGINS", "https://example.com").start().await;
         for method in ["GET", "HEAD"] {
@@ -285,7 +285,7 @@ async fn nothing_is_compressed_unless_it_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn compressed_readers_that_take_nothing_are_closed_with_little_unsent() {
+async fn stalled_compressed_streams_are_closed_with_little_unsent() {
     const NARROW: usize = 8 << 10;
     for way in compressing_both_ways() {
         let node = way.set("STREAM__WRITE_TIMEOUT", "1s").set("HISTORY__LIMIT", "10").start().await;
@@ -306,14 +306,14 @@ async fn compressed_readers_that_take_nothing_are_closed_with_little_unsent() {
         .await;
         for reader in &mut stuck {
             let received = reader.0.read_to_end().await;
-            assert!(received < (256 << 10) + 8 * NARROW, "{received} bytes had been sent to one that takes nothing");
+            assert!(received < (256 << 10) + 8 * NARROW, "{received} bytes were sent to a stalled client");
         }
     }
 }
 
-/// The gap stands where the lost events would, and the checksum counts what was sent alone.
+/// The gap appears in place of the lost events, and the checksum covers only what was sent.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_compressed_reader_gets_a_gap_and_a_whole_end() {
+async fn slow_compressed_reader_gets_a_gap_and_a_whole_end() {
     for way in compressing_both_ways() {
         let options = way.set("HISTORY__LIMIT", "10").set("HUB__BACKLOG", "256KiB");
         let node = options.set("DRAIN__LEAD", "0s").set("DRAIN__WINDOW", "0s").start().await;

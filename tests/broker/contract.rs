@@ -78,37 +78,37 @@ fn defaults() -> Options {
 }
 
 on_both_stores_and_ways! {
-    an_acknowledged_id_is_a_resume_point: defaults();
-    a_new_client_gets_the_newest_hundred_then_live_events: defaults();
+    acknowledged_id_is_a_resume_point: defaults();
+    new_client_gets_the_newest_hundred_then_live_events: defaults();
     replay_chooses_how_much_of_the_past: defaults();
-    a_live_only_client_that_saw_nothing_resumes_exactly: defaults();
-    the_header_wins_over_the_query_and_the_last_query_over_the_first: defaults();
-    a_client_that_was_away_too_long_is_told_once: defaults();
-    an_id_that_is_none_is_a_gap_and_everything_kept: defaults();
+    live_only_client_without_events_resumes_exactly: defaults();
+    header_wins_over_query_and_the_last_query_over_the_first: defaults();
+    client_that_missed_too_much_gets_one_gap: defaults();
+    malformed_id_is_a_gap_and_everything_kept: defaults();
     forgetting_keeps_the_counter: defaults();
     forgetting_reaches_open_streams_without_a_gap: defaults();
-    a_repeated_key_publishes_once: defaults();
+    repeated_key_publishes_once: defaults();
     history_as_json_pages_filters_and_keeps_every_digit: defaults();
-    a_history_of_many_pages_answers_as_one_of_a_page: defaults();
-    a_history_that_is_trimmed_while_it_is_read_has_a_gap_and_no_double: defaults();
-    a_history_has_a_bound_in_bytes: defaults().set("HISTORY__BYTES", "64KiB");
+    history_of_many_pages_answers_as_one_of_a_page: defaults();
+    history_trimmed_while_read_has_a_gap_and_no_duplicate: defaults();
+    history_has_a_bound_in_bytes: defaults().set("HISTORY__BYTES", "64KiB");
     head_of_a_history_reads_nothing: defaults();
-    what_is_known_of_a_pipeline: defaults();
-    a_filter_lets_only_its_channels_through: defaults();
-    a_filtered_stream_moves_its_resume_point: defaults().set("STREAM__KEEPALIVE", "200ms");
-    a_batch_of_a_thousand_reaches_an_open_stream_whole: defaults();
-    a_faulty_batch_stores_nothing: defaults();
+    pipeline_facts_are_answered: defaults();
+    filter_lets_only_its_channels_through: defaults();
+    filtered_stream_moves_its_resume_point: defaults().set("STREAM__KEEPALIVE", "200ms");
+    batch_of_a_thousand_reaches_an_open_stream_whole: defaults();
+    faulty_batch_stores_nothing: defaults();
     large_and_strange_payloads_arrive_as_they_were: defaults();
     keepalives_come_on_busy_streams_too: defaults().set("STREAM__KEEPALIVE", "100ms");
-    a_stream_may_ask_for_a_keepalive_of_its_own: defaults().set("STREAM__KEEPALIVE", "1h");
+    stream_may_ask_for_a_keepalive_of_its_own: defaults().set("STREAM__KEEPALIVE", "1h");
     streams_end_at_their_age_and_resume: defaults().set("STREAM__MAX_AGE", "1s");
-    a_history_expires_and_ids_still_grow: defaults().set("HISTORY__TTL", "1s").set("HUB__LINGER", "100ms");
-    a_history_with_readers_does_not_expire: defaults().set("HISTORY__TTL", "1s");
-    a_shorter_history_is_kept_as_set: defaults().set("HISTORY__LIMIT", "7");
+    history_expires_and_ids_still_grow: defaults().set("HISTORY__TTL", "1s").set("HUB__LINGER", "100ms");
+    history_with_readers_does_not_expire: defaults().set("HISTORY__TTL", "1s");
+    shorter_history_is_kept_as_set: defaults().set("HISTORY__LIMIT", "7");
     clients_that_come_while_events_flow_see_one_contiguous_run: defaults();
 }
 
-async fn an_acknowledged_id_is_a_resume_point(node: &Node) {
+async fn acknowledged_id_is_a_resume_point(node: &Node) {
     let first = node.publish("p", "a", json!(1)).await;
     let ids = node.publish_numbers("p", 2..=4).await;
     let lines = "{\"channel\":\"a\",\"payload\":5}\n{\"channel\":\"a\",\"payload\":6}\n";
@@ -128,7 +128,7 @@ async fn an_acknowledged_id_is_a_resume_point(node: &Node) {
     }
 }
 
-async fn a_new_client_gets_the_newest_hundred_then_live_events(node: &Node) {
+async fn new_client_gets_the_newest_hundred_then_live_events(node: &Node) {
     node.publish_numbers("p", 1..=130).await;
     let mut stream = node.open("p", "").await;
     assert_eq!(stream.headers["content-type"], "text/event-stream; charset=utf-8");
@@ -163,7 +163,7 @@ async fn replay_chooses_how_much_of_the_past(node: &Node) {
     }
 }
 
-async fn a_live_only_client_that_saw_nothing_resumes_exactly(node: &Node) {
+async fn live_only_client_without_events_resumes_exactly(node: &Node) {
     let position = |text: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix("id: "));
         line.map(str::to_owned)
@@ -187,7 +187,7 @@ async fn a_live_only_client_that_saw_nothing_resumes_exactly(node: &Node) {
     assert_eq!(node.open_with("p", "?replay=2", Some(&before_two)).await.numbers(4).await, [2, 3, 4, 5]);
 }
 
-async fn the_header_wins_over_the_query_and_the_last_query_over_the_first(node: &Node) {
+async fn header_wins_over_query_and_the_last_query_over_the_first(node: &Node) {
     let ids = node.publish_numbers("p", 1..=9).await;
     let check = async |query: String, header: Option<&str>, first: u64| {
         let mut stream = node.open_with("p", &query, header).await;
@@ -202,13 +202,13 @@ async fn the_header_wins_over_the_query_and_the_last_query_over_the_first(node: 
     }
 }
 
-async fn a_client_that_was_away_too_long_is_told_once(node: &Node) {
+async fn client_that_missed_too_much_gets_one_gap(node: &Node) {
     let ids = node.publish_numbers("p", 1..=150).await;
     let mut stream = node.open_with("p", "", Some(&ids[9])).await;
     let (gap, resume) = stream.gap().await;
     assert_eq!(gap, json!({"reason": "trimmed", "after": ids[9], "missed": 40}));
     assert_eq!(stream.numbers(100).await, (51..=150).collect::<Vec<_>>());
-    // Cut right after the gap: the same is not told again.
+    // Cut right after the gap: it is not reported a second time.
     let mut again = node.open_with("p", "", Some(&resume)).await;
     assert_eq!(again.numbers(100).await, (51..=150).collect::<Vec<_>>());
     // The last one trimmed is contiguous, the one before it is not.
@@ -217,7 +217,7 @@ async fn a_client_that_was_away_too_long_is_told_once(node: &Node) {
     assert_eq!(node.metric("pipecast_gaps_total{reason=\"trimmed\"}").await, 2.0);
 }
 
-async fn an_id_that_is_none_is_a_gap_and_everything_kept(node: &Node) {
+async fn malformed_id_is_a_gap_and_everything_kept(node: &Node) {
     node.publish_numbers("p", 1..=3).await;
     let long = "x".repeat(500);
     for (asked, told) in
@@ -264,7 +264,7 @@ async fn forgetting_reaches_open_streams_without_a_gap(node: &Node) {
     assert_eq!(open.numbers(1).await, [6]);
 }
 
-async fn a_repeated_key_publishes_once(node: &Node) {
+async fn repeated_key_publishes_once(node: &Node) {
     let one = json!({"channel": "a", "payload": 1});
     let many = json!([{"channel": "a", "payload": 1}, {"channel": "a", "payload": 2}]);
     for (key, body) in [("one", &one), ("many:~!", &many)] {
@@ -314,7 +314,7 @@ async fn history_as_json_pages_filters_and_keeps_every_digit(node: &Node) {
 }
 
 /// Byte by byte, whether a page is enough or not.
-async fn a_history_of_many_pages_answers_as_one_of_a_page(node: &Node) {
+async fn history_of_many_pages_answers_as_one_of_a_page(node: &Node) {
     let get = async |query: &str| {
         let answer = node.http.get(format!("{}/pipelines/p/events{query}", node.url)).send().await.unwrap();
         (answer.headers().contains_key("content-length"), answer.text().await.unwrap())
@@ -363,7 +363,7 @@ async fn a_history_of_many_pages_answers_as_one_of_a_page(node: &Node) {
 }
 
 /// Events are published, and old ones trimmed, between two pages of the same answer.
-async fn a_history_that_is_trimmed_while_it_is_read_has_a_gap_and_no_double(node: &Node) {
+async fn history_trimmed_while_read_has_a_gap_and_no_duplicate(node: &Node) {
     for more in [30, 70, 150] {
         let filler = "x".repeat(40 << 10);
         let publish = async |count: u64| {
@@ -391,7 +391,7 @@ async fn a_history_that_is_trimmed_while_it_is_read_has_a_gap_and_no_double(node
     }
 }
 
-async fn a_history_has_a_bound_in_bytes(node: &Node) {
+async fn history_has_a_bound_in_bytes(node: &Node) {
     for n in 1..=10 {
         node.publish("p", "a", json!({"n": n, "filler": "x".repeat(20 << 10)})).await;
     }
@@ -420,7 +420,7 @@ async fn head_of_a_history_reads_nothing(node: &Node) {
     assert_eq!(node.metric("pipecast_history_reads_total{reason=\"request\"}").await, 0.0);
 }
 
-async fn what_is_known_of_a_pipeline(node: &Node) {
+async fn pipeline_facts_are_answered(node: &Node) {
     let about = async || {
         let answer = node.http.get(format!("{}/pipelines/p", node.url)).send().await.unwrap();
         answer.json::<Value>().await.unwrap()
@@ -433,7 +433,7 @@ async fn what_is_known_of_a_pipeline(node: &Node) {
     eventually("the subscriber is gone", || async { about().await["subscribers"] == 0 }).await;
 }
 
-async fn a_filter_lets_only_its_channels_through(node: &Node) {
+async fn filter_lets_only_its_channels_through(node: &Node) {
     let batch: Vec<_> = (1..=30).map(|n| json!({"channel": (["a", "b", "c d"][n % 3]), "payload": n})).collect();
     node.post("p", Value::from(batch)).await;
     let mut stream = node.open("p", "?channel=a&channel=c+d&replay=4").await;
@@ -445,7 +445,7 @@ async fn a_filter_lets_only_its_channels_through(node: &Node) {
     assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
 }
 
-async fn a_filtered_stream_moves_its_resume_point(node: &Node) {
+async fn filtered_stream_moves_its_resume_point(node: &Node) {
     node.publish("p", "rare", json!(1)).await;
     let mut raw = crate::support::raw::Raw::connect(node).await;
     raw.get("/pipelines/p/sse?channel=rare").await;
@@ -456,7 +456,7 @@ async fn a_filtered_stream_moves_its_resume_point(node: &Node) {
     raw.read_body_until(&format!("{}:keepalive\n\n:keepalive\n\n", position(&ids[148]))).await;
     let told = raw.body_text();
     assert!(!told.contains("numbers"), "{told}");
-    assert_eq!(told.matches(&position(&ids[148])).count(), 1, "told again although nothing has passed: {told}");
+    assert_eq!(told.matches(&position(&ids[148])).count(), 1, "repeated although no event passed: {told}");
     // An event is a position, too.
     let rare = node.publish("p", "rare", json!(151)).await;
     raw.read_body_until(&format!("id: {rare}\nevent: rare\ndata: 151\n\n:keepalive\n\n")).await;
@@ -466,7 +466,7 @@ async fn a_filtered_stream_moves_its_resume_point(node: &Node) {
     assert_eq!(resumed.numbers(1).await, [151]);
 }
 
-async fn a_batch_of_a_thousand_reaches_an_open_stream_whole(node: &Node) {
+async fn batch_of_a_thousand_reaches_an_open_stream_whole(node: &Node) {
     let mut stream = node.open("p", "").await;
     node.publish_numbers("p", 1..=1).await;
     assert_eq!(stream.numbers(1).await, [1]);
@@ -478,7 +478,7 @@ async fn a_batch_of_a_thousand_reaches_an_open_stream_whole(node: &Node) {
     assert_eq!(node.history("p", "").await["events"].as_array().unwrap().len(), 100);
 }
 
-async fn a_faulty_batch_stores_nothing(node: &Node) {
+async fn faulty_batch_stores_nothing(node: &Node) {
     let good = json!({"channel": "a", "payload": 1});
     let check = async |body: String, status: u16, detail: &str, index: Value| {
         let answer = node.post("p", body).await;
@@ -536,11 +536,11 @@ async fn keepalives_come_on_busy_streams_too(node: &Node) {
     let body = raw.body_text();
     assert!(n > 3, "{n} events between three keepalives");
     for block in body.split_inclusive("\n\n").filter(|block| block.contains("keepalive")) {
-        assert_eq!(block, ":keepalive\n\n", "a keepalive stands alone");
+        assert_eq!(block, ":keepalive\n\n", "a keepalive is a block of its own");
     }
 }
 
-async fn a_stream_may_ask_for_a_keepalive_of_its_own(node: &Node) {
+async fn stream_may_ask_for_a_keepalive_of_its_own(node: &Node) {
     for bad in ["", "4s", "61s", "x", "5.5s", "-5s", "5ms", "99999999999999999999s"] {
         let answer = node.http.get(format!("{}/pipelines/p/sse?keepalive={bad}", node.url)).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{bad:?}");
@@ -581,7 +581,7 @@ async fn streams_end_at_their_age_and_resume(node: &Node) {
     assert!(node.metric("pipecast_streams_closed_total{reason=\"max_age\"}").await >= 1.0);
 }
 
-async fn a_history_expires_and_ids_still_grow(node: &Node) {
+async fn history_expires_and_ids_still_grow(node: &Node) {
     let old = node.publish("p", "a", json!(1)).await;
     eventually("the history has expired", || async { node.history("p", "").await["events"] == json!([]) }).await;
     let new = node.publish("p", "a", json!(2)).await;
@@ -591,19 +591,19 @@ async fn a_history_expires_and_ids_still_grow(node: &Node) {
     assert_eq!(stream.numbers(1).await, [2]);
 }
 
-async fn a_history_with_readers_does_not_expire(node: &Node) {
+async fn history_with_readers_does_not_expire(node: &Node) {
     let mut stream = node.open("read", "").await;
     node.publish("read", "a", json!(1)).await;
     assert_eq!(stream.numbers(1).await, [1]);
     for round in 0..3 {
         node.publish("unread", "a", json!(round)).await;
-        eventually("what nobody reads expires", || async { node.history("unread", "").await["events"] == json!([]) })
+        eventually("an unread history expires", || async { node.history("unread", "").await["events"] == json!([]) })
             .await;
     }
     assert_eq!(node.history("read", "").await["events"].as_array().unwrap().len(), 1);
 }
 
-async fn a_shorter_history_is_kept_as_set(node: &Node) {
+async fn shorter_history_is_kept_as_set(node: &Node) {
     let ids = node.publish_numbers("p", 1..=20).await;
     assert_eq!(node.open("p", "").await.numbers(7).await, (14..=20).collect::<Vec<_>>());
     assert_eq!(node.open_with("p", "", Some(&ids[4])).await.gap().await.0["missed"], 8);

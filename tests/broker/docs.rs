@@ -9,7 +9,7 @@ use crate::support::node::Node;
 const README: &str = include_str!("../../README.md");
 
 #[test]
-fn the_table_of_settings_is_the_programs_own() {
+fn table_of_settings_is_the_programs_own() {
     let output =
         Command::new(env!("CARGO_BIN_EXE_pipecast")).args(["config", "--markdown"]).env_clear().output().unwrap();
     let table = String::from_utf8(output.stdout).unwrap();
@@ -30,7 +30,7 @@ fn every_command_is_in_the_readme() {
 }
 
 #[tokio::test]
-async fn the_table_of_metrics_is_the_programs_own() {
+async fn table_of_metrics_is_the_programs_own() {
     let node = Node::embedded().await;
     let text = node.metrics().await;
     let types: BTreeSet<(&str, &str)> =
@@ -74,7 +74,7 @@ async fn every_reason_that_ends_a_stream_has_its_row_on_the_page() {
 }
 
 #[test]
-fn the_plans_in_the_page_on_capacity_are_what_the_program_says() {
+fn plans_in_the_page_on_capacity_are_what_the_program_says() {
     let page = include_str!("../../docs/capacity.md");
     let plans: Vec<_> = page
         .split("```\n$ pipecast plan ")
@@ -88,13 +88,13 @@ fn the_plans_in_the_page_on_capacity_are_what_the_program_says() {
         assert_eq!(
             String::from_utf8(output.stdout).unwrap().trim_end(),
             plan,
-            "bench/capacity --page writes it anew: {arguments}"
+            "bench/capacity --page regenerates it: {arguments}"
         );
     }
 }
 
 #[test]
-fn the_costs_in_the_page_on_capacity_are_those_that_are_built_in() {
+fn costs_in_the_page_on_capacity_are_those_that_are_built_in() {
     fn leaves(name: &str, value: &serde_json::Value, found: &mut Vec<(String, f64)>) {
         match value {
             serde_json::Value::Object(parts) => {
@@ -116,7 +116,7 @@ fn the_costs_in_the_page_on_capacity_are_those_that_are_built_in() {
         assert_eq!(
             shown.and_then(|text| text.parse().ok()),
             Some(cost),
-            "bench/capacity --page writes it anew: {name}"
+            "bench/capacity --page regenerates it: {name}"
         );
     }
 }

@@ -27,7 +27,7 @@ fn calls(table: &str) -> Vec<(String, u64)> {
 
 /// The guard against slow growth of the cost, which does not depend on a clock.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_is_one_write_and_no_other_call() {
+async fn delivery_is_one_write_and_no_other_call() {
     const READERS: u64 = 400;
     const EVENTS: u64 = 50;
     let node = start("1").await;
@@ -44,7 +44,7 @@ async fn a_delivery_is_one_write_and_no_other_call() {
     let before = node.metric("pipecast_events_delivered_total").await;
     for n in 0..EVENTS {
         node.publish("p", "a", json!(n)).await;
-        // One by one: a reader that lags takes several events in one call, and would flatter us.
+        // One at a time: a lagging reader gets several events in one call, which would flatter the result.
         let delivered = before + (READERS * (n + 1)) as f64;
         eventually("all have it", || async { node.metric("pipecast_events_delivered_total").await == delivered }).await;
     }
@@ -61,7 +61,7 @@ async fn a_delivery_is_one_write_and_no_other_call() {
 
 /// An event on a quiet pipeline waits for a slice of a busy one's pass, and not for all of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quiet_pipeline_does_not_wait_for_all_readers_of_a_busy_one() {
+async fn quiet_pipeline_does_not_wait_for_all_readers_of_a_busy_one() {
     const READERS: usize = 1500;
     let node = start("1").await;
     let mut readers = Vec::new();
@@ -74,7 +74,7 @@ async fn a_quiet_pipeline_does_not_wait_for_all_readers_of_a_busy_one() {
     let mut quiet = node.open("quiet", "").await;
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("calls").display().to_string();
-    // Each call is written down, which also makes the pass take its time.
+    // Recording each call also slows the pass down.
     let strace = Strace::attach(&node, "fanout-0", &["-s", "100", "-e", "trace=sendto", "-o", &output]).await;
     node.publish("busy", "busy", json!(1)).await;
     node.publish("quiet", "quiet", json!(1)).await;
@@ -113,7 +113,7 @@ async fn one_thread_and_many_serve_many_pipelines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_sends_after_its_request_is_thrown_away() {
+async fn bytes_after_a_subscription_are_discarded() {
     let node = Options::default().set("FANOUT__THREADS", "1").set("STREAM__KEEPALIVE", "500ms").start().await;
     let mut chatty = Raw::connect(&node).await;
     chatty.send("GET /pipelines/p/sse HTTP/1.1\r\nHost: x\r\n\r\nGET /pipelines/q/sse HTTP/1.1\r\n").await;
@@ -163,14 +163,14 @@ async fn clients_that_come_and_go_during_passes_cost_nobody_an_event() {
     }
 }
 
-/// A client that leaves gives its place in the pass to the last one, who must not be passed over for it.
+/// A client that leaves is replaced in the pass by the last one, which must not be skipped.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_moves_up_for_one_that_leaves_during_a_pass_still_gets_the_event() {
+async fn swapped_client_still_receives_the_event() {
     let node = start("1").await;
     for round in 0..15u64 {
         let pipeline = format!("p{round}");
         let mut clients = Vec::new();
-        // More than a slice of those who leave, then those who stay: the ones that move up.
+        // More leaving clients than fit a slice, then the ones that stay and move up.
         for _ in 0..300 {
             let mut raw = Raw::connect(&node).await;
             raw.get(&format!("/pipelines/{pipeline}/sse")).await;
@@ -178,7 +178,7 @@ async fn who_moves_up_for_one_that_leaves_during_a_pass_still_gets_the_event() {
             clients.push(raw);
         }
         let mut staying = clients.split_off(200);
-        // Large, so that the pass takes its time; when it has begun, those whom it has served leave.
+        // Large events make the pass slow; once it has begun, the clients that it has served leave.
         let event = json!(["x".repeat(32 << 10), "end"]);
         let leave = async {
             clients[0].read_some().await;
@@ -194,7 +194,7 @@ async fn who_moves_up_for_one_that_leaves_during_a_pass_still_gets_the_event() {
 
 /// A thread that ended leaves a node that is half alive: its clients are cut, and the others are sent to other nodes.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_whose_fanout_thread_ended_drains_and_exits_with_a_failure() {
+async fn node_drains_and_fails_when_a_fanout_thread_ends() {
     let options = Options::default().set("FANOUT__THREADS", "2").set("DRAIN__LEAD", "0s").set("DRAIN__WINDOW", "0s");
     let mut node = options.start().await;
     let mut clients = Vec::new();
@@ -210,7 +210,7 @@ async fn a_node_whose_fanout_thread_ended_drains_and_exits_with_a_failure() {
     for raw in &mut clients {
         raw.read_to_end().await;
     }
-    // One was cut, the other one was told when to come back.
+    // One was cut, the other was asked to reconnect later.
     assert_eq!(clients.iter().filter(|raw| raw.text().matches("retry: ").count() == 2).count(), 1);
     let log = node.log();
     assert!(

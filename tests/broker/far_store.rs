@@ -1,4 +1,4 @@
-//! A Redis that is far away, and one that comes back: what has to wait, and what must not.
+//! A distant Redis, and one that returns after an outage: what has to wait, and what must not.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::stream::assert_contiguous;
 
-/// Far more is asked than a far-away Redis can answer through the few connections of the pool.
+/// Clients ask for far more than a distant Redis can answer over the pool's few connections.
 #[tokio::test(flavor = "multi_thread")]
-async fn histories_that_clients_ask_for_hold_up_no_live_stream_and_no_probe() {
+async fn client_history_reads_delay_no_stream_and_no_probe() {
     const CLIENTS: usize = 200;
     const EVENTS: u64 = 40;
     let redis = Redis::start().await;
@@ -52,9 +52,9 @@ async fn histories_that_clients_ask_for_hold_up_no_live_stream_and_no_probe() {
     assert!(node.is_ready().await);
 }
 
-/// While Redis was away the listening connection has come to wait long between its tries. Publishers go on at once.
+/// During a long outage the listening connection backs off. Publishers resume at once, and must be heard.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_comes_back_after_long_is_heard_as_soon_as_it_is_published_to() {
+async fn redis_is_heard_at_its_first_publish_after_an_outage() {
     const EVENTS: u64 = 150;
     let mut redis = Redis::start_durable().await;
     let nodes = [
@@ -71,7 +71,7 @@ async fn a_redis_that_comes_back_after_long_is_heard_as_soon_as_it_is_published_
     for number in 1..=EVENTS {
         let key = number.to_string();
         let event = json!({"channel": "numbers", "payload": number});
-        eventually("events are taken", || async {
+        eventually("publishing works", || async {
             nodes[0].post_with("p", &event, &[("Idempotency-Key", &key)]).await.status() == StatusCode::ACCEPTED
         })
         .await;
@@ -80,14 +80,14 @@ async fn a_redis_that_comes_back_after_long_is_heard_as_soon_as_it_is_published_
     }
     for (stream, node) in streams.iter_mut().zip(&nodes) {
         let events = stream.take(usize::try_from(EVENTS).unwrap() + 1).await;
-        assert!(events.iter().all(|event| event.event == "numbers"), "a gap was told: {}", node.log());
+        assert!(events.iter().all(|event| event.event == "numbers"), "a gap was reported: {}", node.log());
         assert_contiguous(&events);
     }
 }
 
 /// A thousand pipelines are subscribed to again through a long way, while events and new readers come.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_connection_with_many_pipelines_costs_no_event_and_holds_up_no_new_reader() {
+async fn lost_listener_with_many_pipelines_loses_no_event() {
     const PIPELINES: usize = 1000;
     const ROUNDS: u64 = 3;
     let redis = Redis::start().await;
@@ -119,7 +119,7 @@ async fn a_lost_connection_with_many_pipelines_costs_no_event_and_holds_up_no_ne
 
 /// The subscriptions of streams that are open already are not put off for as long as others open.
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_lost_connection_open_streams_go_on_while_new_pipelines_come_all_the_time() {
+async fn open_streams_recover_while_new_pipelines_keep_coming() {
     let redis = Redis::start().await;
     let proxy = Proxy::far_away(&redis, Duration::from_millis(20));
     let far = Options::default().redis(&proxy.url()).set("HUB__CHECK_INTERVAL", "1h").start().await;
@@ -150,9 +150,9 @@ async fn after_a_lost_connection_open_streams_go_on_while_new_pipelines_come_all
     futures_util::future::join(futures_util::future::join_all(opening), live).await;
 }
 
-/// Each step of making a connection is answered in time, and all of them together take longer than one command may.
+/// Each step of connecting is fast enough, but together they take longer than one command may.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_takes_longer_than_a_command_may_is_made_all_the_same() {
+async fn connecting_may_take_longer_than_a_command() {
     let redis = Redis::start().await;
     let proxy = Proxy::far_away(&redis, Duration::from_millis(150));
     let far = Options::default().redis(&proxy.url()).set("REDIS__TIMEOUT", "500ms").start().await;

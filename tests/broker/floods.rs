@@ -1,4 +1,4 @@
-//! What a server whose answers have no end can take from the commands that ask it: some memory, and some time.
+//! A server whose responses never end costs the commands only a bounded amount of memory and time.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 
 use crate::cli::{err, out, pipecast, run};
 
-/// What a server sends at most, so that a command which takes everything fails and does not fill the machine.
+/// Upper bound of what the server sends, so that a command without a bound fails instead of filling the machine.
 const MOST: usize = 400 << 20;
 
 /// Longer than any block of a node, which has an event of 64 MiB at most, and what is on its way besides.
@@ -80,7 +80,7 @@ fn bomb(bytes: usize) -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn a_line_without_an_end_is_not_collected() {
+fn line_without_an_end_is_not_collected() {
     for beginning in ["data: ", "event: ", "id: ", "data: x\ndata: y\n", "unknown: "] {
         let piece = if beginning.ends_with('\n') { "data: x\n".repeat(8 << 10) } else { "x".repeat(64 << 10) };
         let flood = Flood::start(STREAM, beginning.as_bytes(), piece.as_bytes());
@@ -88,14 +88,14 @@ fn a_line_without_an_end_is_not_collected() {
             let before = flood.sent();
             let output = run(pipecast(command).args(["--url", &flood.url]), "");
             assert_eq!(output.status.code(), Some(1), "{command:?} {beginning:?}: {}", err(&output));
-            assert!(err(&output).contains("no stream of Pipecast"), "{command:?} {beginning:?}: {}", err(&output));
+            assert!(err(&output).contains("not a Pipecast stream"), "{command:?} {beginning:?}: {}", err(&output));
             assert!(flood.sent() - before < ENOUGH, "{command:?} {beginning:?}: {}", flood.sent() - before);
         }
     }
 }
 
 #[test]
-fn the_doctor_has_an_end_whatever_a_stream_brings() {
+fn doctor_has_an_end_whatever_a_stream_brings() {
     let line = "x".repeat(64 << 10);
     let comments = ":\n\n".repeat(8 << 10);
     let pieces: String = (0..5).map(|n| format!("id: 1-{n}\ndata: {n}\n\n")).collect();
@@ -109,7 +109,7 @@ fn the_doctor_has_an_end_whatever_a_stream_brings() {
         ("a bomb", &zipped, packed, &again),
     ] {
         let flood = Flood::start(head, &beginning, piece);
-        let output = run(&mut pipecast(&["doctor", &flood.url, "--hold", "1s"]), "");
+        let output = run(&mut pipecast(&["doctor", &flood.url, "--idle-for", "1s"]), "");
         assert_eq!(output.status.code(), Some(1), "{case}: {} {}", out(&output), err(&output));
         assert!(out(&output).contains("FAIL"), "{case}: {}", out(&output));
         assert!(flood.sent() < MOST, "{case}: {}", flood.sent());
@@ -117,7 +117,7 @@ fn the_doctor_has_an_end_whatever_a_stream_brings() {
 }
 
 #[test]
-fn a_stream_sets_no_resume_point_that_could_not_be_sent() {
+fn stream_sets_no_resume_point_that_could_not_be_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {

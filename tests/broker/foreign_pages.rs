@@ -1,4 +1,4 @@
-//! Pages that somebody on this machine visits, and a node that nobody has closed: they may read, and change nothing.
+//! Foreign web pages opened on this machine, and a node that is open by default: they may read but change nothing.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -75,12 +75,12 @@ fn assert_refused(status: StatusCode, headers: &reqwest::header::HeaderMap, text
 }
 
 #[tokio::test]
-async fn a_foreign_page_changes_nothing() {
+async fn foreign_page_changes_nothing() {
     let node = Node::embedded().await;
     let ids = [node.publish("p", "a", json!(1)).await];
     for origin in FOREIGN {
         for method in CHANGING {
-            // With what takes a preflight, what a form sends, and what a page sends without asking.
+            // A request that needs a preflight, a form's, and one that a page may send without asking.
             for content in
                 ["application/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
             {
@@ -102,7 +102,7 @@ async fn a_foreign_page_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_foreign_page_reads() {
+async fn foreign_page_reads() {
     let node = Node::embedded().await;
     let id = node.publish("p", "a", json!(1)).await;
     for origin in FOREIGN {
@@ -159,20 +159,20 @@ async fn pages_of_this_machine_and_the_nodes_own_publish_and_forget() {
 }
 
 #[tokio::test]
-async fn a_browser_that_sends_no_origin_is_known_by_what_else_it_says() {
+async fn browser_that_sends_no_origin_is_known_by_what_else_it_says() {
     let node = Node::embedded().await;
     for (site, status) in [("cross-site", 403), ("same-site", 403), ("x", 403), ("same-origin", 202), ("none", 202)] {
         let headers = [("Sec-Fetch-Site", site), ("Content-Type", "application/json")];
         assert_eq!(ask(&node, Method::POST, "/pipelines/p/events", &headers).await.0, status, "{site}");
     }
-    // Where there is one, it says more: a page of 127.0.0.1 is none of localhost.
+    // `Origin` is more precise: a page of 127.0.0.1 is not a page of localhost.
     let headers =
         [("Sec-Fetch-Site", "cross-site"), ("Origin", "http://localhost:3000"), ("Content-Type", "application/json")];
     assert_eq!(ask(&node, Method::POST, "/pipelines/p/events", &headers).await.0, 202);
 }
 
 #[tokio::test]
-async fn a_list_of_pages_lets_in_no_other() {
+async fn list_of_pages_lets_in_no_other() {
     let listed = "https://app.example";
     let node = Options::default().set("SERVER__CORS_ORIGINS", &format!("{listed},https://b.example")).start().await;
     let ids = [node.publish("p", "a", json!(1)).await];
@@ -219,7 +219,7 @@ async fn a_list_of_pages_lets_in_no_other() {
 }
 
 #[tokio::test]
-async fn who_has_decided_gets_what_was_decided() {
+async fn explicit_origins_and_access_are_followed() {
     for (name, value) in [
         ("AUTH__PUBLISH", "open"),
         ("SERVER__CORS_ORIGINS", "*"),
@@ -248,7 +248,7 @@ async fn who_has_decided_gets_what_was_decided() {
 
 /// A page of evil.example whose name points to this machine is of the same origin as what it asks for.
 #[tokio::test]
-async fn a_host_that_could_be_anybodys_is_refused_whatever_it_is_asked_for() {
+async fn foreign_host_header_is_rejected_on_every_route() {
     let node = Node::embedded().await;
     let ids = [node.publish("p", "a", json!(1)).await];
     for host in [
@@ -290,7 +290,7 @@ async fn a_host_that_could_be_anybodys_is_refused_whatever_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn an_authority_of_http_2_is_a_host() {
+async fn authority_of_http_2_is_a_host() {
     let node = Node::embedded().await;
     let request = |authority: &str, more: &[u8]| {
         let block = [&[0x82, 0x86][..], &header(0, ":authority", authority), &header(0, ":path", "/pipelines/p"), more];
@@ -351,7 +351,7 @@ async fn hosts_that_nobody_can_register_are_known() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_may_pass_on_any_host_and_its_page_publishes() {
+async fn trusted_proxy_may_pass_on_any_host_and_its_page_publishes() {
     let node = Options::default().set("SERVER__TRUSTED_PROXIES", "127.0.0.1").start().await;
     for (origin, status) in [("https://events.example.com", 202), ("https://evil.example", 403)] {
         let headers = [("Host", "events.example.com"), ("Origin", origin), ("Content-Type", "application/json")];

@@ -13,7 +13,7 @@ async fn assert_answer(node: &Node, body: &str, content_type: &str, status: Stat
 }
 
 #[tokio::test]
-async fn an_array_in_place_of_an_event_is_refused() {
+async fn array_in_place_of_an_event_is_refused() {
     let node = Node::embedded().await;
     for (body, content_type) in [
         (r#"[["c",1]]"#, "application/json"),
@@ -28,7 +28,7 @@ async fn an_array_in_place_of_an_event_is_refused() {
 }
 
 #[tokio::test]
-async fn a_byte_order_mark_at_the_beginning_is_skipped() {
+async fn byte_order_mark_at_the_beginning_is_skipped() {
     let node = Node::embedded().await;
     let event = r#"{"channel":"c","payload":1}"#;
     for (body, content_type) in [

@@ -39,8 +39,8 @@ async fn assert_problem(node: &Node, request: &str, status: u16) -> String {
 }
 
 #[tokio::test]
-async fn a_request_without_one_valid_host_is_refused() {
-    // A node that somebody has opened is asked under any name.
+async fn request_without_one_valid_host_is_refused() {
+    // A node that was opened explicitly answers under any name.
     let node = Options::default().set("AUTH__PUBLISH", "open").start().await;
     for path in ["/", "/pipelines/p", "/pipelines/p/sse", "/nowhere"] {
         assert_problem(&node, &format!("GET {path} HTTP/1.1\r\n\r\n"), 400).await;
@@ -57,7 +57,7 @@ async fn a_request_without_one_valid_host_is_refused() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_no_path_is_refused() {
+async fn target_that_is_no_path_is_refused() {
     let node = Node::embedded().await;
     for first in ["GET *", "POST *", "GET x:80", "CONNECT x:80", "OPTIONS x:80"] {
         assert_problem(&node, &format!("{first} HTTP/1.1\r\nHost: x\r\n\r\n"), 400).await;
@@ -69,7 +69,7 @@ async fn a_target_that_is_no_path_is_refused() {
 }
 
 #[tokio::test]
-async fn a_transfer_encoding_other_than_one_chunked_is_refused() {
+async fn transfer_encoding_other_than_one_chunked_is_refused() {
     let node = Node::embedded().await;
     let head = "POST /pipelines/p/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
     let chunks = format!("\r\n\r\n{:x}\r\n{EVENT}\r\n0\r\n\r\n", EVENT.len());
@@ -84,7 +84,7 @@ async fn a_transfer_encoding_other_than_one_chunked_is_refused() {
 }
 
 #[tokio::test]
-async fn a_content_coding_is_read_in_any_case_and_over_all_lines() {
+async fn content_coding_is_read_in_any_case_and_over_all_lines() {
     let node = Node::embedded().await;
     let post = |lines: &str| {
         let length = EVENT.len();
@@ -136,7 +136,7 @@ async fn more_than_a_hundred_channels_are_refused_in_a_history_too() {
 }
 
 #[tokio::test]
-async fn a_page_is_sent_to_those_who_prefer_it() {
+async fn page_is_sent_to_those_who_prefer_it() {
     let node = Node::embedded().await;
     for (accept, is_page) in [
         ("text/html", true),
@@ -192,7 +192,7 @@ async fn every_answer_forbids_a_guess_at_its_type() {
 }
 
 #[tokio::test]
-async fn a_publisher_that_ends_its_side_after_its_request_gets_its_answer() {
+async fn half_closed_publisher_gets_its_answer() {
     let node = Node::embedded().await;
     let length = EVENT.len();
     let post = format!(
@@ -213,9 +213,9 @@ async fn a_publisher_that_ends_its_side_after_its_request_gets_its_answer() {
     assert!(!raw.text().contains(" 202 "), "{}", raw.text());
 }
 
-/// The store takes its time here, and the end is there before it has answered.
+/// The store is slow here, so the client half-closes before the store has answered.
 #[tokio::test]
-async fn the_connection_of_a_client_that_has_ended_its_side_ends_with_its_answer() {
+async fn half_closed_connection_ends_with_its_answer() {
     let redis = Redis::start().await;
     let node = Options::default().redis(&redis.url()).start().await;
     let length = EVENT.len();
@@ -242,7 +242,7 @@ async fn long_history(node: &Node) -> String {
 }
 
 #[tokio::test]
-async fn a_client_that_ends_its_side_after_its_request_gets_all_of_a_long_history() {
+async fn half_closed_client_gets_a_long_history_whole() {
     let node = Node::embedded().await;
     let history = long_history(&node).await;
     for receive_buffer in [4 << 10, 1 << 20] {
@@ -256,7 +256,7 @@ async fn a_client_that_ends_its_side_after_its_request_gets_all_of_a_long_histor
 
 /// What comes of the next request meanwhile may wait for its rest until the answer is there.
 #[tokio::test]
-async fn an_answer_is_whole_for_a_slow_client_whose_next_request_has_begun_to_come() {
+async fn slow_client_gets_a_whole_answer_before_its_next_request() {
     const TIMEOUT: Duration = Duration::from_secs(1);
     let node = Options::default().set("LIMITS__REQUEST_TIMEOUT", "1s").start().await;
     let history = long_history(&node).await;
@@ -278,7 +278,7 @@ async fn an_answer_is_whole_for_a_slow_client_whose_next_request_has_begun_to_co
 }
 
 #[tokio::test]
-async fn a_reader_that_ends_its_side_with_its_request_is_gone() {
+async fn reader_that_ends_its_side_with_its_request_is_gone() {
     for options in both_ways() {
         let node = options.set("STREAM__KEEPALIVE", "50s").start().await;
         let mut raw = Raw::connect(&node).await;
@@ -290,7 +290,7 @@ async fn a_reader_that_ends_its_side_with_its_request_is_gone() {
 }
 
 #[tokio::test]
-async fn a_preflight_allows_the_headers_that_it_asks_for() {
+async fn preflight_allows_the_headers_that_it_asks_for() {
     let node = Options::default().set("SERVER__CORS_ORIGINS", "*").start().await;
     let preflight = |asked: &str| {
         format!(
@@ -316,9 +316,9 @@ async fn a_preflight_allows_the_headers_that_it_asks_for() {
     }
 }
 
-/// RFC 9110, 5.3: a field that is no list may not be repeated. Of two a proxy could go by the one and the node by the other.
+/// RFC 9110, 5.3: a field that is not a list may not be repeated. Given two, a proxy could use one and the node the other.
 #[tokio::test]
-async fn a_header_with_one_value_is_refused_when_it_is_there_twice() {
+async fn header_with_one_value_is_refused_when_it_is_there_twice() {
     let node = Node::embedded().await;
     let length = EVENT.len();
     let post = |lines: &str| {
@@ -353,7 +353,7 @@ async fn a_header_with_one_value_is_refused_when_it_is_there_twice() {
     assert!(text.contains("traceparent") && text.contains("baggage"), "{text}");
 }
 
-/// A browser would give up for ever on a 400.
+/// A browser would stop reconnecting after a 400.
 #[tokio::test]
 async fn two_resume_points_in_a_header_are_one_that_is_unknown() {
     let node = Node::embedded().await;

@@ -42,7 +42,7 @@ pub async fn read_until(body: &mut hyper::body::Incoming, text: &str) -> String 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_streams_share_one_connection_and_each_gets_its_own_events() {
+async fn hundred_streams_share_a_connection_without_mixing() {
     let node = Node::embedded().await;
     let mut connection = Connection::open(&node).await;
     let mut bodies = Vec::new();
@@ -65,7 +65,7 @@ async fn a_hundred_streams_share_one_connection_and_each_gets_its_own_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_beyond_the_limit_of_its_connection_waits_for_a_place() {
+async fn stream_beyond_the_limit_of_its_connection_waits_for_a_place() {
     let node = Options::default().set("LIMITS__HTTP2_MAX_CONCURRENT_STREAMS", "3").start().await;
     let mut connection = Connection::open(&node).await;
     let mut bodies = Vec::new();
@@ -91,7 +91,7 @@ async fn a_stream_beyond_the_limit_of_its_connection_waits_for_a_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_of_one_connection_end_at_their_own_moments_when_the_node_stops() {
+async fn http2_streams_end_spread_over_the_drain_window() {
     let options = Options::default().set("DRAIN__LEAD", "0s").set("DRAIN__WINDOW", "1s");
     let mut node = options.start().await;
     let mut connection = Connection::open(&node).await;
@@ -128,7 +128,7 @@ async fn publishers_share_a_connection_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_load_generator_of_others_has_every_request_answered() {
+async fn load_generator_of_others_has_every_request_answered() {
     let node = Node::embedded().await;
     let mut stream = node.open("p", "?replay=0").await;
     let body = tempfile::NamedTempFile::new().unwrap();

@@ -1,4 +1,4 @@
-//! Limits: each reached and released, and who is counted for whom.
+//! Limits: each reached and released, and which client counts against which.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ async fn ask(raw: &mut Raw, first: &[u8], headers: &str) -> Answer {
     }
     assert!(retry <= 15_000, "{retry}");
     raw.read_to_end().await;
-    // A block of its own: some clients take `retry:` only at the blank line.
+    // A block of its own: some clients apply `retry:` only at the blank line.
     assert_eq!(raw.body_text(), format!("retry: {retry}\n\n"));
     Answer::SentAway
 }
@@ -71,7 +71,7 @@ async fn stream_eventually(node: &Node, source: &str, headers: &str) -> Raw {
 }
 
 #[tokio::test]
-async fn a_full_node_sends_streams_away_politely_and_takes_them_when_there_is_a_place() {
+async fn full_node_defers_streams_until_a_slot_frees() {
     for way in both_ways() {
         let node = way.set("LIMITS__STREAMS", "2").start().await;
         let (first, answer) = stream_from(&node, "127.0.0.1", "").await;
@@ -90,7 +90,7 @@ async fn a_full_node_sends_streams_away_politely_and_takes_them_when_there_is_a_
         drop(first);
         let third = stream_eventually(&node, "127.0.0.1", "").await;
         assert_eq!(stream_from(&node, "127.0.0.1", "").await.1, Answer::SentAway);
-        // The log is told when it begins, and not of every client.
+        // The node logs when it becomes full, not for every client.
         assert_eq!(node.log().matches("the node is full").count(), 1, "{}", node.log());
         drop((second, third));
         eventually("all are gone", || async { node.metric("pipecast_streams").await == 0.0 }).await;
@@ -99,7 +99,7 @@ async fn a_full_node_sends_streams_away_politely_and_takes_them_when_there_is_a_
 }
 
 #[tokio::test]
-async fn the_log_does_not_grow_when_a_stranger_fills_the_node_over_and_over() {
+async fn filling_a_node_repeatedly_does_not_grow_the_log() {
     const TURNS: usize = 30;
     let node = Options::default().set("LIMITS__STREAMS", "1").start().await;
     for turn in 1..=TURNS {
@@ -147,7 +147,7 @@ async fn one_address_or_one_pipeline_cannot_take_all_places() {
         assert_eq!(third.1, Answer::Opened);
         assert_eq!(stream_from(&node, "127.0.0.2", "").await.1, Answer::SentAway);
         assert_eq!(refused(&node, "pipeline_stream_limit").await, 1.0);
-        // Who was refused for the pipeline's sake has the address' place still.
+        // A client rejected at the pipeline's limit still has its address' slot.
         let mut other = Raw::connect_from(&node, "127.0.0.2").await;
         other.get("/pipelines/q/sse").await;
         other.read_until("retry: ").await;
@@ -179,7 +179,7 @@ async fn headers_name_the_client_only_when_a_trusted_proxy_sends_them() {
         check("127.0.0.2", "X-Forwarded-For: 2001:db8::ffff:1\r\n", Answer::SentAway).await;
         check("127.0.0.2", "X-Forwarded-For: unknown\r\n", Answer::Opened).await;
         check("127.0.0.2", "Forwarded: for=203.0.113.9\r\n", Answer::SentAway).await;
-        // Anyone else is who it is.
+        // Any other client counts as its own address.
         check("127.0.0.1", "X-Forwarded-For: 203.0.113.3\r\n", Answer::Opened).await;
         check("127.0.0.1", "X-Forwarded-For: 203.0.113.4\r\nForwarded: for=203.0.113.5\r\n", Answer::SentAway).await;
         // A proxy may have more sockets than any client.
@@ -253,7 +253,7 @@ fn proxy_header(client: [u8; 4]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_proxy_header_names_the_client_and_nobody_comes_without_one() {
+async fn proxy_header_names_the_client_and_nobody_comes_without_one() {
     for way in both_ways() {
         let way = way.set("SERVER__TRUSTED_PROXIES", "127.0.0.2").set("SERVER__PROXY_PROTOCOL", "v2");
         let way = way.set("LIMITS__STREAMS_PER_ADDRESS", "1").set("LIMITS__REQUEST_TIMEOUT", "2s");
@@ -312,13 +312,13 @@ async fn streams_of_http2_count_each_and_their_socket_once() {
     for stream in [1, 3, 5] {
         raw.send([&[0, 0, length, 1, 5, 0, 0, 0, stream], &head[..]].concat()).await;
     }
-    eventually("one is sent away", || async { refused(&node, "stream_limit").await == 1.0 }).await;
+    eventually("one is asked to reconnect later", || async { refused(&node, "stream_limit").await == 1.0 }).await;
     while raw.text().matches("retry: ").count() < 3 {
         assert!(raw.read_some().await > 0, "{}", raw.text());
     }
     assert_eq!(node.metric("pipecast_streams").await, 2.0);
     assert_eq!(node.metric("pipecast_connections").await, 1.0);
-    // Leaving a stream gives its place back: RST_STREAM, CANCEL. Any of the three may be the one that was sent away.
+    // Leaving a stream gives its place back: RST_STREAM, CANCEL. Any of the three may be the rejected one.
     for stream in [1, 3, 5] {
         raw.send([0, 0, 4, 3, 0, 0, 0, 0, stream, 0, 0, 0, 8]).await;
     }
@@ -331,7 +331,7 @@ async fn streams_of_http2_count_each_and_their_socket_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_from_one_address_leaves_another_its_service() {
+async fn flood_from_one_address_leaves_another_its_service() {
     for way in both_ways() {
         let node = way.set("LIMITS__STREAMS_PER_ADDRESS", "4").start().await;
         let (mut served, answer) = stream_from(&node, "127.0.0.2", "").await;
@@ -356,7 +356,7 @@ async fn a_flood_from_one_address_leaves_another_its_service() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_admin_listener_answers_while_every_public_socket_is_taken() {
+async fn admin_listener_answers_while_every_public_socket_is_taken() {
     let node = Options::default().set("LIMITS__STREAMS", "20").start().await;
     let mut held = Vec::new();
     for _ in 0..200 {
@@ -459,7 +459,7 @@ async fn too_many(answer: Response) -> (u64, String) {
 }
 
 #[tokio::test]
-async fn a_publisher_over_its_rate_is_told_when_to_come_again_and_then_gets_through() {
+async fn publisher_over_its_rate_succeeds_after_retry_after() {
     let node = Options::default().set("LIMITS__PUBLISH_RATE_PER_PUBLISHER", "15/m").start().await;
     let mut accepted = 0;
     let (wait, detail) = loop {
@@ -472,7 +472,7 @@ async fn a_publisher_over_its_rate_is_told_when_to_come_again_and_then_gets_thro
     };
     assert!((15..25).contains(&accepted) && (1..=4).contains(&wait), "{accepted} {wait}");
     assert!(detail.contains("limits.publish_rate_per_publisher") && detail.contains("15/m"), "{detail}");
-    // Whoever else publishes, to the same pipeline or by the same node, is not concerned; the same one elsewhere is.
+    // Other publishers to the same pipeline or node are unaffected; the same publisher elsewhere is not.
     assert_eq!(node.post("q", batch(1)).await.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(publish_from(&node, "127.0.0.2", "p", batch(2)).await.status(), StatusCode::ACCEPTED);
     assert_eq!(node.history("p", "").await["events"].as_array().unwrap().len(), accepted + 2);
@@ -499,7 +499,7 @@ async fn publishers_behind_one_proxy_have_a_rate_each() {
 }
 
 #[tokio::test]
-async fn a_batch_counts_as_its_events_and_passes_whole_or_not_at_all() {
+async fn batch_counts_as_its_events_and_passes_whole_or_not_at_all() {
     let node = Options::default().set("LIMITS__PUBLISH_RATE_PER_PIPELINE", "10/h").start().await;
     assert_eq!(node.post("p", batch(8)).await.status(), StatusCode::ACCEPTED);
     let (_, detail) = too_many(node.post("p", batch(3)).await).await;
@@ -513,7 +513,7 @@ async fn a_batch_counts_as_its_events_and_passes_whole_or_not_at_all() {
     let (wait, _) = too_many(node.post("q", batch(1)).await).await;
     assert!((9 * 3600..=91 * 360).contains(&wait), "{wait}");
     assert_eq!(refused(&node, "pipeline_publish_rate").await, 2.0);
-    // What is no publish at all takes nothing.
+    // A request that is not a publish costs nothing.
     assert_eq!(node.post("r", "{").await.status(), StatusCode::BAD_REQUEST);
     assert_eq!(node.post("r", batch(10)).await.status(), StatusCode::ACCEPTED);
 }
@@ -544,7 +544,7 @@ async fn publish_to_each(node: &Node, authorization: &str, pipelines: impl Itera
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_floods_a_node_with_names_leaves_others_their_first_event() {
+async fn name_flood_leaves_others_their_first_event() {
     /// More than there are places for.
     const NAMES: usize = 70_000;
     let token = |pattern: &str| format!("Bearer {}", hs256(&claims(json!({"publish": [pattern]}))));
@@ -575,7 +575,7 @@ async fn who_floods_a_node_with_names_leaves_others_their_first_event() {
 }
 
 #[tokio::test]
-async fn a_node_may_open_as_many_files_as_the_system_allows_it() {
+async fn node_may_open_as_many_files_as_the_system_allows_it() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // What a login shell has; a node inherits it.
     setrlimit(Resource::Nofile, Rlimit { current: Some(512), maximum }).unwrap();
@@ -613,7 +613,7 @@ async fn limits_that_cannot_be_are_told_at_the_start() {
         assert!(words.iter().all(|word| told.contains(word)), "{told}");
     };
     check(&[("SERVER__PROXY_PROTOCOL", "v2")], &["server.trusted_proxies", "nobody could connect"]);
-    check(&[("SERVER__TRUSTED_PROXIES", "10.0.0.0/8,proxy")], &["`proxy` is no network", "10.0.0.0/8"]);
+    check(&[("SERVER__TRUSTED_PROXIES", "10.0.0.0/8,proxy")], &["`proxy` is not a network", "10.0.0.0/8"]);
     check(&[("LIMITS__PUBLISH_RATE_PER_PUBLISHER", "100")], &["limits.publish_rate_per_publisher", "100/s", "`off`"]);
     check(&[("LIMITS__STREAMS", "0")], &["limits.streams", "out of range", "`auto`"]);
 }

@@ -40,7 +40,7 @@ async fn pipelines_without_readers_go_when_memory_is_needed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_of_other_pipelines_are_refused_politely_while_memory_is_taken() {
+async fn streams_are_deferred_while_the_event_buffer_is_full() {
     const REFUSED: &str = "pipecast_rejected_total{reason=\"event_buffer_limit\"}";
     let redis = Redis::start().await;
     let node = small_node(&redis).await;
@@ -64,7 +64,7 @@ async fn streams_of_other_pipelines_are_refused_politely_while_memory_is_taken()
     let body = refused.body_text();
     let retry: u64 = body.strip_prefix("retry: ").unwrap().strip_suffix("\n\n").unwrap().parse().unwrap();
     assert!((5_000..=15_000).contains(&retry), "{retry}");
-    // What is open goes on, and takes further readers.
+    // Open pipelines continue and accept more readers.
     node.publish("a", "large", json!("more")).await;
     assert_eq!(streams[0].next().await.data, "\"more\"");
     assert_eq!(node.open("a", "").await.take(11).await.len(), 11);
@@ -72,7 +72,7 @@ async fn streams_of_other_pipelines_are_refused_politely_while_memory_is_taken()
     drop(streams.pop());
     eventually("it is closed", || async { open_pipelines(&node).await == 1.0 }).await;
     node.publish("c", "small", json!(1)).await;
-    eventually("a third is taken", || async {
+    eventually("a third is accepted", || async {
         node.open("c", "").await.try_next().await.is_some_and(|event| event.data == "1")
     })
     .await;

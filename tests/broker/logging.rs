@@ -28,7 +28,7 @@ async fn provoke_lines(node: &Node, count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_serves_and_drains_when_nothing_it_says_can_be_written() {
+async fn node_serves_and_drains_when_nothing_it_says_can_be_written() {
     let mut node = Options::default().set("DRAIN__LEAD", "0s").set("DRAIN__WINDOW", "0s").start_unheard().await;
     let mut stream = node.open("p", "").await;
     let id = node.publish("p", "a", json!(1)).await;
@@ -40,7 +40,7 @@ async fn a_node_serves_and_drains_when_nothing_it_says_can_be_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_follows_its_store_and_drains_after_the_log_pipe_broke() {
+async fn node_follows_its_store_and_drains_after_the_log_pipe_broke() {
     let mut redis = Redis::start().await;
     let options = Options::default().redis(&redis.url()).set("REDIS__PROBE_INTERVAL", "200ms");
     let options = options.set("DRAIN__LEAD", "0s").set("DRAIN__WINDOW", "0s");
@@ -49,7 +49,7 @@ async fn a_node_follows_its_store_and_drains_after_the_log_pipe_broke() {
     let mut stream = node.open("p", "").await;
     for n in 1..=2 {
         redis.kill();
-        eventually("the store is away", || async { node.metric("pipecast_store_up").await == 0.0 }).await;
+        eventually("the store is unreachable", || async { node.metric("pipecast_store_up").await == 0.0 }).await;
         redis.restart().await;
         eventually("events are stored again", || async {
             node.post("p", json!({"channel": "a", "payload": n})).await.status() == StatusCode::ACCEPTED
@@ -87,7 +87,7 @@ async fn each_revocation_is_taken_after_the_log_pipe_broke() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_nobody_reads_stops_nothing_and_tells_what_it_lost_once_it_is_read() {
+async fn unread_log_blocks_nothing_and_reports_dropped_lines() {
     let options = Options::default().set("LOG__FILTER", "debug").set("LOG__BUFFER", "64KiB");
     let (node, mut pipe) = logging_into_a_pipe(options).await;
     provoke_lines(&node, 4000).await;
@@ -118,7 +118,7 @@ async fn a_log_that_nobody_reads_stops_nothing_and_tells_what_it_lost_once_it_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_whose_log_nobody_reads_drains_and_ends() {
+async fn node_whose_log_nobody_reads_drains_and_ends() {
     let options = Options::default().set("LOG__FILTER", "debug").set("DRAIN__LEAD", "0s").set("DRAIN__WINDOW", "0s");
     let (mut node, _pipe) = logging_into_a_pipe(options).await;
     provoke_lines(&node, 1500).await;
@@ -127,7 +127,7 @@ async fn a_node_whose_log_nobody_reads_drains_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_lines_before_the_end_are_written() {
+async fn last_lines_before_the_end_are_written() {
     let options = Options::default().set("DRAIN__LEAD", "0s").set("DRAIN__WINDOW", "0s");
     let (mut node, mut pipe) = logging_into_a_pipe(options).await;
     node.signal("TERM");
@@ -138,7 +138,7 @@ async fn the_last_lines_before_the_end_are_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_level_alone_is_about_our_own_code_and_a_library_is_heard_when_it_is_named() {
+async fn bare_log_level_applies_to_our_code_only() {
     for (filter, is_heard) in [("debug", false), ("debug,h2=trace", true)] {
         let node = Options::default().set("LOG__FILTER", filter).start().await;
         let answer = crate::support::http2().get(format!("{}/pipelines/p", node.url)).send().await.unwrap();

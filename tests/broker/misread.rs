@@ -1,4 +1,4 @@
-//! Bytes that are no request of HTTP/1.1: each gets one answer, which says what is wrong, and which its sender reads.
+//! Bytes that are not an HTTP/1.1 request: each connection gets one answer that says what is wrong and that its sender can read.
 
 use serde_json::{Value, json};
 
@@ -73,7 +73,7 @@ fn get(path: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_no_request_gets_a_problem_that_its_sender_reads() {
+async fn non_http_bytes_get_a_readable_problem() {
     for options in both_ways() {
         let node = options.start().await;
         for (bytes, status) in misread() {
@@ -134,7 +134,7 @@ async fn it_is_answered_after_the_answers_before_it() {
         raw.send(&bytes).await;
         assert_problem(&raw.read_to_clean_end().await, status, &bytes);
 
-        // All at once, to a client that takes a little at a time of answers that are still on their way.
+        // All at once, to a client that reads slowly while answers are still in flight.
         let mut raw = Raw::connect_narrow(&node, 4 << 10);
         raw.send([get("/pipelines/p/events").as_bytes(), post.as_bytes(), &bytes].concat()).await;
         let text = raw.read_to_clean_end().await;
@@ -165,7 +165,7 @@ async fn answers_that_look_like_it_are_sent_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_head_that_breaks_off_is_answered_and_a_connection_that_asks_nothing_is_not() {
+async fn truncated_heads_are_answered_and_empty_connections_are_not() {
     let node = Node::embedded().await;
     for half in ["G", "GET / HT", "GET / HTTP/1.1\r\nHost: x\r\n", "POST /"] {
         let mut raw = Raw::connect(&node).await;
@@ -186,7 +186,7 @@ async fn a_head_that_breaks_off_is_answered_and_a_connection_that_asks_nothing_i
 }
 
 #[tokio::test]
-async fn a_body_that_is_none_is_answered_and_its_sender_reads_it() {
+async fn body_that_is_none_is_answered_and_its_sender_reads_it() {
     let node = Node::embedded().await;
     let head = "POST /pipelines/p/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     for chunk in ["x\r\n", "1\r\n{}\r\n", "-1\r\n", "FFFFFFFFFFFFFFFFF\r\n", "1 x\r\n", "\r\n"] {
@@ -212,9 +212,9 @@ async fn a_body_that_is_none_is_answered_and_its_sender_reads_it() {
 
 /// The answer is larger than what sockets hold, so that its end still waits to be written when it is made.
 #[tokio::test]
-async fn an_answer_that_ends_its_connection_is_whole_for_a_slow_client() {
+async fn answer_that_ends_its_connection_is_whole_for_a_slow_client() {
     let node = Node::embedded().await;
-    // Where the end comes to stand in the sockets' buffers depends on the length.
+    // Where the end falls in the sockets' buffers depends on the length.
     let pipelines: Vec<_> = (0..16).map(|n| (format!("p{n}"), "x".repeat(6000 + 64 * n))).collect();
     for (pipeline, payload) in &pipelines {
         node.post(pipeline, Value::from_iter((0..100).map(|_| json!({"channel": "a", "payload": payload})))).await;
@@ -230,7 +230,7 @@ async fn an_answer_that_ends_its_connection_is_whole_for_a_slow_client() {
 }
 
 #[tokio::test]
-async fn the_admin_listener_says_it_too() {
+async fn admin_listener_says_it_too() {
     let node = Options::default().start().await;
     for (bytes, status) in misread() {
         let mut raw = Raw::connect_to(node.admin_address()).await;

@@ -1,4 +1,4 @@
-//! Redis going away and coming back, while clients are connected.
+//! Redis becoming unreachable and returning while clients are connected.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::support::redis::Redis;
 use crate::support::stream::{assert_contiguous, number};
 
 /// Probes often, so that outages are noticed within a test's time; and never compares open logs
-/// with the store, which would mend in the end whatever a reconnect has left broken.
+/// with the store, which would eventually repair whatever a reconnect left broken.
 fn watchful(url: &str) -> Options {
     Options::default().redis(url).set("REDIS__PROBE_INTERVAL", "200ms").set("HUB__CHECK_INTERVAL", "1h")
 }
@@ -29,7 +29,7 @@ async fn assert_refused(node: &Node) {
 }
 
 async fn until_published(node: &Node, number: u64) {
-    eventually("events are taken again", || async {
+    eventually("publishing works again", || async {
         // The key makes it once, whatever became of earlier tries.
         let key = number.to_string();
         let event = json!({"channel": "numbers", "payload": number});
@@ -39,7 +39,7 @@ async fn until_published(node: &Node, number: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_restarts_with_its_data_costs_clients_nothing_but_time() {
+async fn redis_restart_with_data_costs_clients_only_time() {
     let mut redis = Redis::start_durable().await;
     let node = watchful(&redis.url()).set("STREAM__KEEPALIVE", "100ms").start().await;
     let mut stream = node.open("p", "").await;
@@ -67,12 +67,12 @@ async fn a_redis_that_restarts_with_its_data_costs_clients_nothing_but_time() {
     assert_eq!(node.open_with("p", "", Some(&ids[0])).await.numbers(3).await, [2, 3, 4]);
     assert!(stream.arrived().is_empty());
     assert!(node.metric("pipecast_store_reconnects_total").await >= 1.0);
-    let warnings = node.log().matches("announcements have stopped").count();
+    let warnings = node.log().matches("lost the Redis pub/sub connection").count();
     assert_eq!(warnings, 1, "an outage is logged once: {}", node.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_comes_back_empty_is_one_gap() {
+async fn redis_that_comes_back_empty_is_one_gap() {
     let mut redis = Redis::start().await;
     let node = watchful(&redis.url()).start().await;
     let mut stream = node.open("p", "").await;
@@ -90,7 +90,7 @@ async fn a_redis_that_comes_back_empty_is_one_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_hangs_is_noticed_and_forgiven() {
+async fn redis_that_hangs_is_noticed_and_forgiven() {
     let redis = Redis::start().await;
     let node = watchful(&redis.url()).set("REDIS__TIMEOUT", "500ms").start().await;
     let mut stream = node.open("p", "").await;
@@ -118,7 +118,7 @@ async fn pubsub_connections_cut_again_and_again_lose_nothing() {
     let redis = Redis::start().await;
     let nodes = [watchful(&redis.url()).start().await, watchful(&redis.url()).start().await];
     let mut streams = [nodes[0].open("p", "").await, nodes[1].open("p", "").await];
-    // Slowly enough that no outage is longer than the history: what is lost then is told as a gap.
+    // Slowly enough that no outage is longer than the history; otherwise lost events would be reported as a gap.
     let mut ticks = tokio::time::interval(Duration::from_millis(8));
     for n in 1..=EVENTS {
         ticks.tick().await;
@@ -149,7 +149,7 @@ async fn connections_that_look_open_and_are_dead_are_made_anew() {
     other.publish_numbers("p", 1..=2).await;
     assert_eq!(stream.numbers(2).await, [1, 2]);
     proxy.silence_open_connections();
-    // Nobody is told of an error; only the probe does not come back.
+    // No call fails; only the probe does not return.
     other.publish_numbers("p", 3..=4).await;
     assert_eq!(stream.numbers(2).await, [3, 4]);
     until_published(&behind, 5).await;
@@ -159,7 +159,7 @@ async fn connections_that_look_open_and_are_dead_are_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_cut_off_for_hearing_too_slowly_reads_what_it_missed() {
+async fn node_cut_off_for_hearing_too_slowly_reads_what_it_missed() {
     let redis = Redis::start().await;
     redis.command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 64kb 64kb 1"]);
     let slow = watchful(&redis.url()).start().await;
@@ -184,7 +184,7 @@ async fn a_node_cut_off_for_hearing_too_slowly_reads_what_it_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_starts_before_its_redis_waits_for_it() {
+async fn node_that_starts_before_its_redis_waits_for_it() {
     let mut redis = Redis::start().await;
     redis.kill();
     let node = watchful(&redis.url()).set("STREAM__KEEPALIVE", "100ms").start_unready().await;
@@ -199,7 +199,7 @@ async fn a_node_that_starts_before_its_redis_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_asked_for_itself_alone_is_ready_without_its_redis_until_it_drains() {
+async fn readiness_without_the_store_fails_only_while_draining() {
     const ALONE: &str = "/readyz?exclude=store";
     let mut redis = Redis::start().await;
     let node = watchful(&redis.url()).set("DRAIN__LEAD", "1m").set("DRAIN__DEADLINE", "1m").start().await;
@@ -215,16 +215,16 @@ async fn a_node_that_is_asked_for_itself_alone_is_ready_without_its_redis_until_
     eventually("it drains", || async { node.admin_status(ALONE).await == Some(StatusCode::SERVICE_UNAVAILABLE) }).await;
 }
 
-/// 25 MB at 80 Mbit/s take five times `redis.timeout`, and come all the same.
+/// 25 MB at 80 Mbit/s need five times `redis.timeout`, and arrive nevertheless.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_history_is_read_over_a_slow_line() {
+async fn large_history_is_read_over_a_slow_line() {
     let redis = Redis::start().await;
     let near = Options::default().redis(&redis.url()).start().await;
     for n in 1..=100 {
         near.publish("p", "a", json!({"n": n, "filler": "x".repeat(250 << 10)})).await;
     }
     let proxy = Proxy::before(&redis);
-    // The history takes five seconds, each page of it a twentieth of one: a busy machine may be late for one.
+    // The history needs five seconds, each page a twentieth of one: a busy machine may be late for one.
     let far = Options::default().redis(&proxy.url()).set("REDIS__TIMEOUT", "2s").start().await;
     proxy.narrow_to(5 << 20);
     let mut stream = far.open("p", "").await;
@@ -236,7 +236,7 @@ async fn a_large_history_is_read_over_a_slow_line() {
 
 /// Publishers get 503 from the first moment on: the balancer should know long before three probes are missing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_to_which_no_connection_can_be_made_is_told_before_probes_are_late() {
+async fn unreachable_redis_is_reported_before_probes_are_late() {
     let mut redis = Redis::start().await;
     let node = Options::default().redis(&redis.url()).start().await;
     redis.kill();
@@ -247,9 +247,9 @@ async fn a_redis_to_which_no_connection_can_be_made_is_told_before_probes_are_la
     eventually("the node is ready", || async { node.is_ready().await }).await;
 }
 
-/// The first probe may be announced before the node listens: it must not wait for the next one.
+/// The first probe may be published before the node listens: it must not wait for the next one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_is_ready_from_its_start_on_however_rarely_it_probes() {
+async fn node_is_ready_from_its_start_on_however_rarely_it_probes() {
     let redis = Redis::start().await;
     let proxy = Proxy::far_away(&redis, Duration::from_millis(20));
     for url in [redis.url(), proxy.url()] {

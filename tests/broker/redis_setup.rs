@@ -41,7 +41,7 @@ fn refused(options: &Options) -> (Output, String) {
 }
 
 #[tokio::test]
-async fn a_password_and_a_database_over_tcp() {
+async fn password_and_a_database_over_tcp() {
     let port = free_port().to_string();
     let redis = Redis::start_with(&["--port", &port, "--bind", "127.0.0.1", "--save", ""]).await;
     redis.command(&["CONFIG", "SET", "requirepass", "s3cret/@:"]);
@@ -58,7 +58,7 @@ async fn a_password_and_a_database_over_tcp() {
 }
 
 #[tokio::test]
-async fn a_password_in_a_file_may_be_any() {
+async fn password_in_a_file_may_be_any() {
     let port = free_port().to_string();
     let redis = Redis::start_with(&["--port", &port, "--bind", "127.0.0.1", "--save", ""]).await;
     let password = "s3cret@:/%40?# \u{e4}+&";
@@ -82,18 +82,18 @@ async fn a_password_in_a_file_may_be_any() {
         (&user, format!("{password} \n"), 1, "check the user, the password"),
         (&user, "\n".to_owned(), 1, "it is empty"),
         (&user, "\u{feff}\n".to_owned(), 1, "it is empty"),
-        (&format!("redis://:s3cret@127.0.0.1:{port}"), password.to_owned(), 2, "redis.url has another"),
+        (&format!("redis://:s3cret@127.0.0.1:{port}"), password.to_owned(), 2, "redis.url contains a password too"),
         (
             &format!("redis+unix://{}?pass=s3cret", redis.socket().display()),
             password.to_owned(),
             2,
-            "redis.url has another",
+            "redis.url contains a password too",
         ),
         (
             &String::new(),
             password.to_owned(),
             2,
-            "redis.password_file (environment variable PIPECAST_REDIS__PASSWORD_FILE): is of no use without redis.url",
+            "redis.password_file (environment variable PIPECAST_REDIS__PASSWORD_FILE): has no effect without redis.url",
         ),
     ] {
         let (output, errors) = refused(&with(url, &content));
@@ -103,7 +103,7 @@ async fn a_password_in_a_file_may_be_any() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_is_changed_in_its_file_is_used_without_a_restart() {
+async fn changed_password_file_is_used_without_a_restart() {
     let redis = Redis::start().await;
     redis.command(&["ACL", "SETUSER", "pipecast", "on", ">old", "~*", "&*", "+@all"]);
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -123,10 +123,29 @@ async fn a_password_that_is_changed_in_its_file_is_used_without_a_restart() {
     crate::support::eventually("it is let in again", || async { node.is_ready().await }).await;
     node.publish("p", "a", json!(2)).await;
     assert_eq!(stream.numbers(1).await, [2]);
+    // Reads by clients have a pool of connections, which was opened with the old password or is opened with the new one.
+    let events = async || node.history("p", "").await["events"].as_array().map_or(0, Vec::len);
+    assert_eq!(events().await, 2);
+    redis.command(&["ACL", "SETUSER", "pipecast", ">newest", "<new"]);
+    std::fs::write(file.path(), "newest").unwrap();
+    redis.command(&["CLIENT", "KILL", "USER", "pipecast"]);
+    assert_eq!(events().await, 2);
 }
 
 #[tokio::test]
-async fn a_user_with_the_rights_of_the_readme_and_no_others() {
+async fn user_without_unwatch_is_served_with_a_warning() {
+    let redis = Redis::start().await;
+    redis.command(&["ACL", "SETUSER", "pipecast", "on", ">x", "~pipecast:*", "&pipecast:*", "+@all", "-unwatch"]);
+    let node = Options::default().redis(&format!("{}?user=pipecast&pass=x", redis.url())).start().await;
+    assert!(node.log().contains("does not allow UNWATCH"), "{}", node.log());
+    assert_works(&node).await;
+    for _ in 0..20 {
+        assert_eq!(node.history("p", "").await["events"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn user_with_the_rights_of_the_readme_and_no_others() {
     let readme = include_str!("../../README.md");
     let rights =
         readme.lines().find_map(|line| line.strip_prefix("ACL SETUSER pipecast ")).expect("the rights in the README");
@@ -140,6 +159,7 @@ async fn a_user_with_the_rights_of_the_readme_and_no_others() {
         Options::default().redis(&url).set("HUB__CHECK_INTERVAL", "100ms").set("REDIS__PROBE_INTERVAL", "100ms");
     let node = options.start().await;
     assert_works(&node).await;
+    assert!(!node.log().contains("UNWATCH"), "{}", node.log());
     // The regular comparison, of pipelines with readers, has its rights too.
     let _stream = node.open("p", "").await;
     crate::support::eventually("a comparison was made", || async {
@@ -157,7 +177,7 @@ async fn a_user_with_the_rights_of_the_readme_and_no_others() {
 }
 
 #[tokio::test]
-async fn installations_with_prefixes_of_their_own_share_a_redis_and_no_event() {
+async fn installations_with_own_prefixes_share_no_event() {
     let redis = Redis::start().await;
     redis.command(&["ACL", "SETUSER", "blue", "on", ">blue", "resetchannels", "~blue:*", "&blue:*", "+@all"]);
     redis.command(&["ACL", "SETUSER", "green", "on", ">green", "resetchannels", "~green:*", "&green:*", "+@all"]);
@@ -241,7 +261,7 @@ async fn tls_with_an_own_authority_and_a_client_certificate() {
 }
 
 #[tokio::test]
-async fn a_redis_older_than_seven_is_named_at_the_start() {
+async fn redis_older_than_seven_is_named_at_the_start() {
     #[expect(clippy::disallowed_methods, reason = "tests have no settings of their own")]
     let program = PathBuf::from(std::env::var("PIPECAST_OLD_REDIS").unwrap_or_default());
     assert!(
@@ -256,7 +276,7 @@ async fn a_redis_older_than_seven_is_named_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_redis_that_cannot_serve_is_named_at_the_start() {
+async fn redis_that_cannot_serve_is_named_at_the_start() {
     let redis = Redis::start().await;
     let port = free_port().to_string();
     let folder = tempfile::tempdir().unwrap();
@@ -269,8 +289,8 @@ async fn a_redis_that_cannot_serve_is_named_at_the_start() {
         (format!("redis://127.0.0.1:{port}/99"), 1, "refuses the database of redis.url"),
         (format!("redis://127.0.0.1:{port}/-1"), 2, "0 or more"),
         (format!("{}?db=-1", redis.url()), 2, "0 or more"),
-        (format!("redis://127.0.0.1:{port}?db=3"), 2, "stands in the path"),
-        (format!("redis://127.0.0.1:{port}/3?name=x"), 2, "means nothing here"),
+        (format!("redis://127.0.0.1:{port}?db=3"), 2, "into the path"),
+        (format!("redis://127.0.0.1:{port}/3?name=x"), 2, "no meaning here"),
     ] {
         let (output, errors) = refused(&Options::default().redis(&url));
         assert_eq!(output.status.code(), Some(code), "{url}: {errors}");
@@ -281,7 +301,7 @@ async fn a_redis_that_cannot_serve_is_named_at_the_start() {
 
 /// The rights are tried with the calls that are made later, each by itself.
 #[tokio::test]
-async fn a_right_that_is_missing_is_named_at_the_start() {
+async fn right_that_is_missing_is_named_at_the_start() {
     let redis = Redis::start().await;
     for (missing, doing) in [
         ("-set", "a probe"),
@@ -313,7 +333,7 @@ async fn a_right_that_is_missing_is_named_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_command_that_redis_has_under_another_name_is_named_at_the_start() {
+async fn renamed_redis_commands_are_reported_at_start() {
     let redis = Redis::start_with(&["--save", "", "--rename-command", "EVALSHA", "other"]).await;
     let (output, errors) = refused(&Options::default().redis(&redis.url()));
     assert_eq!(output.status.code(), Some(1), "{errors}");

@@ -39,7 +39,7 @@ async fn publish(raw: &mut Raw) {
 }
 
 #[tokio::test]
-async fn a_good_request_works_after_a_refusal_with_its_body_under_way() {
+async fn good_request_works_after_a_refusal_with_its_body_under_way() {
     let node = Node::embedded().await;
     let refused = [
         ("POST /pipelines/a%2fb/events", JSON, 400),
@@ -66,7 +66,7 @@ async fn a_good_request_works_after_a_refusal_with_its_body_under_way() {
 }
 
 #[tokio::test]
-async fn a_good_request_works_after_one_without_a_right_to_publish() {
+async fn good_request_works_after_one_without_a_right_to_publish() {
     const KEY: &str = "writer-0123456789abcdef";
     let keys = format!(r#"[{{name="writer", key="{KEY}", publish=["p"]}}]"#);
     let node = Options::default().set("AUTH__PUBLISH", "token").set("AUTH__KEYS", &keys).start().await;
@@ -102,7 +102,7 @@ async fn chunks_that_follow_a_refusal_are_drained() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_first_is_told_that_the_connection_ends() {
+async fn client_that_asks_first_is_told_that_the_connection_ends() {
     let node = Node::embedded().await;
     let mut raw = Raw::connect(&node).await;
     raw.send(head("POST /nowhere", "Expect: 100-continue\r\n", BODY)).await;
@@ -122,7 +122,7 @@ async fn a_client_that_asks_first_is_told_that_the_connection_ends() {
 }
 
 #[tokio::test]
-async fn a_body_that_stops_coming_is_refused_with_the_end_of_the_connection() {
+async fn stalled_body_is_rejected_and_its_connection_closed() {
     let node = Node::embedded().await;
     let mut raw = Raw::connect(&node).await;
     raw.send(head("POST /nowhere", JSON, BODY)).await;
@@ -133,7 +133,7 @@ async fn a_body_that_stops_coming_is_refused_with_the_end_of_the_connection() {
 
 /// What a client reads that sends all of its body before it looks for an answer.
 #[tokio::test]
-async fn a_body_of_forty_megabytes_gets_its_answer() {
+async fn body_of_forty_megabytes_gets_its_answer() {
     let node = Node::embedded().await;
     for (headers, is_chunked) in [("Content-Length: 40000000\r\n", false), ("Transfer-Encoding: chunked\r\n", true)] {
         let mut raw = Raw::connect(&node).await;
@@ -149,7 +149,7 @@ async fn a_body_of_forty_megabytes_gets_its_answer() {
 }
 
 #[tokio::test]
-async fn a_body_a_little_too_large_keeps_the_connection() {
+async fn body_a_little_too_large_keeps_the_connection() {
     let node = Node::embedded().await;
     let mut raw = Raw::connect(&node).await;
     raw.send(head("POST /pipelines/p/events", JSON, 5 << 20)).await;
@@ -160,7 +160,7 @@ async fn a_body_a_little_too_large_keeps_the_connection() {
 }
 
 #[tokio::test]
-async fn a_publisher_with_a_pool_of_one_connection_goes_on_after_each_refusal() {
+async fn pooled_connection_works_after_each_rejection() {
     let node = Node::embedded().await;
     let client = reqwest::Client::builder().pool_max_idle_per_host(1).build().unwrap();
     for n in 0..60 {

@@ -14,7 +14,7 @@ use crate::support::redis::Redis;
 use crate::support::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_crate_eventsource_client_resumes_on_a_node_that_was_killed() {
+async fn crate_eventsource_client_resumes_on_a_node_that_was_killed() {
     let redis = Redis::start().await;
     let mut node = Options::default().redis(&redis.url()).start().await;
     let other = Options::default().redis(&redis.url()).start().await;
@@ -49,7 +49,7 @@ async fn the_crate_eventsource_client_resumes_on_a_node_that_was_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_crate_eventsource_client_comes_back_to_a_full_node_and_gets_in() {
+async fn eventsource_client_crate_retries_a_full_node_and_gets_in() {
     let node = Options::default().set("LIMITS__STREAMS", "1").start().await;
     node.publish("p", "numbers", json!(1)).await;
     let mut holder = Raw::connect(&node).await;
@@ -70,7 +70,7 @@ async fn the_crate_eventsource_client_comes_back_to_a_full_node_and_gets_in() {
             }
         }
     });
-    eventually("it is sent away", || async {
+    eventually("it is asked to reconnect later", || async {
         node.metric("pipecast_rejected_total{reason=\"stream_limit\"}").await >= 1.0
     })
     .await;

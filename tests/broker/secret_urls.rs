@@ -1,4 +1,4 @@
-//! Secrets that somebody has put into a URL are repeated nowhere.
+//! Secrets in a URL never appear in output.
 
 use crate::cli::{err, out, pipecast, run};
 use crate::support::eventually;
@@ -9,14 +9,14 @@ const SECRET: &str = "hunter2";
 
 /// URLs with a secret, and what is said of them.
 const URLS: [(&str, &str); 8] = [
-    ("http://me:hunter2@127.0.0.1:9", "must have no user and no password; give a token as PIPECAST_TOKEN"),
-    ("http://hunter2@127.0.0.1:9", "must have no user and no password"),
-    ("http://:hunter2@127.0.0.1:9", "must have no user and no password"),
-    ("http://127.0.0.1:9/?token=hunter2", "must have no ? and no #"),
-    ("http://127.0.0.1:9/#hunter2", "must have no ? and no #"),
-    ("http://me:hunter2@127.0.0.1:99999", "is not valid; write one such as https://"),
-    ("me:hunter2@127.0.0.1", "must begin with http:// or https://"),
-    ("ftp://me:hunter2@127.0.0.1", "must begin with http:// or https://"),
+    ("http://me:hunter2@127.0.0.1:9", "PIPECAST_TOKEN"),
+    ("http://hunter2@127.0.0.1:9", "PIPECAST_TOKEN"),
+    ("http://:hunter2@127.0.0.1:9", "PIPECAST_TOKEN"),
+    ("http://127.0.0.1:9/?token=hunter2", "PIPECAST_TOKEN"),
+    ("http://127.0.0.1:9/#hunter2", "PIPECAST_TOKEN"),
+    ("http://me:hunter2@127.0.0.1:99999", "is not valid"),
+    ("me:hunter2@127.0.0.1", "http:// or https://"),
+    ("ftp://me:hunter2@127.0.0.1", "http:// or https://"),
 ];
 
 /// Each command that asks a node, without the URL.
@@ -30,7 +30,7 @@ const COMMANDS: [&[&str]; 6] = [
 ];
 
 #[test]
-fn a_url_that_may_hold_a_secret_is_refused_and_not_repeated() {
+fn url_that_may_hold_a_secret_is_refused_and_not_repeated() {
     for (url, problem) in URLS {
         for command in COMMANDS {
             let flag = if command[0] == "doctor" { vec![url] } else { vec!["--url", url] };
@@ -41,7 +41,7 @@ fn a_url_that_may_hold_a_secret_is_refused_and_not_repeated() {
                 assert!(!said.contains(SECRET), "{command:?} {url}: {said}");
             }
         }
-        let output = run(&mut pipecast(&["demo", "--url", "http://127.0.0.1:9", "--browse", url]), "");
+        let output = run(&mut pipecast(&["demo", "--url", "http://127.0.0.1:9", "--public-url", url]), "");
         assert_eq!(output.status.code(), Some(2), "{url}");
         assert!(!(out(&output) + &err(&output)).contains(SECRET), "{url}");
     }
@@ -73,7 +73,7 @@ fn help_shows_no_value_of_the_environment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn config_and_the_log_show_neither_user_nor_query_of_where_keys_are_fetched() {
+async fn jwks_url_is_shown_without_user_and_query() {
     let url = "https://hunter2@issuer.example/tenant/keys?code=hunter2#hunter2";
     let output = run(pipecast(&["config"]).env("PIPECAST_AUTH__JWKS_URL", url), "");
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));

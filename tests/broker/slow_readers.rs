@@ -1,4 +1,4 @@
-//! Readers that take little or nothing: what they are told, and what they cost others.
+//! Readers that are slow or stalled: what they receive, and what they cost others.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ async fn publish_large(node: &Node, numbers: std::ops::RangeInclusive<u64>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_reader_gets_a_gap_and_a_fast_one_everything() {
+async fn slow_reader_gets_a_gap_and_a_fast_one_everything() {
     for way in both_ways() {
         a_slow_reader_gets_a_gap(&way.set("HISTORY__LIMIT", "10").start().await).await;
     }
@@ -34,7 +34,7 @@ async fn a_slow_reader_gets_a_gap(node: &Node) {
     let body = slow.body_text();
     let ids: Vec<_> = body.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
     let gaps: Vec<_> = body.lines().filter(|line| line.starts_with("data: {\"reason\":")).collect();
-    assert_eq!(gaps.len(), 1, "one gap is told once");
+    assert_eq!(gaps.len(), 1, "one gap is reported once");
     let gap: serde_json::Value = serde_json::from_str(gaps[0].strip_prefix("data: ").unwrap()).unwrap();
     assert_eq!(gap["reason"], "slow");
     // The gap's id is the event before the next one: counted in, nothing is missing.
@@ -46,7 +46,7 @@ async fn a_slow_reader_gets_a_gap(node: &Node) {
     assert_eq!(node.metric("pipecast_gaps_total{reason=\"slow\"}").await, 1.0);
 }
 
-/// More is published than readers can take: publishers get slower, and nobody loses anything.
+/// Publishers outrun readers: they are slowed down, and no reader loses an event.
 #[tokio::test(flavor = "multi_thread")]
 async fn publishers_are_held_to_what_most_readers_take() {
     const READERS: usize = 20;
@@ -88,7 +88,7 @@ async fn publishers_are_held_to_what_most_readers_take() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_takes_nothing_is_closed_with_little_unsent() {
+async fn reader_that_takes_nothing_is_closed_with_little_unsent() {
     for way in both_ways() {
         let options = way.set("STREAM__WRITE_TIMEOUT", "1s").set("HISTORY__LIMIT", "10");
         a_reader_that_takes_nothing_is_closed(&options.start().await).await;
@@ -116,7 +116,7 @@ async fn a_reader_that_takes_nothing_is_closed(node: &Node) {
     for raw in &mut stuck {
         // What was under way when the connection was closed: buffers of both kernels.
         let received = raw.read_to_end().await;
-        assert!(received < (256 << 10) + 8 * NARROW, "{received} bytes had been sent to one that takes nothing");
+        assert!(received < (256 << 10) + 8 * NARROW, "{received} bytes were sent to a stalled client");
     }
     publish_large(node, 301..=301).await;
     assert_eq!(seq(&fast.next().await.id), 301);

@@ -20,14 +20,14 @@ async fn streams(node: &Node, count: usize) -> Vec<Raw> {
     streams
 }
 
-/// The delay of the last `retry:`, a block of its own at the end: some clients take it only at the blank line.
+/// The delay of the last `retry:`, a block of its own at the end: some clients apply it only at the blank line.
 fn last_retry(body: &str) -> u64 {
     let body = body.strip_suffix("\n\n").unwrap_or_else(|| panic!("{body:?}"));
     body.lines().last().unwrap().strip_prefix("retry: ").unwrap_or_else(|| panic!("{body:?}")).parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_leaves_in_order_and_spreads_the_ends_of_its_streams() {
+async fn node_leaves_in_order_and_spreads_the_ends_of_its_streams() {
     for way in both_ways() {
         let options = way.set("DRAIN__LEAD", "2s").set("DRAIN__WINDOW", "2s");
         a_node_leaves_in_order(&mut options.start().await).await;
@@ -84,7 +84,7 @@ async fn new_connections_are_refused_after_the_lead() {
     let node = options.start().await;
     let open = streams(&node, 1).await;
     node.signal("TERM");
-    eventually("no connection is taken", || async {
+    eventually("no connection is accepted", || async {
         tokio::net::TcpStream::connect(("127.0.0.1", node.port())).await.is_err()
     })
     .await;
@@ -93,7 +93,7 @@ async fn new_connections_are_refused_after_the_lead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_deadline_ends_what_does_not_end_by_itself() {
+async fn deadline_ends_what_does_not_end_by_itself() {
     let options = Options::default().set("DRAIN__LEAD", "0s").set("DRAIN__WINDOW", "1h").set("DRAIN__DEADLINE", "1s");
     let mut node = options.start().await;
     let mut open = streams(&node, 3).await;
@@ -108,14 +108,14 @@ async fn the_deadline_ends_what_does_not_end_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_at_once() {
+async fn second_signal_ends_at_once() {
     for (lead, window) in [("1h", "1h"), ("0s", "1h")] {
         let options =
             Options::default().set("DRAIN__LEAD", lead).set("DRAIN__WINDOW", window).set("DRAIN__DEADLINE", "2h");
         let mut node = options.start().await;
         let open = streams(&node, 1).await;
         node.signal("TERM");
-        eventually("the first one is taken", || async { node.log().contains("stopping") }).await;
+        eventually("the first signal is handled", || async { node.log().contains("stopping") }).await;
         node.signal("TERM");
         assert_eq!(node.exit().await.code(), Some(1));
         drop(open);
@@ -123,7 +123,7 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_at_the_terminal_does_not_wait() {
+async fn person_at_the_terminal_does_not_wait() {
     for way in both_ways() {
         let mut node = way.start().await;
         let mut open = streams(&node, 5).await;
@@ -137,7 +137,7 @@ async fn a_person_at_the_terminal_does_not_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publish_under_way_is_finished() {
+async fn publish_under_way_is_finished() {
     let options = Options::default().set("DRAIN__LEAD", "0s").set("DRAIN__WINDOW", "0s");
     let mut node = options.start().await;
     let mut raw = Raw::connect(&node).await;
@@ -149,7 +149,7 @@ async fn a_publish_under_way_is_finished() {
     // of their own, so the answer of another request tells.
     node.publish("q", "a", json!(1)).await;
     node.signal("TERM");
-    eventually("the node takes no new connection", || async {
+    eventually("the node accepts no new connection", || async {
         tokio::net::TcpStream::connect(("127.0.0.1", node.port())).await.is_err()
     })
     .await;

@@ -35,7 +35,7 @@ fn options(memory: &str) -> Options {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn made_up_pipelines_take_no_more_than_the_memory_and_a_pipeline_with_readers_stays() {
+async fn invented_pipelines_stay_within_memory_and_spare_read_ones() {
     const MEMORY: u64 = 16 << 20;
     let node = options("16MiB").start().await;
     let mut reader = node.open("read", "").await;
@@ -51,7 +51,7 @@ async fn made_up_pipelines_take_no_more_than_the_memory_and_a_pipeline_with_read
     assert!(counted > 10e6 && counted < MEMORY as f64, "{counted}");
     assert!(node.metric("pipecast_store_forgotten_total{what=\"pipeline\"}").await > 20_000.0);
     assert_eq!(node.history("read", "").await["events"].as_array().unwrap().len(), 1);
-    // A client of a pipeline that was forgotten is told of a gap, also when it has begun again.
+    // A client of an evicted pipeline gets a gap, even when the pipeline has new events.
     assert_eq!(node.history("forgotten", "").await["events"], json!([]));
     let mut back = node.open_with("forgotten", "", Some(&forgotten)).await;
     assert_eq!(back.gap().await.0["reason"], "reset");
@@ -84,7 +84,7 @@ async fn answers_to_idempotency_keys_take_no_more_than_their_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publish_is_refused_while_all_that_is_kept_is_read_and_taken_again_afterwards() {
+async fn publish_is_rejected_only_while_everything_kept_is_read() {
     let node = options("2MiB").start().await;
     let large = json!({"channel": "a", "payload": "x".repeat(200 << 10)});
     let mut readers = Vec::new();
@@ -98,7 +98,7 @@ async fn a_publish_is_refused_while_all_that_is_kept_is_read_and_taken_again_aft
             break answer;
         }
         readers.last_mut().unwrap().next().await;
-        assert!(readers.len() < 20, "there is no bound");
+        assert!(readers.len() < 20, "nothing limits them");
     };
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.headers().contains_key("retry-after"));
@@ -112,7 +112,7 @@ async fn a_publish_is_refused_while_all_that_is_kept_is_read_and_taken_again_aft
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_has_a_bound_in_bytes_and_keeps_the_newest_event_always() {
+async fn history_is_bounded_in_bytes_and_keeps_the_newest_event() {
     let node = Options::default().set("HISTORY__BYTES", "4KiB").start().await;
     let kept = async || -> Vec<u64> {
         let history = node.history("p", "").await;

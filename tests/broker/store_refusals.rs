@@ -21,7 +21,7 @@ async fn publish_with_key(node: &Node, key: &str, number: u64) -> StatusCode {
 }
 
 async fn until_published(node: &Node, number: u64) {
-    eventually("events are taken", || async {
+    eventually("publishing works", || async {
         publish_with_key(node, &format!("n{number}"), number).await == StatusCode::ACCEPTED
     })
     .await;
@@ -41,7 +41,7 @@ async fn pair() -> (Redis, Redis, [String; 2]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_primary_that_was_demoted_is_left_by_every_connection() {
+async fn primary_that_was_demoted_is_left_by_every_connection() {
     let (old, new, ports) = pair().await;
     let proxy = Proxy::before(&old);
     let nodes = [node_on(&proxy.url()).start().await, node_on(&proxy.url()).start().await];
@@ -61,7 +61,7 @@ async fn a_primary_that_was_demoted_is_left_by_every_connection() {
     }
     for node in &nodes {
         eventually("the node is ready", || async { node.is_ready().await }).await;
-        eventually("the log names it", || async { node.log().contains("does not serve as a primary") }).await;
+        eventually("the log names it", || async { node.log().contains("no longer serves as the primary") }).await;
     }
     eventually("the old primary has no connection of a node", || async {
         let clients = old.command(&["CLIENT", "LIST"]);
@@ -71,7 +71,7 @@ async fn a_primary_that_was_demoted_is_left_by_every_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_whose_redis_stays_a_replica_is_not_ready() {
+async fn node_whose_redis_stays_a_replica_is_not_ready() {
     let (primary, replica, _ports) = pair().await;
     let node = node_on(&replica.url()).start_unready().await;
     let before = node.metric("pipecast_store_errors_total{op=\"append\"}").await;
@@ -86,7 +86,7 @@ async fn a_node_whose_redis_stays_a_replica_is_not_ready() {
 
 /// Redis says no to every write, and serves everything else.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_takes_no_writes_makes_a_node_unready_and_is_named_in_the_log_once() {
+async fn read_only_redis_makes_a_node_unready_and_is_logged_once() {
     for (code, refuse, allow) in [
         ("OOM", ["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"]),
         (
@@ -114,7 +114,7 @@ async fn a_redis_that_takes_no_writes_makes_a_node_unready_and_is_named_in_the_l
         until_published(&node, 2).await;
         eventually("the node is ready", || async { node.is_ready().await }).await;
         eventually("the log says that it is over", || async { refusals() == 2 }).await;
-        assert!(node.log().contains("refuses no more"), "{}", node.log());
+        assert!(node.log().contains("no longer refuses"), "{}", node.log());
         let events = stream.take(2).await;
         assert_contiguous(&events);
         // Nothing of it was the listening connection's fault.
@@ -122,9 +122,9 @@ async fn a_redis_that_takes_no_writes_makes_a_node_unready_and_is_named_in_the_l
     }
 }
 
-/// What a right that is taken away leaves behind: nothing at all, however often a publisher tries.
+/// A revoked Redis permission leaves nothing behind, however often a publisher tries.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_is_refused_for_a_missing_right_is_not_stored() {
+async fn event_that_is_refused_for_a_missing_right_is_not_stored() {
     for missing in [&["-set"][..], &["resetchannels", "&pipecast:probe:*"], &["-rpush"], &["-pexpire"], &["-ltrim"]] {
         let redis = Redis::start().await;
         redis.command(&["ACL", "SETUSER", "pipecast", "on", ">x", "~pipecast:*", "&pipecast:*", "+@all"]);
@@ -174,7 +174,7 @@ async fn databases_of_one_redis_hear_nothing_of_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_comes_with_other_events_is_refused_and_nothing_changes() {
+async fn idempotency_key_with_other_events_changes_nothing() {
     let redis = Redis::start().await;
     for node in [Node::embedded().await, node_on(&redis.url()).start().await] {
         let one = json!({"channel": "numbers", "payload": 1});
@@ -204,9 +204,9 @@ async fn a_key_that_comes_with_other_events_is_refused_and_nothing_changes() {
     }
 }
 
-/// Routers and balancers forget connections over which nothing goes, and tell nobody.
+/// Routers and balancers silently forget idle connections.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silence_longer_than_the_networks_memory_costs_no_publish_and_no_event() {
+async fn long_silence_behind_nat_loses_no_publish_and_no_event() {
     let redis = Redis::start().await;
     let proxy = Proxy::forgetful(&redis, Duration::from_secs(1));
     let node = node_on(&proxy.url()).start().await;
@@ -232,7 +232,7 @@ async fn a_silence_longer_than_the_networks_memory_costs_no_publish_and_no_event
 
 /// As at `maxclients`, or before a proxy that has lost its servers: what is open works, and nothing can be opened.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_has_the_connections_it_needs_stays_ready_although_it_gets_no_further_one() {
+async fn node_stays_ready_when_redis_refuses_more_connections() {
     let redis = Redis::start().await;
     let proxy = Proxy::before(&redis);
     let node = node_on(&proxy.url()).start().await;
@@ -257,7 +257,7 @@ async fn a_node_that_has_the_connections_it_needs_stays_ready_although_it_gets_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_connection_is_not_tried_more_often_because_others_work() {
+async fn lost_connection_is_not_tried_more_often_because_others_work() {
     let redis = Redis::start().await;
     let proxy = Proxy::before(&redis);
     let node = node_on(&proxy.url()).start().await;
@@ -281,9 +281,9 @@ async fn a_lost_connection_is_not_tried_more_often_because_others_work() {
     assert_eq!(stream.numbers(1).await, [1]);
 }
 
-/// A large Redis takes minutes to load what it has kept, and clients ask all the while.
+/// A large Redis needs minutes to load its data while clients keep asking.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_loads_is_one_line_in_the_log_however_much_is_asked_of_it() {
+async fn loading_redis_is_logged_once_under_load() {
     let mut redis = Redis::start_with(&["--appendonly", "no"]).await;
     redis.command(&["EVAL", "for i = 1, 20000 do redis.call('SET', 'other' .. i, 'x') end", "0"]);
     let node = node_on(&redis.url()).start().await;
@@ -303,6 +303,6 @@ async fn a_redis_that_loads_is_one_line_in_the_log_however_much_is_asked_of_it()
     assert!(asked > 100, "{asked}");
     until_published(&node, 2).await;
     assert_contiguous(&stream.take(2).await);
-    let lines = node.log().lines().filter(|line| line.contains("does not serve as a primary")).count();
+    let lines = node.log().lines().filter(|line| line.contains("no longer serves as the primary")).count();
     assert!(lines <= 3, "{lines} lines: {}", node.log());
 }

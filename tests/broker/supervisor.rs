@@ -101,8 +101,8 @@ impl Drop for Early {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ready_is_told_when_connections_are_taken_whether_redis_answers_or_not() {
-    // One port at which nobody answers, and one at which nobody is.
+async fn systemd_hears_ready_once_connections_are_accepted() {
+    // One port that never answers, and one that is closed.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let redis = |port: u16| format!("redis://127.0.0.1:{port}");
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -123,7 +123,7 @@ async fn ready_is_told_when_connections_are_taken_whether_redis_answers_or_not()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_cannot_start_is_not_told_to_be_ready() {
+async fn node_that_cannot_start_is_not_told_to_be_ready() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let ear = Ear::open();
     let options = ear.options().argument("--listen").argument(&taken.local_addr().unwrap().to_string());
@@ -134,19 +134,19 @@ async fn a_node_that_cannot_start_is_not_told_to_be_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_follows_the_streams_the_store_and_the_drain() {
+async fn status_follows_the_streams_the_store_and_the_drain() {
     let ear = Ear::open();
     let mut redis = Redis::start().await;
     let options = ear.options().redis(&redis.url()).set("REDIS__PROBE_INTERVAL", "200ms");
     let node = options.set("DRAIN__LEAD", "2s").set("DRAIN__WINDOW", "60s").set("DRAIN__DEADLINE", "4m").start().await;
     ear.until_line("STATUS=Serving; streams open: 0; store: up").await;
-    // So many that not all of them can end before the drain is told of.
+    // Enough that not all can end before the drain is reported.
     let mut streams = Vec::new();
     for _ in 0..20 {
         streams.push(node.open("p", "").await);
     }
     redis.kill();
-    let away = "STATUS=Serving; streams open: 20; store: away, so publishing is refused and new streams wait";
+    let away = "STATUS=Serving; streams open: 20; store: unreachable, so publishing fails and new streams wait";
     ear.until_line(away).await;
     redis.restart().await;
     let back = ear.until(|message| message.starts_with("STATUS=") && message != format!("{away}\n")).await;
@@ -155,12 +155,12 @@ async fn the_status_follows_the_streams_the_store_and_the_drain() {
     node.signal("TERM");
     // So much time from now on, or what the unit says, whichever is longer: the drain's deadline and a little.
     ear.until(|message| message == "STOPPING=1\nEXTEND_TIMEOUT_USEC=250000000\n").await;
-    ear.until(|message| message.starts_with("STATUS=Stopping, connections are still taken; streams open: 20; ")).await;
+    ear.until(|message| message.starts_with("STATUS=Stopping, still accepting connections; streams open: 20; ")).await;
     ear.until(|message| message.starts_with("STATUS=Draining; streams open: ")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_number_of_streams_is_told_when_nothing_else_changes() {
+async fn number_of_streams_is_told_when_nothing_else_changes() {
     let ear = Ear::open();
     let node = ear.options().start().await;
     ear.until_line("STATUS=Serving; streams open: 0; store: up").await;
@@ -191,7 +191,7 @@ async fn signs_of_life_stop_while_one_fanout_thread_hangs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_quiet_busy_or_draining_lives() {
+async fn node_that_is_quiet_busy_or_draining_lives() {
     for threads in ["0", "2"] {
         let ear = Ear::open();
         let options = ear.options_with_watchdog(WATCHDOG).set("FANOUT__THREADS", threads).set("DRAIN__LEAD", "4m");
@@ -213,7 +213,7 @@ async fn a_node_that_is_quiet_busy_or_draining_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_watchdog_or_with_somebody_elses_no_sign_of_life_is_given() {
+async fn no_watchdog_pings_without_a_watchdog_of_this_process() {
     let ear = Ear::open();
     for options in [ear.options(), ear.options_with_watchdog(WATCHDOG).variable("WATCHDOG_PID", "1")] {
         let node = options.start().await;
@@ -223,9 +223,9 @@ async fn without_a_watchdog_or_with_somebody_elses_no_sign_of_life_is_given() {
     }
 }
 
-/// systemd that has crashed keeps its socket and reads no more: then whoever writes is blocked for ever.
+/// A crashed systemd keeps its socket open and stops reading, so that writers would block forever.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_manager_that_does_not_listen_holds_nothing_up() {
+async fn service_manager_that_does_not_listen_holds_nothing_up() {
     let ear = Ear::open();
     let stuffing = std::os::unix::net::UnixDatagram::unbound().unwrap();
     stuffing.set_nonblocking(true).unwrap();

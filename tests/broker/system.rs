@@ -23,13 +23,13 @@ fn frame(id: &str, payload: u64) -> String {
     format!("id: {id}\nevent: numbers\ndata: {payload}\n\n")
 }
 
-/// Writes an event into the list without a word to anyone: an announcement that was lost.
-fn write_unannounced(redis: &Redis, pipeline: &str, id: &str, payload: u64) {
+/// Writes an event into the list without a word to anyone: a notification that was lost.
+fn write_without_notifying(redis: &Redis, pipeline: &str, id: &str, payload: u64) {
     redis.command(&["RPUSH", &format!("pipecast:{{{pipeline}}}:events"), &frame(id, payload)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_published_through_all_nodes_reach_all_readers_in_one_order() {
+async fn events_from_all_nodes_arrive_in_one_order() {
     let redis = Redis::start().await;
     let nodes = nodes(&redis, 3, &Options::default()).await;
     let mut readers = Vec::new();
@@ -60,7 +60,7 @@ async fn events_published_through_all_nodes_reach_all_readers_in_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_move_between_nodes_while_events_flow_miss_nothing() {
+async fn clients_moving_between_nodes_miss_nothing() {
     const EVENTS: u64 = 800;
     let redis = Redis::start().await;
     // All of them are kept: a client that a busy machine leaves waiting is as good as any.
@@ -74,7 +74,7 @@ async fn clients_that_move_between_nodes_while_events_flow_miss_nothing() {
         }
         done.store(1, Ordering::SeqCst);
     };
-    // Each client takes a few events and goes to the other node, ten of them at a time.
+    // Each client reads a few events and moves to the other node, ten clients at a time.
     let clients = (0..10u64).map(|client| {
         let nodes = &nodes;
         async move {
@@ -106,7 +106,7 @@ async fn clients_that_move_between_nodes_while_events_flow_miss_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_clients_at_once_cost_one_history_read() {
+async fn thousand_clients_at_once_cost_one_history_read() {
     let redis = Redis::start().await;
     let nodes = nodes(&redis, 2, &Options::default()).await;
     nodes[1].publish_numbers("p", 1..=100).await;
@@ -145,7 +145,7 @@ async fn one_pubsub_connection_a_node_however_many_pipelines() {
     }
     assert_eq!(nodes[0].metric("pipecast_pipelines_open").await, 150.0);
     drop(streams);
-    eventually("what nobody reads is let go", || async { channels() == 0 }).await;
+    eventually("unread pipelines are unsubscribed", || async { channels() == 0 }).await;
     for node in nodes {
         eventually("its log is closed", || async { node.metric("pipecast_pipelines_open").await == 0.0 }).await;
         assert_eq!(node.metric("pipecast_event_buffer_bytes").await, 0.0);
@@ -153,7 +153,7 @@ async fn one_pubsub_connection_a_node_however_many_pipelines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_comes_back_within_the_linger_costs_no_read() {
+async fn reader_that_comes_back_within_the_linger_costs_no_read() {
     let redis = Redis::start().await;
     let node = &nodes(&redis, 1, &Options::default()).await[0];
     node.publish_numbers("p", 1..=3).await;
@@ -162,7 +162,7 @@ async fn a_reader_that_comes_back_within_the_linger_costs_no_read() {
         eventually("it has left", || async { node.metric("pipecast_streams").await == 0.0 }).await;
     }
     assert_eq!(node.metric("pipecast_history_reads_total{reason=\"open\"}").await, 1.0);
-    // The log followed while nobody read.
+    // The log stayed current without readers.
     node.publish_numbers("p", 4..=4).await;
     assert_eq!(node.open("p", "").await.numbers(4).await, [1, 2, 3, 4]);
     assert_eq!(node.metric("pipecast_history_reads_total{reason=\"open\"}").await, 1.0);
@@ -198,14 +198,14 @@ async fn ids_grow_when_the_clock_jumps_back_while_the_list_stands() {
     let now = parts(&node.publish("p", "numbers", json!(1)).await).0;
     // An event from an hour ahead: for the next one the clock has jumped back.
     let ahead = now + 3_600_000;
-    write_unannounced(&redis, "p", &format!("{ahead}-2"), 2);
+    write_without_notifying(&redis, "p", &format!("{ahead}-2"), 2);
     let ids = node.publish_numbers("p", 3..=4).await;
     assert_eq!(ids, [format!("{ahead}-3"), format!("{ahead}-4")]);
     assert_eq!(node.open("p", "").await.numbers(4).await, [1, 2, 3, 4]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_repeated_at_once_through_all_nodes_publishes_once() {
+async fn key_repeated_at_once_through_all_nodes_publishes_once() {
     let redis = Redis::start().await;
     let nodes = nodes(&redis, 3, &Options::default()).await;
     let body = json!({"channel": "a", "payload": 1});
@@ -230,8 +230,8 @@ async fn resume_on_a_node_that_lags_shows_no_gap() {
     assert_eq!(connected.numbers(2).await, [1, 2]);
     // What the other node's readers have, and this node has not heard of.
     let ms = parts(&ids[1]).0;
-    write_unannounced(&redis, "p", &format!("{}-3", ms + 1), 3);
-    write_unannounced(&redis, "p", &format!("{}-4", ms + 2), 4);
+    write_without_notifying(&redis, "p", &format!("{}-3", ms + 1), 3);
+    write_without_notifying(&redis, "p", &format!("{}-4", ms + 2), 4);
     let mut resumed = node.open_with("p", "", Some(&format!("{}-3", ms + 1))).await;
     assert_eq!(resumed.numbers(1).await, [4]);
     assert_eq!(connected.numbers(2).await, [3, 4], "the re-read serves all readers");
@@ -239,33 +239,33 @@ async fn resume_on_a_node_that_lags_shows_no_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_last_announcement_is_found() {
+async fn lost_last_notification_is_found() {
     let redis = Redis::start().await;
     let node = &nodes(&redis, 1, &Options::default().set("HUB__CHECK_INTERVAL", "200ms")).await[0];
     let mut stream = node.open("p", "").await;
     let id = node.publish("p", "numbers", json!(1)).await;
     assert_eq!(stream.numbers(1).await, [1]);
-    write_unannounced(&redis, "p", &format!("{}-2", parts(&id).0 + 1), 2);
+    write_without_notifying(&redis, "p", &format!("{}-2", parts(&id).0 + 1), 2);
     assert_eq!(stream.numbers(1).await, [2]);
     redis.command(&["DEL", "pipecast:{p}:events"]);
     assert_eq!(stream.gap().await.0["reason"], "reset");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_announcement_is_found_by_the_next_one() {
+async fn lost_notification_is_found_by_the_next_one() {
     let redis = Redis::start().await;
     let node = &nodes(&redis, 1, &Options::default().set("HUB__CHECK_INTERVAL", "1h")).await[0];
     let mut stream = node.open("p", "").await;
     let id = node.publish("p", "numbers", json!(1)).await;
     assert_eq!(stream.numbers(1).await, [1]);
-    write_unannounced(&redis, "p", &format!("{}-2", parts(&id).0), 2);
+    write_without_notifying(&redis, "p", &format!("{}-2", parts(&id).0), 2);
     node.publish("p", "numbers", json!(3)).await;
     assert_eq!(stream.numbers(2).await, [2, 3]);
     assert_eq!(node.metric("pipecast_history_reads_total{reason=\"missed_notification\"}").await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_announcements_and_lists_break_nobody() {
+async fn hostile_notifications_and_lists_break_nobody() {
     let redis = Redis::start().await;
     let node = &nodes(&redis, 1, &Options::default()).await[0];
     let mut stream = node.open("p", "").await;
@@ -285,7 +285,7 @@ async fn hostile_announcements_and_lists_break_nobody() {
     ] {
         redis.command(&["PUBLISH", "pipecast:{p}", rubbish]);
     }
-    // An announcement of what the list does not have is corrected by the next read of it.
+    // A notification of what the list does not have is corrected by the next read of it.
     node.publish_numbers("p", 3..=3).await;
     assert_eq!(stream.numbers(1).await, [3]);
 
@@ -294,7 +294,7 @@ async fn hostile_announcements_and_lists_break_nobody() {
     assert_eq!(node.open("q", "").await.numbers(1).await, [2]);
     redis.command(&["RPUSH", "pipecast:{q}:events", "not a frame"]);
     let id = node.publish("q", "numbers", json!(7)).await;
-    assert_eq!(seq(&id), 1, "nothing can follow what is no frame");
+    assert_eq!(seq(&id), 1, "nothing can follow an invalid frame");
     redis.command(&["SET", "pipecast:{r}:events", "a string"]);
     let answer = node.post("r", json!({"channel": "a", "payload": 1})).await;
     assert_eq!(answer.status(), 500);
@@ -302,7 +302,7 @@ async fn hostile_announcements_and_lists_break_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_dies_is_replaced_by_another_without_loss() {
+async fn node_that_dies_is_replaced_by_another_without_loss() {
     let redis = Redis::start().await;
     let mut nodes = nodes(&redis, 2, &Options::default()).await;
     let mut stream = nodes[0].open("p", "").await;
@@ -336,7 +336,7 @@ async fn publishes_that_share_round_trips_have_each_their_own_answer() {
             ids.push((pipeline, id, n));
         }
     }
-    // Each publisher was told the id of its own event.
+    // Each publisher received the id of its own event.
     for pipeline in ["p0", "p1", "p2"] {
         let events = node.history(pipeline, "").await["events"].as_array().unwrap().clone();
         assert_eq!(events.len(), 90);

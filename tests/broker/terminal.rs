@@ -1,4 +1,4 @@
-//! What strangers put into channels, payloads, answers and tokens does nothing to the terminal of who looks at it.
+//! Text from publishers, servers and tokens has no effect on the terminal of the user who prints it.
 
 use std::process::{Command, Output};
 
@@ -10,7 +10,7 @@ use crate::cli::{err, out, pipecast, run};
 use crate::support::impostor::Impostor;
 use crate::support::node::Node;
 
-/// Sets a title, writes to the clipboard, clears, rings, turns text around, and begins a line that looks like ours.
+/// Sets a title, writes to the clipboard, clears the screen, rings, reverses text, and starts a line that looks like ours.
 const HOSTILE: &str = "\u{1b}]0;title\u{7}\u{1b}]52;c;cm0=\u{7}\u{9b}2J\u{7f}\u{8}\r\n{\"id\":\"1-1\"} \u{202e}\u{2066}\u{2069}\u{200f}\u{85}\u{2028}\u{feff}";
 
 fn is_hostile(character: char) -> bool {
@@ -26,7 +26,7 @@ fn assert_harmless(output: &Output) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tail_shows_what_a_terminal_would_obey_as_escapes_that_are_the_same_json() {
+async fn tail_escapes_control_characters_and_keeps_the_json() {
     let node = Node::embedded().await;
     let payload = json!({HOSTILE: [HOSTILE]});
     node.publish("p", "turned \u{202e}around\u{2028}", payload.clone()).await;
@@ -39,17 +39,17 @@ async fn tail_shows_what_a_terminal_would_obey_as_escapes_that_are_the_same_json
 }
 
 #[test]
-fn what_an_old_node_or_none_sends_in_a_stream_is_shown_as_escapes() {
+fn tail_escapes_control_characters_from_other_servers() {
     let stream = "id: 1-1\u{1b}[2J\nevent: a\u{1b}]0;title\u{7}\u{9b}\ndata: \"\u{1b}[2J\u{202e}\"\n\n";
     let impostor = Impostor::saying("200 OK\r\nContent-Type: text/event-stream", stream);
     let output = run(&mut pipecast(&["tail", "p", "--url", &impostor.url(), "--count", "1"]), "");
     assert_harmless(&output);
     assert_eq!(out(&output), "1-1\\u001b[2J a\\u001b]0;title\\u0007\\u009b \"\\u001b[2J\\u202e\"\n");
-    // Its own bytes, for a file or a program, and on a terminal what can be seen of them.
+    // --raw writes the bytes unchanged, except to a terminal.
     let tail = ["tail", "p", "--url", &impostor.url(), "--count", "1", "--raw"];
     assert_eq!(out(&run(&mut pipecast(&tail), "")), stream);
     let line = format!("exec {} {}", env!("CARGO_BIN_EXE_pipecast"), tail.join(" "));
-    // A terminal of its own, by util-linux.
+    // util-linux provides the terminal.
     let output = run(Command::new("script").args(["-qec", &line, "/dev/null"]), "");
     let text = out(&output).replace('\r', "");
     assert!(text.contains("event: a\\u001b]0;title\\u0007\\u009b\n"), "{text:?}");
@@ -57,7 +57,7 @@ fn what_an_old_node_or_none_sends_in_a_stream_is_shown_as_escapes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_answer_says_is_shown_on_one_line_without_controls() {
+async fn commands_escape_the_text_of_rejections() {
     let problem = json!({"detail": HOSTILE}).to_string();
     for status in ["400 Bad Request", "403 Forbidden"] {
         for body in [problem.as_str(), HOSTILE] {
@@ -84,11 +84,11 @@ async fn what_an_answer_says_is_shown_on_one_line_without_controls() {
 }
 
 #[test]
-fn a_token_that_is_explained_does_nothing_else() {
+fn token_inspect_escapes_control_characters() {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = json!({"pipecast": {"subscribe": ["p"], "channels": [HOSTILE]}, "jti": HOSTILE, HOSTILE: HOSTILE});
     let token = format!("{}.{}.c2lnbmF0dXJl", part(json!({"alg": "HS256", "kid": HOSTILE})), part(claims));
-    let mut command = pipecast(&["token", "--check"]);
+    let mut command = pipecast(&["token", "inspect"]);
     let output = run(command.env("PIPECAST_AUTH__JWT_SECRET", "0123456789abcdef0123456789abcdef"), &token);
     assert_eq!(output.status.code(), Some(1), "{}", err(&output));
     assert_harmless(&output);
@@ -96,19 +96,19 @@ fn a_token_that_is_explained_does_nothing_else() {
     for line in out(&output).lines() {
         assert!(line.starts_with(['h', 'c', 'e', 'p', 's', ' ']), "{line:?}");
     }
-    // Verified, so that its channels are told.
+    // A valid token, whose channels are printed too.
     let key = "0123456789abcdef0123456789abcdef";
     let arguments = ["token", "--pipeline", "p", "--subscribe", "--channel", HOSTILE];
     let minted = run(pipecast(&arguments).env("PIPECAST_AUTH__JWT_SECRET", key), "");
     assert_eq!(minted.status.code(), Some(0), "{}", err(&minted));
-    let output = run(pipecast(&["token", "--check"]).env("PIPECAST_AUTH__JWT_SECRET", key), &out(&minted));
+    let output = run(pipecast(&["token", "inspect"]).env("PIPECAST_AUTH__JWT_SECRET", key), &out(&minted));
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     assert!(out(&output).contains("only the channels \\u001b]0;title"), "{}", out(&output));
     assert_harmless(&output);
 }
 
 #[test]
-fn wrong_arguments_are_repeated_without_controls() {
+fn usage_errors_escape_the_arguments() {
     let hostile = HOSTILE.replace('\n', "");
     for arguments in [
         &["tail", &hostile][..],

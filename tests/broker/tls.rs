@@ -37,7 +37,7 @@ impl Certificates {
         Options::default().set("SERVER__TLS_CERT", &self.cert).set("SERVER__TLS_KEY", &self.key)
     }
 
-    /// Clients that trust the authority: one that takes HTTP/1.1 alone, and one that takes what the node prefers.
+    /// Clients that trust the authority: one that speaks only HTTP/1.1, and one that accepts what the node prefers.
     fn clients(&self) -> [(Client, Version); 2] {
         let trusting = || client().tls_certs_only([self.authority.certificate()]);
         [(trusting().http1_only().build().unwrap(), Version::HTTP_11), (trusting().build().unwrap(), Version::HTTP_2)]
@@ -49,7 +49,7 @@ async fn open(client: &Client, node: &Node, query: &str) -> Stream {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_byte_order_mark_hides_no_certificate_and_no_key() {
+async fn byte_order_mark_hides_no_certificate_and_no_key() {
     let certificates = Certificates::new();
     for path in [&certificates.cert, &certificates.key] {
         let text = std::fs::read_to_string(path).unwrap();
@@ -84,7 +84,7 @@ async fn past_and_live_events_arrive_over_tls_in_both_protocols() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_comes_back_over_tls_resumes_where_it_stopped() {
+async fn reader_that_comes_back_over_tls_resumes_where_it_stopped() {
     let certificates = Certificates::new();
     for (client, _) in certificates.clients() {
         let node = certificates.options().client(client).set("STREAM__MAX_AGE", "1s").start().await;
@@ -103,18 +103,17 @@ async fn a_reader_that_comes_back_over_tls_resumes_where_it_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_changes_is_read_again_and_open_streams_stay() {
+async fn certificate_that_changes_is_read_again_and_open_streams_stay() {
     let certificates = Certificates::new();
     let [(old, _), _] = certificates.clients();
     let node = certificates.options().client(old.clone()).start().await;
     let mut stream = node.open("p", "").await;
 
-    // Half a pair at a time, as a person would copy it, and the first half is none.
+    // One file at a time, as a person would copy them; half a pair is not usable.
     let stranger = Authority::new(certificates.folder.path(), "stranger");
     let (cert, key) = stranger.issue("renewed");
     std::fs::write(&certificates.cert, "not a certificate").unwrap();
-    eventually("it says that the old one stays", || async { node.log().contains("the certificate in use stays") })
-        .await;
+    eventually("it says that the old one stays", || async { node.log().contains("keeping the one in use") }).await;
     assert_eq!(node.publish("p", "a", json!(1)).await.split('-').count(), 2);
     std::fs::copy(&cert, &certificates.cert).unwrap();
     std::fs::copy(&key, &certificates.key).unwrap();
@@ -131,7 +130,7 @@ async fn a_certificate_that_changes_is_read_again_and_open_streams_stay() {
 }
 
 #[test]
-fn a_pair_that_will_not_do_is_named_at_the_start() {
+fn pair_that_will_not_do_is_named_at_the_start() {
     let certificates = Certificates::new();
     let (_, other_key) = certificates.authority.issue("other");
     let missing = certificates.folder.path().join("missing").display().to_string();
@@ -143,10 +142,10 @@ fn a_pair_that_will_not_do_is_named_at_the_start() {
         (cert, "", 2, "server.tls_key: is missing"),
         ("", key, 2, "server.tls_cert: is missing"),
         (cert, &other_key, 1, "server.tls_cert and server.tls_key"),
-        (key, key, 1, "there is no certificate in it"),
-        (cert, cert, 1, "there is no private key in it"),
-        (cert, &both, 1, "there are 2 private keys in it"),
-        (&missing, key, 2, "there is no file"),
+        (key, key, 1, "no certificate"),
+        (cert, cert, 1, "no private key"),
+        (cert, &both, 1, "2 private keys"),
+        (&missing, key, 2, "does not exist"),
     ] {
         let options = [("SERVER__TLS_CERT", cert), ("SERVER__TLS_KEY", key)].into_iter();
         let options = options.filter(|(_, file)| !file.is_empty()).fold(Options::default(), |o, (k, v)| o.set(k, v));
@@ -154,12 +153,12 @@ fn a_pair_that_will_not_do_is_named_at_the_start() {
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{errors}");
         assert!(errors.contains(problem), "{problem:?} is not in {errors:?}");
-        assert!(errors.matches("server.tls_cert").count() <= 1, "one fault is told once: {errors}");
+        assert!(errors.matches("server.tls_cert").count() <= 1, "one fault is reported once: {errors}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_ends_its_side_of_tls_gets_its_whole_answer_however_slow_it_is() {
+async fn half_closed_tls_client_gets_its_whole_answer() {
     let certificates = Certificates::new();
     let [(client, _), _] = certificates.clients();
     let node = certificates.options().client(client).start().await;
@@ -167,7 +166,7 @@ async fn a_client_that_ends_its_side_of_tls_gets_its_whole_answer_however_slow_i
     roots.add(CertificateDer::from_pem_file(&certificates.authority.file).unwrap()).unwrap();
     let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    // Where the end of the answer comes to stand in the buffers depends on its length.
+    // Where the end of the answer falls in the buffers depends on its length.
     for n in 0..8 {
         let (pipeline, payload) = (format!("p{n}"), "x".repeat(1200 + 1000 * n));
         node.post(&pipeline, Value::from_iter((0..100).map(|_| json!({"channel": "a", "payload": payload})))).await;
@@ -185,7 +184,7 @@ async fn a_client_that_ends_its_side_of_tls_gets_its_whole_answer_however_slow_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_line_publishes_and_follows_over_tls() {
+async fn command_line_publishes_and_follows_over_tls() {
     let certificates = Certificates::new();
     let [(client, _), _] = certificates.clients();
     let node = certificates.options().client(client).start().await;

@@ -27,7 +27,7 @@ async fn reads(node: &Node, reason: &str) -> f64 {
     node.metric(&format!("pipecast_history_reads_total{{reason=\"{reason}\"}}")).await
 }
 
-/// How often Redis was told to do this, by scripts too.
+/// How often Redis ran this command, in scripts too.
 fn calls(redis: &Redis, command: &str) -> u64 {
     let stats = redis.command(&["INFO", "commandstats"]);
     let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
@@ -61,7 +61,7 @@ async fn events_that_are_heard_arrive_while_the_list_cannot_be_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reconnect_that_missed_nothing_reads_nothing() {
+async fn reconnect_that_missed_nothing_reads_nothing() {
     let redis = Redis::start().await;
     let node = unchecked(&redis).start().await;
     let mut stream = node.open("p", "").await;
@@ -105,7 +105,7 @@ async fn lists_of_another_type_cost_a_healthy_pipeline_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_that_fails_ends_with_its_readers_and_begins_with_the_next() {
+async fn failed_read_stops_without_readers_and_restarts_with_one() {
     let redis = Redis::start().await;
     let node = unchecked(&redis).set("HUB__LINGER", "1h").start().await;
     redis.command(&["SET", "pipecast:{p}:events", "x"]);
@@ -121,7 +121,7 @@ async fn a_read_that_fails_ends_with_its_readers_and_begins_with_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_of_another_type_does_not_end_the_check_of_others() {
+async fn list_of_another_type_does_not_end_the_check_of_others() {
     let redis = Redis::start().await;
     let node = Options::default().redis(&redis.url()).set("HUB__CHECK_INTERVAL", "200ms").start().await;
     let mut streams = Vec::new();
@@ -133,7 +133,7 @@ async fn a_list_of_another_type_does_not_end_the_check_of_others() {
     redis.command(&["SET", "pipecast:{b}:events", "x"]);
     eventually("the check fails", || async { node.metric("pipecast_store_errors_total{op=\"check\"}").await > 0.0 })
         .await;
-    // Events that were stored and whose announcement is lost.
+    // Events that were stored and whose notification is lost.
     for (pipeline, stream) in ["a", "c"].iter().zip([0, 2]) {
         let last = node.history(pipeline, "").await["events"][0]["id"].as_str().unwrap().to_owned();
         let ms = last.split_once('-').unwrap().0.to_owned();
@@ -153,7 +153,7 @@ fn moved_bytes(redis: &Redis) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_moves_ids_and_no_events() {
+async fn check_moves_ids_and_no_events() {
     const PIPELINES: u64 = 100;
     let redis = Redis::start().await;
     let options = Options::default().redis(&redis.url()).set("REDIS__PROBE_INTERVAL", "60s");
@@ -172,7 +172,7 @@ async fn a_check_moves_ids_and_no_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_forgotten_unheard_is_found_by_the_check() {
+async fn history_forgotten_unheard_is_found_by_the_check() {
     let redis = Redis::start().await;
     let node = Options::default().redis(&redis.url()).set("HUB__CHECK_INTERVAL", "200ms").start().await;
     let mut stream = node.open("p", "").await;
@@ -184,7 +184,7 @@ async fn a_history_forgotten_unheard_is_found_by_the_check() {
     node.publish_numbers("p", 4..=4).await;
     assert_eq!(stream.numbers(1).await, [4]);
     eventually("a new client gets nothing of it", || async {
-        // One that comes between the two histories is told of a gap first.
+        // A client that arrives between the two histories gets a gap first.
         let first = node.open("p", "").await.next().await;
         first.event == "numbers" && number(&first) == 4
     })
@@ -192,7 +192,7 @@ async fn a_history_forgotten_unheard_is_found_by_the_check() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_resume_point_that_is_made_up_costs_no_read_of_the_history() {
+async fn resume_point_that_is_made_up_costs_no_read_of_the_history() {
     const CLIENTS: u64 = 30;
     let redis = Redis::start().await;
     let node = unchecked(&redis).start().await;
@@ -209,7 +209,7 @@ async fn a_resume_point_that_is_made_up_costs_no_read_of_the_history() {
     assert_eq!(calls(&redis, "lrange"), lrange);
     let asked = calls(&redis, "lindex");
     assert!(asked > lindex && asked <= lindex + 2 * CLIENTS, "{lindex} then {asked}");
-    // From the future: nobody is asked.
+    // An id from the future: the store is not asked.
     let mut stream = node.open_with("p", "", Some(&format!("{}-6", ms + 3_600_000))).await;
     assert_eq!(stream.gap().await.0["reason"], "unknown");
     assert_eq!(stream.numbers(5).await, [1, 2, 3, 4, 5]);
@@ -217,7 +217,7 @@ async fn a_resume_point_that_is_made_up_costs_no_read_of_the_history() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_from_a_faster_node_still_gets_what_the_store_has() {
+async fn client_from_a_faster_node_still_gets_what_the_store_has() {
     let redis = Redis::start().await;
     let node = unchecked(&redis).start().await;
     let mut first = node.open("p", "").await;
@@ -235,7 +235,7 @@ async fn a_client_from_a_faster_node_still_gets_what_the_store_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_writes_nothing_until_a_third_of_the_time_to_live_is_gone() {
+async fn check_renews_the_ttl_only_after_a_third_of_it() {
     let redis = Redis::start().await;
     let node = Options::default()
         .redis(&redis.url())

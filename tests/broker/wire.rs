@@ -10,7 +10,7 @@ use crate::support::node::{Node, Options, both_ways};
 use crate::support::raw::Raw;
 
 #[tokio::test]
-async fn a_stream_opens_at_once_with_the_promised_head() {
+async fn stream_opens_at_once_with_the_promised_head() {
     for way in both_ways() {
         a_stream_opens_at_once_with_the_promised_head_on(&way.start().await).await;
     }
@@ -61,7 +61,7 @@ async fn retry_is_drawn_anew_for_each_stream_on(node: &Node) {
 }
 
 #[tokio::test]
-async fn a_frame_is_exactly_three_lines_and_a_blank_one() {
+async fn frame_is_exactly_three_lines_and_a_blank_one() {
     for way in both_ways() {
         a_frame_is_exactly_three_lines_and_a_blank_one_on(&way.start().await).await;
     }
@@ -79,7 +79,7 @@ async fn a_frame_is_exactly_three_lines_and_a_blank_one_on(node: &Node) {
 }
 
 #[tokio::test]
-async fn the_position_is_told_only_where_it_belongs() {
+async fn position_is_told_only_where_it_belongs() {
     for way in both_ways() {
         the_position_is_told_only_where_it_belongs_on(&way.start().await).await;
     }
@@ -121,7 +121,7 @@ async fn http_1_0_gets_the_same_frames_unchunked_on(node: &Node) {
 }
 
 #[tokio::test]
-async fn what_is_refused_says_why_and_changes_nothing() {
+async fn rejected_requests_say_why_and_change_nothing() {
     let node = Node::embedded().await;
     let event = json!({"channel": "a", "payload": 1}).to_string();
     let check = async |method: Method, path: &str, media: Option<&str>, body: &str, status: u16, detail: &str| {
@@ -170,14 +170,14 @@ async fn what_is_refused_says_why_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_compressed_body_is_refused_and_not_stored() {
+async fn compressed_body_is_refused_and_not_stored() {
     let node = Node::embedded().await;
     let answer = node.post_with("p", "{}", &[("Content-Encoding", "gzip")]).await;
     assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
 }
 
 #[tokio::test]
-async fn a_body_announced_as_huge_is_refused_before_it_is_sent() {
+async fn body_announced_as_huge_is_refused_before_it_is_sent() {
     let node = Node::embedded().await;
     let mut raw = Raw::connect(&node).await;
     raw.send("POST /pipelines/p/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1073741824\r\n\r\n").await;
@@ -221,7 +221,7 @@ async fn head_and_options_say_what_get_would() {
 }
 
 #[tokio::test]
-async fn a_list_of_origins_is_echoed_with_credentials_and_no_other_is() {
+async fn list_of_origins_is_echoed_with_credentials_and_no_other_is() {
     let origins = "https://a.example,http://localhost:3000";
     let node = Options::default().set("SERVER__CORS_ORIGINS", origins).start().await;
     let ask = async |origin: Option<&str>| {
@@ -265,13 +265,13 @@ async fn half_sent_requests_are_let_go_while_others_are_served() {
         raw.read_to_end().await;
         assert!(!raw.text().contains("200 OK"));
     }
-    // The stream is none of them: it outlives the time-out.
+    // The stream is not among them: it outlives the timeout.
     node.publish("p", "a", json!(2)).await;
     assert_eq!(stream.numbers(1).await, [2]);
 }
 
 #[tokio::test]
-async fn an_idle_connection_outlives_the_time_for_a_request() {
+async fn idle_connection_outlives_the_time_for_a_request() {
     let node = Options::default().set("LIMITS__REQUEST_TIMEOUT", "200ms").start().await;
     let (mut idle, mut half) = (Raw::connect(&node).await, Raw::connect(&node).await);
     for raw in [&mut idle, &mut half] {
@@ -287,7 +287,7 @@ async fn an_idle_connection_outlives_the_time_for_a_request() {
 }
 
 #[tokio::test]
-async fn a_connection_without_requests_is_closed_in_the_end() {
+async fn connection_without_requests_is_closed_in_the_end() {
     let node = Options::default().set("LIMITS__IDLE_TIMEOUT", "300ms").start().await;
     let mut idle = Raw::connect(&node).await;
     idle.get("/pipelines/p").await;
@@ -319,7 +319,7 @@ async fn requests_follow_each_other_on_one_connection_on(node: &Node) {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_is_noticed() {
+async fn client_that_leaves_is_noticed() {
     for way in both_ways() {
         a_client_that_leaves_is_noticed_on(&way.start().await).await;
     }
@@ -330,14 +330,14 @@ async fn a_client_that_leaves_is_noticed_on(node: &Node) {
     raw.get("/pipelines/p/sse").await;
     raw.read_until("retry: ").await;
     assert_eq!(node.metric("pipecast_streams").await, 1.0);
-    // Half closed is gone: nobody would read what is sent.
+    // A half-closed client is gone: nothing sent to it would be read.
     raw.finish().await;
     eventually("the stream is over", || async { node.metric("pipecast_streams").await == 0.0 }).await;
     assert_eq!(node.metric("pipecast_streams_closed_total{reason=\"client\"}").await, 1.0);
 }
 
 #[tokio::test]
-async fn the_admin_listener_has_its_three_paths() {
+async fn admin_listener_has_its_three_paths() {
     let node = Node::embedded().await;
     for (path, status) in [("/livez", 200), ("/readyz", 200), ("/metrics", 200), ("/", 404), ("/pipelines/p", 404)] {
         assert_eq!(node.admin_status(path).await.unwrap().as_u16(), status, "{path}");
@@ -349,7 +349,7 @@ async fn the_admin_listener_has_its_three_paths() {
 }
 
 #[tokio::test]
-async fn what_readiness_leaves_out_is_the_store_or_an_error() {
+async fn readiness_exclude_accepts_only_the_store() {
     let node = Node::embedded().await;
     for query in ["", "?", "?exclude=store", "?exclude=store&exclude=store"] {
         assert_eq!(node.admin_status(&format!("/readyz{query}")).await, Some(StatusCode::OK), "{query}");

@@ -1,24 +1,24 @@
-// Reading with a token: by query, by cookie, in the landing page; and what comes when it ends.
+// Subscribing with a token: in the query, in a cookie, in the inspector; and what happens when the token expires.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
 import { launchChromium } from './chromium.mjs';
 import { Listener } from './listener.mjs';
 import { Origin } from './origin.mjs';
 
-const SECRET = 'a secret of forty bytes, for tests alone';
+const SECRET = 'a secret of forty bytes, only for tests!';
 
 function mint(pattern, ttl) {
   const args = ['token', '--pipeline', pattern, '--subscribe', '--ttl', ttl];
   return execFileSync(process.env.PIPECAST_BIN, args, { env: { PIPECAST_AUTH__JWT_SECRET: SECRET }, encoding: 'utf8' }).trim();
 }
 
-describe('a reader who needs a token', { timeout: 60_000 }, () => {
+describe('subscriber that needs a token', { timeout: 60_000 }, () => {
   let chromium;
   let node;
   let origin;
@@ -36,7 +36,7 @@ describe('a reader who needs a token', { timeout: 60_000 }, () => {
 
   const isClosed = (page) => until('the browser gave up', () => page.evaluate(() => source.readyState === EventSource.CLOSED));
 
-  // A page with cookies of its own.
+  // A page with its own cookies.
   async function open(url, cookie) {
     const context = await chromium.newContext();
     if (cookie) await context.addCookies([{ name: 'pipecast_token', value: cookie, url: node.publicUrl }]);
@@ -45,7 +45,7 @@ describe('a reader who needs a token', { timeout: 60_000 }, () => {
     return page;
   }
 
-  test('reads with a token in the query, and without one is refused for good', async () => {
+  test('reads with a token in the query, never without', async () => {
     const pipeline = new Pipeline(node);
     await pipeline.publish('names', 1);
     const page = await open(origin.url);
@@ -57,7 +57,7 @@ describe('a reader who needs a token', { timeout: 60_000 }, () => {
     assert.deepEqual((await listener.holds(2)).map((event) => event.data), ['1', '2']);
   });
 
-  test('is told when the token ends', async () => {
+  test('loses its stream for good when the token expires', async () => {
     const pipeline = new Pipeline(node);
     await pipeline.publish('names', 1);
     const page = await open(origin.url);
@@ -66,7 +66,7 @@ describe('a reader who needs a token', { timeout: 60_000 }, () => {
     await isClosed(page);
   });
 
-  test('reads with a cookie, from a listed origin and from the node itself', async () => {
+  test('reads with a cookie from allowed origins', async () => {
     const pipeline = new Pipeline(node);
     await pipeline.publish('names', 1);
     for (const [url, options] of [[origin.url, { withCredentials: true }], [node.publicUrl, {}]]) {
@@ -80,11 +80,19 @@ describe('a reader who needs a token', { timeout: 60_000 }, () => {
     }
   });
 
-  test('shows the landing page a token that the address never holds', async () => {
+  test('gets code with a token from an inspector without one', async () => {
+    const page = await open(`${node.publicUrl}/pipelines/p_code`);
+    await until('the stream is refused', async () => (await page.locator('#state').getAttribute('data-state')) === 'closed');
+    assert.match(await page.locator('#state').textContent(), /token/i);
+    for (const code of await page.locator('#code pre').allTextContents()) assert.match(code, /token/i);
+    assert.match((await page.locator('#code pre').allTextContents()).at(-1), /Bearer \$PIPECAST_TOKEN/);
+  });
+
+  test('keeps a token given to the inspector out of the address', async () => {
     const pipeline = new Pipeline(node);
     await pipeline.publish('names', { name: 'Luke' });
     const page = await open(`${node.publicUrl}/pipelines/${pipeline.id}`);
-    await until('the page says so', async () => (await page.locator('#state').innerText()).includes('token'));
+    await until('the stream is refused', async () => (await page.locator('#state').getAttribute('data-state')) === 'closed');
     const token = mint(pipeline.id, '1m');
     await page.getByLabel('Token').fill(token);
     await page.getByLabel('Token').press('Tab');

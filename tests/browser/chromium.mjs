@@ -1,11 +1,11 @@
-// Chromium, as the system installed it.
+// The system's Chromium.
 
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 import { chromium } from 'playwright-core';
 
-/** Starts a Chromium of its own, without a window; with these arguments beside those that it needs here. */
+/** Starts a headless Chromium with these extra arguments. */
 export function launchChromium(...args) {
   return chromium.launch({
     executablePath: installed('chromium', 'chromium'),
@@ -22,7 +22,7 @@ export function launchChromium(...args) {
   });
 }
 
-/** Where `program` is; `packages` of Debian bring it. */
+/** The path of `program`, which these Debian `packages` contain. */
 export function installed(program, packages) {
   for (const folder of (process.env.PATH ?? '').split(delimiter)) {
     const path = join(folder, program);

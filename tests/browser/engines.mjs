@@ -1,12 +1,10 @@
-// Three browsers behind one small face, each as the system installed it: `open(url)`, `evaluate(f, argument)`, `click(selector)`,
-// `fill(selector, text)`, `stop()`, and `complaints`, the errors that the page's console showed.
-
-import { spawn } from 'node:child_process';
+// The system's three browsers with one interface: `open(url)`, `evaluate(f, argument)`, `click(selector)`, `fill(selector, text)`, `stop()`,
+// and `complaints`, the errors on the page's console.
 
 import puppeteer from 'puppeteer-core';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { freePort } from '../interop/harness/ports.mjs';
+import { freePort } from '../support/ports.mjs';
+import { kill, startServer } from '../support/processes.mjs';
 import { installed, launchChromium } from './chromium.mjs';
 
 export class Chromium {
@@ -79,13 +77,12 @@ export class Firefox {
   }
 }
 
-/** WebKitGTK by plain W3C WebDriver, on a display of its own. WebDriver shows no console: `complaints` stays empty. */
+/** WebKitGTK through W3C WebDriver, on its own display. WebDriver has no console: `complaints` stays empty. */
 export class WebKit {
   complaints = [];
   #url;
   #driver;
   #session;
-  #kill = () => process.kill(-this.#driver.pid, 'SIGKILL');
 
   static async start() {
     const engine = new WebKit();
@@ -96,11 +93,12 @@ export class WebKit {
   async #launch() {
     const port = await freePort();
     this.#url = `http://127.0.0.1:${port}`;
-    // A group of its own: xvfb-run starts a display, and the driver the browser.
+    // Detached: xvfb-run starts a display, and the driver the browser.
     const args = ['-a', installed('WebKitWebDriver', 'webkit2gtk-driver'), `--port=${port}`];
-    this.#driver = spawn(installed('xvfb-run', 'xvfb xauth'), args, { detached: true, stdio: 'ignore' });
-    process.once('exit', this.#kill);
-    await until('the driver is ready', async () => (await this.#call('GET', '/status').catch(() => ({}))).ready);
+    this.#driver = await startServer(installed('xvfb-run', 'xvfb xauth'), args, {
+      detached: true,
+      isReady: async () => (await this.#call('GET', '/status').catch(() => ({}))).ready,
+    });
     const capabilities = { alwaysMatch: { 'webkitgtk:browserOptions': { binary: MINI_BROWSER, args: ['--automation'] } } };
     this.#session = `/session/${(await this.#call('POST', '/session', { capabilities })).sessionId}`;
   }
@@ -126,8 +124,7 @@ export class WebKit {
 
   async stop() {
     await this.#call('DELETE', this.#session).catch(() => {});
-    process.off('exit', this.#kill);
-    this.#kill();
+    await kill(this.#driver);
   }
 
   async #element(selector) {
@@ -145,10 +142,10 @@ export class WebKit {
 
 const MINI_BROWSER = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/webkit2gtk-4.1/MiniBrowser`;
 
-/** Fills `complaints` with what the page's console has to complain of, breaches of its policy among it. */
+/** Collects the errors and warnings of the page's console in `complaints`, policy violations included. */
 export function collectComplaints({ page, complaints }) {
   page.on('console', (message) => {
-    // What a browser says of a connection that was cut is no fault of the page.
+    // The browser reports cut connections, which are not the page's fault.
     if (/net::ERR_|NetworkError/.test(message.text())) return;
     if (['error', 'warning', 'warn'].includes(message.type())) complaints.push(message.text());
   });

@@ -1,17 +1,17 @@
-// A node dies under the browser.
+// A browser whose node crashes.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline, numbersIn, range } from '../interop/harness/pipeline.mjs';
-import { RedisServer } from '../interop/harness/redis.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline, numbersIn, range } from '../support/pipeline.mjs';
+import { RedisServer } from '../support/redis.mjs';
 import { launchChromium } from './chromium.mjs';
 import { Listener } from './listener.mjs';
 import { Origin } from './origin.mjs';
 
-test('a browser whose node is killed and restarted loses nothing and doubles nothing', { timeout: 60_000 }, async (t) => {
+test('browser loses and duplicates nothing when its node dies', { timeout: 60_000 }, async (t) => {
   const redis = await RedisServer.start();
   t.after(() => redis.stop());
   const [chromium, origin, browsersNode, publishersNode] = await Promise.all([
@@ -30,7 +30,7 @@ test('a browser whose node is killed and restarted loses nothing and doubles not
   await pipeline.publishNumbers('names', 10, 20);
   await listener.holds(20);
 
-  // Killed while events are on their way, and away long enough for the browser to knock in vain.
+  // Killed while events are in flight, and down until the browser has failed to reconnect.
   const publishing = pipeline.publishNumbers('names', 20, 40);
   await listener.holds(25);
   await browsersNode.kill();
@@ -40,7 +40,7 @@ test('a browser whose node is killed and restarted loses nothing and doubles not
   await browsersNode.restart();
   await listener.holds(50);
 
-  // Killed and back before the browser notices more than the end of its connection.
+  // Killed and restarted before the browser tries to reconnect.
   await browsersNode.kill();
   await Promise.all([browsersNode.restart(), pipeline.publishNumbers('names', 50, 55)]);
   await listener.holds(55);

@@ -1,4 +1,4 @@
-// Pages that somebody on the machine visits, before a node there that nobody has closed.
+// Web pages that a developer visits while an open node runs on the same machine.
 
 import assert from 'node:assert/strict';
 import { mkdtemp, writeFile } from 'node:fs/promises';
@@ -7,16 +7,16 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { after, before, describe, test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
 import { launchChromium } from './chromium.mjs';
 import { Chromium, Firefox, WebKit } from './engines.mjs';
 import { Origin } from './origin.mjs';
 
 const PAGE = '<!doctype html><link rel="icon" href="data:,"><title>a page</title>';
 
-// In the page: whatever a page can do to publish and to forget, and what came of it.
+// In the page: every way to publish or delete that a page has, and the outcomes.
 function attack(events) {
   const body = '{"channel":"names","payload":"of a page"}';
   const json = { 'Content-Type': 'application/json' };
@@ -52,7 +52,7 @@ function read([events, stream]) {
   );
 }
 
-// Has a page do one of the above.
+// Runs one of the functions above in the page.
 async function outcome(engine, f, argument) {
   await engine.evaluate(f, argument);
   return until('the page is done', () => engine.evaluate(() => window.outcome));
@@ -63,11 +63,10 @@ async function assertReadsAndChangesNothing(engine, pipeline, id) {
   assert.equal(JSON.parse(history).events[0].id, id);
   assert.equal(heard, '"kept"');
   const [published, text, opaque, form, forgotten, put] = await outcome(engine, attack, pipeline.eventsUrl);
-  // What takes a preflight fails, what takes none is answered, and one answer the page may not see.
+  // Requests with a preflight fail, those without are answered, and one answer is opaque to the page.
   assert.deepEqual([published, forgotten, put], ['TypeError', 'TypeError', 'TypeError']);
   assert.deepEqual([text, opaque, form], [403, 'opaque', 403]);
-  const kept = await (await fetch(pipeline.eventsUrl)).json();
-  assert.deepEqual(kept.events.map((event) => event.id), [id]);
+  assert.deepEqual((await pipeline.history()).map((event) => event.id), [id]);
 }
 
 for (const Engine of [Chromium, Firefox, WebKit]) {
@@ -80,17 +79,17 @@ for (const Engine of [Chromium, Firefox, WebKit]) {
     });
     after(() => Promise.all([engine?.stop(), node?.kill()]));
 
-    test('a page of another machine reads and changes nothing', async (t) => {
+    test('page from another machine reads but changes nothing', async (t) => {
       const pipeline = new Pipeline(node);
       const id = await pipeline.publish('names', 'kept');
-      // An address of its own, which the node takes for that of another machine.
+      // The node treats this address as another machine's.
       const origin = await Origin.start(PAGE, '127.0.0.2');
       t.after(() => origin.stop());
       await engine.open(origin.url);
       await assertReadsAndChangesNothing(engine, pipeline, id);
     });
 
-    test('a page of this machine publishes', async (t) => {
+    test('page from this machine publishes', async (t) => {
       const pipeline = new Pipeline(node);
       const origin = await Origin.start(PAGE);
       t.after(() => origin.stop());
@@ -101,7 +100,7 @@ for (const Engine of [Chromium, Firefox, WebKit]) {
   });
 }
 
-test('a page from a file reads and changes nothing', { timeout: 60_000 }, async (t) => {
+test('page from a file reads but changes nothing', { timeout: 60_000 }, async (t) => {
   const [chromium, node, folder] = await Promise.all([
     launchChromium(), PipecastNode.start(), mkdtemp(join(tmpdir(), 'page-')),
   ]);
@@ -115,7 +114,7 @@ test('a page from a file reads and changes nothing', { timeout: 60_000 }, async 
   await assertReadsAndChangesNothing(page, pipeline, id);
 });
 
-test('a page whose name points to the machine gets nothing', { timeout: 60_000 }, async (t) => {
+test('page whose host name is rebound to the node gets nothing', { timeout: 60_000 }, async (t) => {
   const [chromium, origin] = await Promise.all([
     launchChromium('--host-resolver-rules=MAP evil.example 127.0.0.1'), Origin.start(PAGE),
   ]);
@@ -123,7 +122,7 @@ test('a page whose name points to the machine gets nothing', { timeout: 60_000 }
   const page = await chromium.newPage();
   const { port } = new URL(origin.url);
   await page.goto(`http://evil.example:${port}/`);
-  // The name points to the node from here on, which is of the page's own origin then.
+  // Now the name leads to the node, which has the page's own origin.
   await origin.stop();
   const node = await PipecastNode.start({ listen: `127.0.0.1:${port}` });
   t.after(() => node.kill());
@@ -142,6 +141,5 @@ test('a page whose name points to the machine gets nothing', { timeout: 60_000 }
     assert.equal(status, 403);
     assert.match(detail, /server\.cors_origins/);
   }
-  const kept = await (await fetch(pipeline.eventsUrl)).json();
-  assert.deepEqual(kept.events.map((event) => event.id), [id]);
+  assert.deepEqual((await pipeline.history()).map((event) => event.id), [id]);
 });

@@ -1,6 +1,6 @@
-// Channels and payloads that a page could trip over.
+// Channels and payloads that could inject code into a page.
 
-/** `[channel, payload]` pairs. Whatever of them runs sets `ran`. */
+/** `[channel, payload]` pairs. Each sets `ran` if it runs. */
 export const hostileEvents = [
   ['names', '<img src=x onerror="globalThis.ran = 1">'],
   ['<img src=x onerror="globalThis.ran = 2">', { html: '</script><script>globalThis.ran = 3</script>' }],

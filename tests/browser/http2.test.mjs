@@ -1,17 +1,17 @@
-// Many streams of one page over one connection: TLS and HTTP/2.
+// Many streams of one page over one connection, with TLS and HTTP/2.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
+import { makeCertificate } from '../support/certificate.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
 import { launchChromium } from './chromium.mjs';
 
-/** Connections that the node has open on its public port. */
+/** The number of open connections at the node's public port. */
 function connections(node) {
   const port = Number(new URL(node.publicUrl).port).toString(16).toUpperCase().padStart(4, '0');
   const isOurs = (line) => {
@@ -29,12 +29,8 @@ describe('streams over TLS in Chromium', { timeout: 60_000 }, () => {
 
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'pipecast-tls-'));
-    const [cert, key] = ['cert.pem', 'key.pem'].map((name) => join(folder, name));
-    execFileSync('openssl', [
-      'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
-      '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-out', cert, '-keyout', key,
-    ], { stdio: 'ignore' });
-    // The tests' own requests trust the certificate too.
+    const { cert, key } = await makeCertificate(folder);
+    // Node.js reads this when it connects: the tests' own requests trust the certificate too.
     process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
     const settings = { 'server.tls_cert': cert, 'server.tls_key': key };
     [chromium, node] = await Promise.all([launchChromium(), PipecastNode.start({ settings })]);
@@ -44,11 +40,11 @@ describe('streams over TLS in Chromium', { timeout: 60_000 }, () => {
     rmSync(folder, { recursive: true });
   });
 
-  test(`${streams} streams of one page arrive over one connection, past the six of HTTP/1.1`, async (t) => {
+  test(`${streams} streams of one page share one connection`, async (t) => {
     const context = await chromium.newContext({ ignoreHTTPSErrors: true });
     t.after(() => context.close());
     const page = await context.newPage();
-    // The node's own page: its policy lets it connect to its own origin alone.
+    // The node's own page: its policy lets it connect only to its own origin.
     await page.goto(node.publicUrl);
     await page.evaluate((count) => {
       globalThis.received = Array.from({ length: count }, () => []);
@@ -77,7 +73,7 @@ describe('streams over TLS in Chromium', { timeout: 60_000 }, () => {
     assert.deepEqual(await received(), expected);
   });
 
-  test('streams of a page resume over HTTP/2 after the node was killed', async (t) => {
+  test('streams resume over HTTP/2 after the node was killed', async (t) => {
     const own = await PipecastNode.start({
       settings: { 'server.tls_cert': join(folder, 'cert.pem'), 'server.tls_key': join(folder, 'key.pem') },
     });

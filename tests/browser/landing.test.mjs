@@ -1,23 +1,21 @@
-// The landing page.
+// The landing page, and the pictures of it in the README.
 
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
 import { launchChromium } from './chromium.mjs';
+import { collectComplaints } from './engines.mjs';
 
-test('the landing page shows the live stream and publishes', { timeout: 60_000 }, async (t) => {
+test('landing page shows the live stream and publishes', { timeout: 60_000 }, async (t) => {
   const [chromium, node] = await Promise.all([launchChromium(), PipecastNode.start()]);
   t.after(() => Promise.all([chromium.close(), node.kill()]));
   const page = await chromium.newPage({ viewport: { width: 1280, height: 800 }, deviceScaleFactor: 1.5 });
   const complaints = [];
-  page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
-  });
-  page.on('pageerror', (error) => complaints.push(String(error)));
+  collectComplaints({ page, complaints });
 
   // The page opens with the pipeline of the documentation.
   const pipeline = new Pipeline(node, 'p_aBcDeF');
@@ -42,7 +40,7 @@ test('the landing page shows the live stream and publishes', { timeout: 60_000 }
   if (process.env.SCREENSHOTS) await takePictures(page, pipeline);
 });
 
-// For the README: some seconds of what a small shop might send.
+// For the README: some seconds of events from a small shop. The pictures show their pace, so these waits are times.
 async function takePictures(page, pipeline) {
   const customers = ['Luke', 'Leia', 'Han', 'Obi Wan'];
   for (let n = 0; n < 60; n += 1) {

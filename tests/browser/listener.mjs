@@ -1,6 +1,6 @@
 // An EventSource in a page.
 
-import { until } from '../interop/harness/deadline.mjs';
+import { until } from '../support/deadline.mjs';
 
 export class Listener {
   #page;
@@ -25,22 +25,22 @@ export class Listener {
     return listener;
   }
 
-  /** What the page's listeners got, in the order of arrival: `{id, channel, data}`. */
+  /** The events that the page's listeners received, in order: `{id, channel, data}`. */
   events() {
     return this.#page.evaluate(() => received);
   }
 
-  /** How often the browser lost its connection, or did not get one. */
+  /** How often the browser lost its connection or failed to connect. */
   errors() {
     return this.#page.evaluate(() => errors);
   }
 
-  /** Gives all events once at least `count` of them are here. */
+  /** Resolves with all events once at least `count` of them have arrived. */
   async holds(count) {
     let events = [];
-    return until(`${count} events are here`, async () => {
+    return until(`${count} events have arrived`, async () => {
       events = await this.events();
       return events.length >= count && events;
-    }, () => `these are: ${JSON.stringify(events).slice(0, 2000)}`);
+    }, () => `these have: ${JSON.stringify(events).slice(0, 2000)}`);
   }
 }

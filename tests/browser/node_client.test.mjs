@@ -1,16 +1,16 @@
-// A workflow step through the package for Node.js, watched by a browser on a page of another origin.
+// A workflow step that publishes with the Node.js package, and a browser that watches it from another origin.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
 import { pipecast, step } from '../node-client/package_under_test.mjs';
 import { launchChromium } from './chromium.mjs';
 import { Listener } from './listener.mjs';
 import { Origin } from './origin.mjs';
 
-test('a page of another origin sees what the sample step sends', { timeout: 60_000 }, async (t) => {
+test('page from another origin sees the events of the sample step', { timeout: 60_000 }, async (t) => {
   const [chromium, origin, node] = await Promise.all([launchChromium(), Origin.start(), PipecastNode.start()]);
   t.after(() => Promise.all([chromium.close(), origin.stop(), node.kill()]));
   const pipeline = new Pipeline(node);

@@ -1,23 +1,14 @@
-// A web site on an origin of its own, which is not the node's.
+// A web site whose origin is not the node's.
 
-import { createServer } from 'node:http';
+import { WebServer } from '../support/web_server.mjs';
 
-export class Origin {
-  #server;
+const PAGE = '<!doctype html><link rel="icon" href="data:,"><title>another origin</title>';
 
-  /** Serves `html` at every path, at an address of this machine. */
-  static async start(html = '<!doctype html><link rel="icon" href="data:,"><title>another origin</title>', address = '127.0.0.1') {
-    const origin = new Origin();
-    origin.#server = createServer((_, answer) => {
+export class Origin extends WebServer {
+  /** Serves `html` at every path, on an address of this machine. */
+  static start(html = PAGE, address = '127.0.0.1') {
+    return super.start((_, answer) => {
       answer.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8' }).end(html);
-    });
-    await new Promise((resolve) => origin.#server.listen(0, address, resolve));
-    origin.url = `http://${address}:${origin.#server.address().port}/`;
-    return origin;
-  }
-
-  async stop() {
-    this.#server.closeAllConnections();
-    await new Promise((resolve) => this.#server.close(resolve));
+    }, address);
   }
 }

@@ -1,19 +1,18 @@
-// What the inspector's script parses and counts, without a page.
+// The inspector's script outside a page: what it parses and counts.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { test } from 'node:test';
 
-import { hostile, numbers, texts } from '../interop/harness/payloads.mjs';
+import { hostile, numbers, texts } from '../support/payloads.mjs';
+import { WebServer } from '../support/web_server.mjs';
 
 const source = ['json', 'stream', 'events', 'code'].map((name) => readFileSync(new URL(`../../src/http/inspector/${name}.js`, import.meta.url), 'utf8'));
 const names = 'pretty, visible, Blocks, isAfter, Stream, Events, curlStream, curlPublish, pieces';
 const { pretty, visible, Blocks, isAfter, Stream, Events, curlStream, curlPublish, pieces } = new Function(`${source.join('')}; return { ${names} }`)();
 
-test('a stream cut into any pieces gives the same blocks', () => {
+test('stream cut into any pieces parses to the same blocks', () => {
   for (const end of ['\n', '\r\n', '\r']) {
     const text = ['retry: 1200', 'id: 1-1', 'event: names', 'data: {"a":1}', '', ':keepalive', '', 'id: 1-2', '', 'data:x', 'data', 'data: y', '', 'data: cut'].join(end);
     for (let cut = 0; cut <= text.length; cut += 1) {
@@ -35,19 +34,18 @@ test('a stream cut into any pieces gives the same blocks', () => {
   }
 });
 
-test('a position is no event, and is resumed from', async (t) => {
+test('position is not an event, but moves the resume point', async (t) => {
   const asked = [];
-  const server = createServer((request, answer) => {
+  const server = await WebServer.start((request, answer) => {
     if (!request.url.endsWith('/sse')) return answer.end('{"last_id":"0-0"}');
     asked.push(request.headers['last-event-id']);
     answer.setHeader('Content-Type', 'text/event-stream; charset=utf-8');
     if (asked.length === 1) return answer.end('retry: 1\nevent: pipecast.position\nid: 5-7\ndata: {}\n\n');
     answer.write('event: names\nid: 5-8\ndata: 1\n\n');
   });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  t.after(() => (server.closeAllConnections(), server.close()));
+  t.after(() => server.stop());
   const { id, channel } = await new Promise((event) => {
-    const stream = new Stream(`http://127.0.0.1:${server.address().port}/p`, () => ({}), { event, state() {}, progress() {} });
+    const stream = new Stream(`${server.url}/p`, () => ({}), { event, state() {}, progress() {} });
     t.after(() => stream.close());
     stream.open();
   });
@@ -55,20 +53,18 @@ test('a position is no event, and is resumed from', async (t) => {
   assert.deepEqual(asked, [undefined, '5-7']);
 });
 
-test('a page in place of a stream is no stream', async (t) => {
-  const server = createServer((request, answer) => answer.setHeader('Content-Type', 'text/html').end('<h1>Back soon</h1>\n\ndata: 1\n\n'));
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  t.after(() => (server.closeAllConnections(), server.close()));
-  const why = await new Promise((resolve, reject) => {
-    const state = (name, why) => (name === 'open' ? reject(new Error('it is open')) : name === 'closed' && resolve(why));
-    const stream = new Stream(`http://127.0.0.1:${server.address().port}/p`, () => ({}), { event: reject, state, progress() {} });
+test('HTML page in place of a stream closes it', async (t) => {
+  const server = await WebServer.start((request, answer) => answer.setHeader('Content-Type', 'text/html').end('<h1>Back soon</h1>\n\ndata: 1\n\n'));
+  t.after(() => server.stop());
+  await new Promise((resolve, reject) => {
+    const state = (name) => (name === 'open' ? reject(new Error('it is open')) : name === 'closed' && resolve());
+    const stream = new Stream(`${server.url}/p`, () => ({}), { event: reject, state, progress() {} });
     t.after(() => stream.close());
     stream.open();
   });
-  assert.equal(why, 'what answers is no stream');
 });
 
-/** The words that a shell makes of a command for curl, which is not run. Fails when it runs anything else. */
+/** The words that a shell passes to curl, which does not run. Fails if the command runs anything else. */
 function wordsOf(command) {
   const { stdout, stderr, status } = spawnSync('/bin/bash', ['--norc', '-c', `curl() { printf '%s\\0' "$@"; }\n${command}`], {
     encoding: 'utf8', env: { PATH: '/nonexistent', PIPECAST_TOKEN: 'a token' },
@@ -77,11 +73,11 @@ function wordsOf(command) {
   return stdout.split('\0').slice(0, -1);
 }
 
-// What a browser leaves as it is in a path, of which a proxy's base path may have some.
+// Characters that browsers do not encode in a path, and that a proxy's base path may contain.
 const HOSTILE_URLS = ['$(poweroff)', '`poweroff`', "';poweroff;'", ';poweroff', '&poweroff&', '|poweroff', '!!', '(x)', '*', '~', '{a,b}', '$HOME', '\\', '"']
   .map((text) => `http://127.0.0.1/${text}/pipelines/p`);
 
-test('copied commands are one command, whatever is in the address, the event and the resume point', () => {
+test('copied commands are one command, whatever they contain', () => {
   const hostile = 'a\'b"$(poweroff)`poweroff`\n\u001b[201~poweroff\u009b2J\u202e\u007f\\';
   for (const url of [...HOSTILE_URLS, 'http://127.0.0.1/pipelines/p']) {
     for (const hasToken of [false, true]) {
@@ -101,7 +97,7 @@ test('copied commands are one command, whatever is in the address, the event and
   }
 });
 
-test('copied code for browsers and Node.js holds the address and the channel as texts', () => {
+test('copied code quotes the address and the channel', () => {
   const channel = 'a"); poweroff(); ("\u2028\u202e\u001b';
   for (const url of HOSTILE_URLS) {
     const [[, code]] = pieces(url, channel, '{}', false);
@@ -120,7 +116,7 @@ test('copied code for browsers and Node.js holds the address and the channel as 
   }
 });
 
-test('an indented payload is the same JSON, with every digit', () => {
+test('indented payload is the same JSON, with every digit', () => {
   for (const payload of [...Object.values(texts), ...Object.values(hostile), { a: [], b: {}, c: [[1, { d: null }]], 'x,:"{}[]\\': '\\' }, [], {}, '']) {
     const json = JSON.stringify(payload);
     assert.deepEqual(JSON.parse(visible(pretty(json))), payload);
@@ -129,7 +125,7 @@ test('an indented payload is the same JSON, with every digit', () => {
   for (const json of numbers) assert.equal(pretty(json).replaceAll(/\s/g, ''), json.replaceAll(/\s/g, ''));
 });
 
-test('deep nesting does not make a payload thousands of times as long', () => {
+test('deep nesting is not indented to thousands of lines', () => {
   const deep = `${'['.repeat(120)}${'1,'.repeat(100_000)}1${']'.repeat(120)}`;
   assert.equal(pretty(deep), deep);
 });
@@ -140,7 +136,7 @@ test('ids are ordered by time, then by number', () => {
   assert.ok(!isAfter('10-9', '10-9'));
 });
 
-test('of too many events the oldest are let go, and the filter still holds', () => {
+test('oldest events are dropped at the limit, filtered or not', () => {
   const events = new Events();
   events.filter(new Set(['even']), '');
   for (let n = 0; n < 50_000; n += 1) events.add({ kind: 'event', id: `1-${n}`, channel: n % 2 ? 'odd' : 'even', data: String(n) });
@@ -154,11 +150,11 @@ test('of too many events the oldest are let go, and the filter still holds', () 
   assert.equal(events.channels.get('odd'), undefined);
 });
 
-test('of channels that a publisher makes up those are kept that have an event', () => {
+test('channels without an event are dropped', () => {
   const events = new Events();
   const add = (channel) => events.add({ kind: 'event', id: '1-1', channel, data: '1' });
   for (let n = 0; n < 300_000; n += 1) {
-    add(`made up ${n}`);
+    add(`invented ${n}`);
     if (n % 1000 === 0) add('lasting');
     assert.ok(events.channels.size <= 20_000);
   }
@@ -170,7 +166,7 @@ test('of channels that a publisher makes up those are kept that have an event', 
   assert.equal(events.channels.size, 0);
 });
 
-test('long names count as what they take', () => {
+test('long channel names count towards the limit', () => {
   const events = new Events();
   for (let n = 0; n < 3000; n += 1) events.add({ kind: 'event', id: `1-${n}`, channel: n + 'x'.repeat(50_000), data: '1' });
   assert.ok(events.all.length < 2000);

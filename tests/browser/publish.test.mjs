@@ -1,15 +1,15 @@
-// Publishing from a page of another origin, which takes a CORS preflight.
+// Publishing from a page of another origin, which needs a CORS preflight.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
 import { launchChromium } from './chromium.mjs';
 import { Listener } from './listener.mjs';
 import { Origin } from './origin.mjs';
 
-describe('a page of another origin', { timeout: 60_000 }, () => {
+describe('page from another origin', { timeout: 60_000 }, () => {
   let chromium;
   let node;
   let origin;
@@ -22,7 +22,7 @@ describe('a page of another origin', { timeout: 60_000 }, () => {
   });
   after(() => Promise.all([chromium.close(), node.kill(), origin.stop()]));
 
-  // What `fetch` in the page makes of a request.
+  // Sends a request with the page's `fetch`.
   function fetchInPage(url, request) {
     return page.evaluate(async ([address, options]) => {
       const answer = await fetch(address, options);
@@ -62,14 +62,14 @@ describe('a page of another origin', { timeout: 60_000 }, () => {
     assert.deepEqual(history.body.events, [{ id: first.body.id, channel: 'names', payload: 1 }]);
   });
 
-  test('reads why it is refused', async () => {
+  test('reads why its request is rejected', async () => {
     const answer = await fetchInPage(new Pipeline(node).eventsUrl, post({ channel: 'names' }));
     assert.equal(answer.status, 400);
     assert.equal(answer.type, 'application/problem+json');
     assert.match(answer.body.detail, /payload/);
   });
 
-  test('resumes a stream by the header, as clients on top of fetch do', async () => {
+  test('resumes a stream with the Last-Event-ID header', async () => {
     const pipeline = new Pipeline(node);
     const [first, second] = await pipeline.publishBatch([['names', 1], ['names', 2]]);
     const text = await page.evaluate(async ([url, id]) => {

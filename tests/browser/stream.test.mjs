@@ -1,13 +1,13 @@
-// What a page gets from a stream.
+// Streams in a page of another origin.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { hostile, large, numbers, texts } from '../interop/harness/payloads.mjs';
-import { Pipeline, numbersIn, range } from '../interop/harness/pipeline.mjs';
-import { Proxy } from '../interop/harness/proxy.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { hostile, large, numbers, texts } from '../support/payloads.mjs';
+import { Pipeline, numbersIn, range } from '../support/pipeline.mjs';
+import { Proxy } from '../support/proxy.mjs';
 import { launchChromium } from './chromium.mjs';
 import { Listener } from './listener.mjs';
 import { Origin } from './origin.mjs';
@@ -18,7 +18,7 @@ const eventSource = new EventSource("http://${host}/pipelines/p_aBcDeF/sse");
 eventSource.addEventListener("cron_test", function (e) { console.log("New event from cron test event stream: ", e); });
 </script>`;
 
-describe('a stream in Chromium', { concurrency: true, timeout: 60_000 }, () => {
+describe('stream in Chromium', { concurrency: true, timeout: 60_000 }, () => {
   let chromium;
   let node;
   let origin;
@@ -28,7 +28,7 @@ describe('a stream in Chromium', { concurrency: true, timeout: 60_000 }, () => {
   });
   after(() => Promise.all([chromium.close(), node.kill(), origin.stop()]));
 
-  // A page on another origin, in a profile of its own.
+  // A page of another origin, with its own profile.
   async function openPage(t, url = origin.url) {
     const context = await chromium.newContext();
     t.after(() => context.close());
@@ -43,7 +43,7 @@ describe('a stream in Chromium', { concurrency: true, timeout: 60_000 }, () => {
     return proxy;
   }
 
-  test('the sample page of another origin logs past and live events', async (t) => {
+  test('sample page of another origin logs kept and live events', async (t) => {
     const pipeline = new Pipeline(node, 'p_aBcDeF');
     const site = await Origin.start(sample(new URL(node.publicUrl).host));
     t.after(() => site.stop());
@@ -55,7 +55,7 @@ describe('a stream in Chromium', { concurrency: true, timeout: 60_000 }, () => {
     const logged = [];
     page.on('console', (message) => logged.push(message));
     await page.goto(site.url);
-    await until('the past events are logged', () => logged.length >= 2);
+    await until('the kept events are logged', () => logged.length >= 2);
     ids.push(await pipeline.publish('cron_test', { run: 3 }));
     await until('the live event is logged', () => logged.length >= 3);
 
@@ -71,7 +71,7 @@ describe('a stream in Chromium', { concurrency: true, timeout: 60_000 }, () => {
     for (const message of logged) assert.match(message.text(), /^New event from cron test event stream: /);
   });
 
-  test('a compressed stream brings each event before the next is published, and is continued after its end', async (t) => {
+  test('compressed stream delivers at once and survives its end', async (t) => {
     const settings = { 'stream.compression': 'true', 'stream.max_age': '3s' };
     const compressing = await PipecastNode.start({ settings });
     t.after(() => compressing.kill());
@@ -89,14 +89,14 @@ describe('a stream in Chromium', { concurrency: true, timeout: 60_000 }, () => {
     await pipeline.publish('names', large);
     const text = (await listener.holds(21))[20].data;
     assert.deepEqual(JSON.parse(text), large);
-    await until('the browser has come again', () => codings.length >= 2);
+    await until('the browser has reconnected', () => codings.length >= 2);
     await pipeline.publishNumbers('names', 20, 25);
     const events = await listener.holds(26);
     assert.deepEqual(numbersIn(events.filter(({ data }) => data !== text)), range(0, 25));
     assert.deepEqual(new Set(codings), new Set(['gzip']));
   });
 
-  test('the stream itself, opened as a page, shows its events as text', async (t) => {
+  test('stream opened as a page shows its events as text', async (t) => {
     const pipeline = new Pipeline(node);
     await pipeline.publish('names', { name: 'Ada' });
     const context = await chromium.newContext();
@@ -104,13 +104,13 @@ describe('a stream in Chromium', { concurrency: true, timeout: 60_000 }, () => {
     const page = await context.newPage();
     await page.goto(pipeline.streamUrl(), { waitUntil: 'commit' });
     const text = () => page.evaluate(() => document.body?.innerText ?? '');
-    await until('the past event is on the page', async () => (await text()).includes('data: {"name":"Ada"}'), text);
+    await until('the kept event is on the page', async () => (await text()).includes('data: {"name":"Ada"}'), text);
     const id = await pipeline.publish('names', { name: 'Grace' });
     const frame = `id: ${id}\nevent: names\ndata: {"name":"Grace"}`;
     await until('the live event is on the page', async () => (await text()).includes(frame), text);
   });
 
-  test('payloads of every kind arrive as they were sent', async (t) => {
+  test('payloads of every kind arrive unchanged', async (t) => {
     const pipeline = new Pipeline(node);
     const sent = [...Object.values(texts), ...Object.values(hostile), { texts, hostile }, large];
     const page = await openPage(t);
@@ -130,13 +130,13 @@ describe('a stream in Chromium', { concurrency: true, timeout: 60_000 }, () => {
     assert.deepEqual(events.map((event) => event.data), numbers);
   });
 
-  test('a gap is told once, then come the kept events', async (t) => {
+  test('gap is reported once, before the kept events', async (t) => {
     const pipeline = new Pipeline(node);
     const proxy = await startProxy(t);
     const [old] = await pipeline.publishNumbers('names', 0, 1);
     await pipeline.publishBatch(range(1, 131).map((n) => ['names', { n }]));
 
-    // Cut right behind the gap: the browser must come back from there, and not be told again.
+    // Cut right after the gap: the browser must resume from there, without the same gap.
     proxy.cutAfter('"missed":30}\n\n');
     const page = await openPage(t);
     const listener = await Listener.open(page, pipeline.streamUrl(`?last_event_id=${old}`, proxy.url));
@@ -152,7 +152,7 @@ describe('a stream in Chromium', { concurrency: true, timeout: 60_000 }, () => {
   });
 
   for (const past of [0, 3]) {
-    test(`a live-only stream cut before its first event resumes where it began, after ${past} events`, async (t) => {
+    test(`live-only stream cut before its first event resumes, after ${past}`, async (t) => {
       const pipeline = new Pipeline(node);
       const proxy = await startProxy(t);
       await pipeline.publishNumbers('names', 0, past);

@@ -1,4 +1,4 @@
-// Checks objects of custom kinds, a JSON array on standard input, against the schemas of their definitions; prints what is wrong.
+// Checks objects of custom kinds, a JSON array on standard input, against their schemas, and prints the errors.
 import { text } from "node:stream/consumers";
 import { HTTPRoute } from "@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1/HTTPRoute";
 import { PodMonitor } from "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/PodMonitor";

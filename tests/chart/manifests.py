@@ -1,7 +1,6 @@
-"""What the chart renders is valid and means what it should, by Helm 3 and Helm 4."""
+"""The rendered objects are valid and correct, with Helm 3 and Helm 4."""
 
 import base64
-import os
 import pathlib
 import re
 import subprocess
@@ -11,9 +10,10 @@ import unittest
 import kubernetes_validate
 import yaml
 
-from chart import CHART, CUSTOM_GROUPS, HELMS, VALUE_FILES, faults_of_custom_kinds, has, helm, one, pod_templates, render, render_text
+from chart import BINARY, CHART, CUSTOM_GROUPS, HELM, HELMS, VALUE_FILES, custom_kind_errors, has, helm, one, pod_templates, render
+from support.environment import without_settings
 
-# What needs no new secret at each rendering.
+# Value files without a secret that is generated at every rendering.
 SETTLED = ["tokens", "open", "everything-off"]
 KUBERNETES = ["1.27", "1.34"]
 
@@ -26,7 +26,7 @@ class Manifests(unittest.TestCase):
         return f"{self.case}: {super()._formatMessage(message, standard)}"
 
     def each(self, values=None):
-        """Objects by both versions of Helm, of all value files or these; failures name the case."""
+        """The objects of these value files, or of all, with both versions of Helm. Failures name the case."""
         for version in HELMS:
             for name in values or VALUE_FILES:
                 self.case = f"{version}, {name}"
@@ -38,14 +38,14 @@ class Manifests(unittest.TestCase):
     def container(self, objects):
         return self.broker(objects)["containers"][0]
 
-    def test_lint_has_nothing_to_say(self):
+    def test_lint_passes(self):
         for version in HELMS:
             for name, path in VALUE_FILES.items():
                 with self.subTest(f"{version}, {name}"):
                     status, output, errors = helm(version, "lint", "--strict", CHART, "--values", path)
                     self.assertEqual(status, 0, output + errors)
 
-    def test_the_schemas_of_kubernetes_accept_all_objects(self):
+    def test_kubernetes_schemas_accept_all_objects(self):
         for objects in self.each():
             for object in objects:
                 if object["apiVersion"].split("/")[0] in CUSTOM_GROUPS:
@@ -56,14 +56,14 @@ class Manifests(unittest.TestCase):
                     except kubernetes_validate.ValidationError as error:
                         self.fail(f"{object['kind']} {object['metadata']['name']}, {kubernetes}: {error.message}")
 
-    def test_the_schemas_of_custom_kinds_accept_theirs(self):
+    def test_custom_schemas_accept_custom_objects(self):
         found = []
         for objects in self.each():
             found += [object for object in objects if object["apiVersion"].split("/")[0] in CUSTOM_GROUPS]
         self.assertEqual({object["kind"] for object in found}, {"HTTPRoute", "PodMonitor", "PrometheusRule", "ServiceMonitor"})
-        self.assertEqual(faults_of_custom_kinds(found), "")
+        self.assertEqual(custom_kind_errors(found), "")
 
-    def test_the_schemas_refuse_what_is_wrong(self):
+    def test_schemas_reject_invalid_objects(self):
         objects = render("Helm 3", "everything-on")
         deployment = one(objects, "Deployment")
         deployment["spec"]["template"]["spec"]["terminationGrace"] = 1
@@ -71,20 +71,20 @@ class Manifests(unittest.TestCase):
             kubernetes_validate.validate(deployment, KUBERNETES[0], strict=True)
         monitor = one(objects, "ServiceMonitor")
         monitor["spec"]["endpoints"] = "all"
-        self.assertIn("endpoints", faults_of_custom_kinds([monitor]))
+        self.assertIn("endpoints", custom_kind_errors([monitor]))
 
-    def test_both_versions_of_helm_render_the_same(self):
+    def test_both_helm_versions_render_the_same(self):
         for name in SETTLED:
             with self.subTest(name):
                 sets = ['redis.bundled.password="s3cr3t"'] if name == "tokens" or name == "open" else []
                 self.assertEqual(render("Helm 3", name, *sets), render("Helm 4", name, *sets))
 
-    def test_no_two_objects_have_one_name(self):
+    def test_object_names_are_unique(self):
         for objects in self.each():
             names = [(each["kind"], each["metadata"]["name"]) for each in objects]
             self.assertEqual(len(names), len(set(names)), names)
 
-    def test_a_pod_has_more_time_to_end_than_its_drain_takes(self):
+    def test_pod_has_more_time_to_stop_than_its_drain_needs(self):
         for objects in self.each():
             config = one(objects, "ConfigMap", None if not has_more(objects) else "events")["data"]["pipecast.toml"]
             lead, deadline = (seconds(re.search(rf'^{key} = "(.*)"', config, re.MULTILINE)[1]) for key in ("lead", "deadline"))
@@ -98,29 +98,29 @@ class Manifests(unittest.TestCase):
             for probe, path in (("livenessProbe", "/livez"), ("readinessProbe", "/readyz?exclude=store"), ("startupProbe", "/readyz")):
                 self.assertEqual(container[probe]["httpGet"], {"path": path, "port": "admin"})
 
-    def test_readiness_can_ask_for_the_store_too_and_a_load_balancer_asks_the_same(self):
+    def test_load_balancer_checks_the_readiness_path(self):
         for version in HELMS:
             objects = render(version, "ingress-alb", 'readinessProbe.httpGet.path="/readyz"')
             self.assertEqual(self.container(objects)["readinessProbe"], {"httpGet": {"path": "/readyz", "port": "admin"}, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 2})
             self.assertEqual(one(objects, "Ingress")["metadata"]["annotations"]["alb.ingress.kubernetes.io/healthcheck-path"], "/readyz")
 
-    def test_a_pod_waits_for_its_redis_as_long_as_a_rollout_may_stand_still(self):
+    def test_pod_waits_for_redis_until_the_rollout_deadline(self):
         for objects in self.each():
             probe = self.container(objects)["startupProbe"]
-            # progressDeadlineSeconds of a Deployment that says none.
+            # The default progressDeadlineSeconds of a Deployment.
             self.assertGreaterEqual(probe["periodSeconds"] * probe["failureThreshold"], 600)
 
-    def test_no_secret_is_outside_of_a_secret(self):
+    def test_secret_values_are_only_in_secrets(self):
         for objects in self.each():
             secrets = [each for each in objects if each["kind"] == "Secret"]
             held = [value for secret in secrets for value in decoded(secret).values()]
             rest = yaml.safe_dump([each for each in objects if each["kind"] != "Secret"], width=10**6)
             for value in held:
                 self.assertNotIn(value.strip(), rest)
-            # Those of the value files are marked.
+            # The value files' own secrets contain this mark.
             self.assertNotIn("s3cr3t", rest)
 
-    def test_selectors_find_their_pods_and_no_others(self):
+    def test_selectors_match_only_their_pods(self):
         for objects in self.each():
             labels = {name: template["metadata"]["labels"] for name, template in pod_templates(objects)}
             redis = {name for name in labels if name.endswith("-redis")}
@@ -137,7 +137,7 @@ class Manifests(unittest.TestCase):
                     services = [one["metadata"]["name"] for one in objects if one["kind"] == "Service" and selector().items() <= one["metadata"]["labels"].items()]
                     self.assertEqual(services, [next(iter(broker)) + "-admin"])
 
-    def test_ways_in_lead_to_the_public_port_alone(self):
+    def test_routes_lead_only_to_the_public_port(self):
         for objects in self.each():
             container_ports = {port["name"]: port["containerPort"] for port in self.container(objects)["ports"]}
             services = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "Service"}
@@ -173,7 +173,7 @@ class Manifests(unittest.TestCase):
                     context, {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}, name
                 )
 
-    def test_a_rollout_never_has_fewer_nodes(self):
+    def test_rollout_never_has_fewer_nodes(self):
         for objects in self.each():
             spec = one(objects, "Deployment")["spec"]
             self.assertEqual(spec["strategy"], {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})
@@ -188,7 +188,7 @@ class Manifests(unittest.TestCase):
                 claims = {"data"} if name.endswith("-redis") and not volumes else set()
                 self.assertEqual(mounts, volumes | claims, name)
 
-    def test_nobody_gets_an_open_broker_without_asking(self):
+    def test_default_access_needs_tokens(self):
         for objects in self.each(["bundled-redis", "embedded", "external-url"]):
             config = one(objects, "ConfigMap")["data"]["pipecast.toml"]
             self.assertIn('publish = "token"', config)
@@ -197,19 +197,19 @@ class Manifests(unittest.TestCase):
         first, second = (decoded(one(objects, "Secret"))["publish-key"] for objects in self.each(["bundled-redis"]))
         self.assertNotEqual(first, second)
 
-    def test_a_generated_secret_restarts_nothing(self):
+    def test_generated_secret_restarts_nothing(self):
         for version in HELMS:
             first, second = (one(render(version, "bundled-redis", f"replicaCount={count}"), "Deployment") for count in (2, 3))
             self.assertEqual(first["spec"]["template"], second["spec"]["template"])
 
-    def test_what_is_changed_restarts_pods(self):
+    def test_changed_settings_restart_pods(self):
         for version in HELMS:
             before = one(render(version, "tokens"), "Deployment")["spec"]["template"]["metadata"]["annotations"]
             config = one(render(version, "tokens", 'settings.log.filter="debug"'), "Deployment")["spec"]["template"]["metadata"]["annotations"]
             self.assertEqual([key for key in before if before[key] != config[key]], ["checksum/config"])
 
-    def test_nothing_but_the_secret_depends_on_a_secret(self):
-        # Not even by a hash: a password that people choose is found by one.
+    def test_only_the_secret_depends_on_secret_values(self):
+        # Not even as a hash, which is enough to guess a password.
         long = "hunter{0}-hunter{0}-hunter{0}-hunter{0}-hunter{0}"
         given = {
             "tokens": [f'auth.publishKey="{long}"', f'auth.jwtSecret="{long}"', f'auth.keys=[{{"name":"a","key":"{long}","publish":["*"]}}]'],
@@ -222,13 +222,13 @@ class Manifests(unittest.TestCase):
                 first, second = (render(version, name, *(each.replace("{0}", str(n)) for each in sets)) for n in (2, 3))
                 changed = [each["kind"] for each, other in zip(first, second, strict=True) if each != other and each["kind"] != "Secret"]
                 self.assertEqual(changed, [], name)
-                # Of what is generated too, so that all that differs is in the data.
+                # Generated values too: only the data may differ.
                 for objects in (first, second):
                     one(objects, "Secret").pop("data")
                 self.assertEqual(one(first, "Secret"), one(second, "Secret"), name)
                 self.assertNotIn("hunter", yaml.safe_dump_all(first + second), name)
 
-    def test_redis_is_reached_as_given(self):
+    def test_redis_address_comes_from_the_values(self):
         for name, (url, secret, key) in {
             "external-host": ("redis://pipe%20cast@redis.example.com:6390/3", "pipecast", "redis-password"),
             "external-existing-secret": ("redis://pipecast@redis.example.com:6379/0", "my-redis", "pass"),
@@ -236,7 +236,7 @@ class Manifests(unittest.TestCase):
             "bundled-redis": ("redis://pipecast-redis:6379/0", "pipecast", "redis-password"),
         }.items():
             for objects in self.each([name]):
-                # The password is a file: it need not fit into a URL, and is not in the environment.
+                # The password is in a file: it need not fit into a URL, and is not in the environment.
                 self.assertEqual(self.variables_of_redis(objects), [])
                 config = one(objects, "ConfigMap")["data"]["pipecast.toml"].splitlines()
                 self.assertIn(f'url = "{url}"', config)
@@ -259,7 +259,7 @@ class Manifests(unittest.TestCase):
     def variables_of_redis(self, objects):
         return [each for each in self.container(objects)["env"] if each["name"].startswith("PIPECAST_REDIS__")]
 
-    def test_a_policy_lets_redis_through_at_its_port(self):
+    def test_network_policy_allows_the_ports_of_redis_and_jwks(self):
         for name, ports in {"external-url": {53, 6390}, "jwks": {53, 6379, 443}, "everything-on": {53, 6379, 443}}.items():
             for objects in self.each([name]):
                 rules = one([each for each in objects if not each["metadata"]["name"].endswith("-redis")], "NetworkPolicy")["spec"]["egress"]
@@ -269,14 +269,14 @@ class Manifests(unittest.TestCase):
             ports = [port["port"] for rule in one(objects, "NetworkPolicy")["spec"]["egress"] for port in rule["ports"]]
             self.assertEqual(ports, [53, 53, 8443])
 
-    def test_a_policy_lets_the_pod_of_helm_test_in(self):
+    def test_network_policy_admits_the_helm_test_pod(self):
         for objects in self.each(["everything-on"]):
             rules = one([each for each in objects if not each["metadata"]["name"].endswith("-redis")], "NetworkPolicy")["spec"]["ingress"]
             [public] = [rule["from"] for rule in rules if rule["ports"][0]["port"] == "public"]
             self.assertEqual(public[0], {"podSelector": {}})
             self.assertLessEqual(public[1]["podSelector"]["matchLabels"].items(), one(objects, "Pod")["metadata"]["labels"].items())
 
-    def test_each_ingress_controller_gets_what_streams_need(self):
+    def test_ingress_annotations_suit_their_controllers(self):
         needed = {
             "nginx": {"nginx.ingress.kubernetes.io/proxy-buffering": "off", "nginx.ingress.kubernetes.io/enable-access-log": "false", "nginx.ingress.kubernetes.io/proxy-read-timeout": "3600"},
             "haproxy": {"haproxy.org/timeout-server": "3600s", "haproxy-ingress.github.io/timeout-server": "3600s"},
@@ -289,19 +289,18 @@ class Manifests(unittest.TestCase):
                 self.assertLessEqual((annotations | {"example.com/mine": "yes"}).items(), ingress["metadata"]["annotations"].items())
                 self.assertEqual(ingress["spec"]["ingressClassName"], controller)
 
-    def test_the_number_of_nodes_goes_down_slowly(self):
+    def test_autoscaler_removes_nodes_slowly(self):
         for objects in self.each(["everything-on"]):
             spec = one(objects, "HorizontalPodAutoscaler")["spec"]
             self.assertEqual([metric["type"] for metric in spec["metrics"]], ["Resource", "Resource", "Pods"])
             self.assertEqual(spec["metrics"][2]["pods"]["target"]["averageValue"], "10000")
             self.assertGreaterEqual(spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"], 300)
 
-    def test_streams_end_after_an_hour(self):
+    def test_streams_last_an_hour_by_default(self):
         for objects in self.each(["bundled-redis"]):
             self.assertIn('max_age = "1h"', one(objects, "ConfigMap")["data"]["pipecast.toml"])
 
-    def test_the_program_takes_every_configuration(self):
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPECAST_")}
+    def test_node_accepts_every_configuration(self):
         key = "a-key-of-enough-characters-for-anything"
         with tempfile.TemporaryDirectory() as folder:
             for objects in self.each():
@@ -312,24 +311,26 @@ class Manifests(unittest.TestCase):
                     file.write_text(f'[[keys]]\nname = "a"\nkey = "{key}"\n' if path.endswith(".toml") else key)
                 file = pathlib.Path(folder, "pipecast.toml")
                 file.write_text(config.replace("/etc/pipecast", folder))
-                answer = subprocess.run([os.environ["PIPECAST_BIN"], "config", "--config", file], env=environment, capture_output=True, text=True)
+                answer = subprocess.run([BINARY, "config", "--config", file], env=without_settings(), capture_output=True, text=True)
                 self.assertEqual(answer.returncode, 0, answer.stderr)
 
-    def test_numbers_stay_whole_and_lists_stay_lists(self):
+    def test_config_keeps_integers_and_lists(self):
         for objects in self.each(["everything-on"]):
             config = one(objects, "ConfigMap", "events")["data"]["pipecast.toml"]
-            for line in ("connections = 5000", 'cors_origins = ["https://a.example.com", "https://b.example.com"]', "compression = true", 'keepalive = "10s"'):
+            for line in ("streams = 5000", 'cors_origins = ["https://a.example.com", "https://b.example.com"]', "compression = true", 'keepalive = "10s"'):
                 self.assertIn(line, config.splitlines())
 
-    def test_the_notes_say_what_comes_next_and_what_is_open(self):
-        for name, (there, absent) in {
-            "bundled-redis": (["get secret pipecast ", "to try things out", 'Bearer $KEY"'], ["is open to everyone"]),
-            "open": (["publishing and reading is open to everyone"], ["get secret"]),
-            "ingress-nginx": (["https://events.example.com/"], []),
-            "embedded": (["in the memory of the one node"], ["to try things out. Give"]),
+    def test_notes_show_commands_and_warnings(self):
+        # What the notes contain and do not, and how many warnings: of a Redis without a replica, of events in memory, of open access.
+        for name, (there, absent, warnings) in {
+            "bundled-redis": (["get secret pipecast ", "redis.external", 'Bearer $KEY"'], [], 1),
+            "open": ([], ["get secret"], 2),
+            "ingress-nginx": (["https://events.example.com/"], [], 1),
+            "embedded": (["redis.external"], [], 1),
+            "external-url": ([], ["redis.external"], 0),
         }.items():
-            # Helm 3 asks a cluster even here.
-            status, output, errors = helm("Helm 4", "install", "pipecast", CHART, "--dry-run=client", "--values", VALUE_FILES[name])
+            # Helm 3 would ask a cluster even here.
+            status, output, errors = helm(HELM, "install", "pipecast", CHART, "--dry-run=client", "--values", VALUE_FILES[name])
             self.assertEqual(status, 0, errors)
             notes = output.split("NOTES:")[1]
             self.assertIn("helm -n default test pipecast", notes)
@@ -337,8 +338,9 @@ class Manifests(unittest.TestCase):
                 self.assertIn(text, notes)
             for text in absent:
                 self.assertNotIn(text, notes)
+            self.assertEqual(notes.count("NOTE:"), warnings, name)
 
-    def test_the_chart_can_be_packaged(self):
+    def test_chart_can_be_packaged(self):
         for version in HELMS:
             with tempfile.TemporaryDirectory() as folder:
                 status, output, errors = helm(version, "package", CHART, "--destination", folder)

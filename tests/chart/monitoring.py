@@ -1,4 +1,4 @@
-"""What the chart brings for Prometheus and Grafana is what deploy/ has, for one installation."""
+"""The chart's monitors, rules and dashboard are those of deploy/, for one installation."""
 
 import json
 import pathlib
@@ -30,7 +30,7 @@ class Monitoring(unittest.TestCase):
         return one(render(version, "bundled-redis", ON, *sets), "PrometheusRule")["spec"]["groups"]
 
     def run_rule_tests(self, groups, tests):
-        """Tests as promtool takes them, on these rules."""
+        """Runs promtool's tests on these rules."""
         with tempfile.TemporaryDirectory() as folder:
             pathlib.Path(folder, "pipecast.rules.yml").write_text(yaml.safe_dump({"groups": groups}))
             pathlib.Path(folder, "test.yml").write_text(tests if isinstance(tests, str) else yaml.safe_dump(tests))
@@ -40,14 +40,14 @@ class Monitoring(unittest.TestCase):
             status, output = promtool("test", "rules", "test.yml", cwd=folder)
             self.assertEqual(status, 0, output)
 
-    def test_monitors_scrape_metrics_of_the_admin_port_as_the_job_of_the_rules(self):
+    def test_monitors_scrape_the_admin_port_as_the_rules_job(self):
         endpoint = {"port": "admin", "path": "/metrics", "interval": "15s", "scrapeTimeout": "5s"}
         for version in HELMS:
             with self.subTest(version):
                 objects = render(version, "everything-on")
                 [found] = one(objects, "ServiceMonitor")["spec"]["endpoints"]
                 job = {"targetLabel": "job", "replacement": "realtime/events"}
-                # Those of the operator's come after and win.
+                # The operator's own come last and win.
                 self.assertEqual(found.pop("relabelings"), [job, {"action": "labeldrop", "regex": "pod_ip"}])
                 self.assertEqual({key: found[key] for key in found if key != "metricRelabelings"}, endpoint)
                 [port] = one(objects, "Service", "-admin")["spec"]["ports"]
@@ -56,7 +56,7 @@ class Monitoring(unittest.TestCase):
                 monitor = one(render(version, "pod-monitor", 'metricsJob="mine"'), "PodMonitor")
                 self.assertEqual(monitor["spec"]["podMetricsEndpoints"], [endpoint | {"relabelings": [job]}])
 
-    def test_the_rules_are_those_of_deploy(self):
+    def test_rules_are_those_of_deploy(self):
         for version in HELMS:
             with self.subTest(version):
                 groups = self.groups(version, 'metricsJob="pipecast"', "replicaCount=1")
@@ -70,11 +70,11 @@ class Monitoring(unittest.TestCase):
                     self.assertEqual(rule.get("annotations"), shipped[name].get("annotations"), name)
                 self.run_rule_tests(groups, (DEPLOY / "prometheus" / "pipecast.test.yml").read_text())
 
-    def test_the_rules_are_about_this_installation_alone(self):
+    def test_rules_cover_only_this_installation(self):
         text = (DEPLOY / "prometheus" / "pipecast.test.yml").read_text()
         groups = self.groups("Helm 4", "replicaCount=1")
         self.run_rule_tests(groups, re.sub('job(="|: )pipecast', r"job\1realtime/pipecast", text))
-        # What happens elsewhere fires nothing, but for the alert that says that nothing is scraped here.
+        # Other installations fire nothing here, except the alert that nothing is scraped.
         groups = self.groups("Helm 4", "replicaCount=1", 'prometheusRule.disabled=["PipecastNotScraped"]')
         tests = yaml.safe_load(text)
         for test in tests["tests"]:
@@ -84,7 +84,7 @@ class Monitoring(unittest.TestCase):
                 each["exp_alerts"] = []
         self.run_rule_tests(groups, tests)
 
-    def test_pods_that_were_never_started_are_missed(self):
+    def test_alert_fires_for_pods_that_never_started(self):
         for sets in (("replicaCount=5",), ("autoscaling.enabled=true", "autoscaling.minReplicas=5")):
             for there, samples in {2: [{"labels": '{alertname="PipecastReplicasDown"}', "value": 1}], 3: []}.items():
                 series = [{"series": f'up{{job="realtime/pipecast",instance="{number}"}}', "values": "1x40"} for number in range(there)]
@@ -92,7 +92,7 @@ class Monitoring(unittest.TestCase):
                 test = {"interval": "15s", "input_series": series, "promql_expr_test": [firing]}
                 self.run_rule_tests(self.groups("Helm 4", *sets), {"rule_files": ["pipecast.rules.yml"], "evaluation_interval": "15s", "tests": [test]})
 
-    def test_rules_can_be_left_out_added_and_labelled(self):
+    def test_rules_can_be_disabled_added_and_labelled(self):
         for version in HELMS:
             with self.subTest(version):
                 rule = one(render(version, "everything-on"), "PrometheusRule")
@@ -107,13 +107,13 @@ class Monitoring(unittest.TestCase):
                         self.assertEqual(one_rule["annotations"]["runbook_url"], f"https://docs.example.com/runbook#{name.lower()}")
                         self.assertNotIn("runbook", one_rule["annotations"])
 
-    def test_a_rule_that_is_not_there_cannot_be_left_out(self):
+    def test_unknown_rule_cannot_be_disabled(self):
         for version in HELMS:
             status, _, errors = helm(version, "template", "pipecast", CHART, "--set-json", ON, "--set-json", 'prometheusRule.disabled=["PipecastStoreAwy"]')
             self.assertNotEqual(status, 0)
-            self.assertRegex(errors, "there is no rule PipecastStoreAwy; there are: .*PipecastStoreAway")
+            self.assertRegex(errors, r"\bPipecastStoreAwy\b.*\bPipecastStoreAway\b")
 
-    def test_the_dashboard_is_that_of_deploy(self):
+    def test_dashboard_is_that_of_deploy(self):
         shipped = json.loads((DEPLOY / "grafana" / "pipecast.json").read_text())
         for version in HELMS:
             with self.subTest(version):
@@ -125,7 +125,7 @@ class Monitoring(unittest.TestCase):
                 self.assertEqual((about["namespace"], about["labels"]["grafana_dashboard"]), ("monitoring", "yes"))
                 self.assertEqual(about["annotations"], {"grafana_folder": "Realtime", "example.com/m": "o"})
 
-    def test_a_packaged_chart_has_them_too(self):
+    def test_packaged_chart_has_rules_and_dashboard(self):
         for version in HELMS:
             with self.subTest(version), tempfile.TemporaryDirectory() as folder:
                 status, output, errors = helm(version, "package", CHART, "--destination", folder)

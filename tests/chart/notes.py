@@ -1,4 +1,4 @@
-"""What NOTES.txt says to type is typed, as far as there is no cluster in it: kubectl asks the part of an API that upgrades.py has, curl a node."""
+"""The commands in NOTES.txt work, as far as they need no cluster: kubectl asks the API in api.py, and curl a node."""
 
 import base64
 import json
@@ -11,16 +11,16 @@ import unittest
 
 import yaml
 
-from chart import CHART, VALUE_FILES, helm, render
-from containers import BINARY, HELM, broker, make_certificates
+from api import Api
+from chart import BINARY, CHART, HELM, VALUE_FILES, broker, helm, render
 from pod import Cluster, Container
-from upgrades import Cluster as Api
+from tls import make_certificates
 
-# For what a person has in a terminal: a stream that is left after a while, and a forwarded port, which the node has here.
+# A user's terminal: the user leaves a stream after a while, and the node already has the forwarded port.
 TERMINAL = """
 kubectl() { case " $* " in *" port-forward "*) ;; *) command "$KUBECTL" "$@" ;; esac; }
 curl() { command curl --silent --show-error --max-time 3 "$@"; }
-pipecast() { "$PIPECAST_BIN" "$@"; }
+pipecast() { "$BINARY" "$@"; }
 """
 KEY = 'auth.publishKey="s3cr3t-publish-key"'
 
@@ -35,12 +35,12 @@ class Notes(unittest.TestCase):
         return output.split("NOTES:")[1]
 
     def commands(self, notes):
-        """The lines that are indented, without those that only a cluster and its Helm understand."""
+        """The indented lines, without those that need a whole cluster."""
         lines = re.sub(r"\\\\\n +", "", "".join(line + "\n" for line in notes.splitlines() if line.startswith("  "))).splitlines()
         return [line.strip() for line in lines if not re.search("rollout status|helm .* test", line)]
 
     def typed(self, values, *sets, secrets=()):
-        """What comes back when all commands are typed, one after the other."""
+        """The output and errors of all commands, run one after the other."""
         api = Api()
         self.addCleanup(api.server_close)
         self.addCleanup(api.shutdown)
@@ -54,45 +54,45 @@ class Notes(unittest.TestCase):
             kubeconfig.write_text(yaml.safe_dump(api.kubeconfig()))
             commands = [*self.commands(self.notes(values, *sets)), "wait"]
             script = TERMINAL + "\n".join(commands)
-            environment = {"PATH": os.environ["PATH"], "HOME": folder, "KUBECONFIG": str(kubeconfig), "KUBECTL": os.environ["KUBECTL"], "PIPECAST_BIN": BINARY}
+            environment = {"PATH": os.environ["PATH"], "HOME": folder, "KUBECONFIG": str(kubeconfig), "KUBECTL": os.environ["KUBECTL"], "BINARY": BINARY}
             answer = subprocess.run(["bash", "-euc", script], env=environment, capture_output=True, text=True, timeout=60)
         node.kill()
         return answer.stdout, answer.stderr
 
-    def test_their_commands_publish_read_and_make_a_token(self):
+    def test_commands_publish_read_and_make_a_token(self):
         output, errors = self.typed("embedded", KEY, 'auth.jwtSecret="s3cr3t-s3cr3t-s3cr3t-s3cr3t-s3cr3t"')
         self.assertIn('data: {"name":"Luke"}', output, errors)
         self.assertRegex(output, r'\{"id":"\d+-1"\}', errors)
         [claims] = re.findall(r"^ey[\w-]+\.([\w-]+)\.", output, re.MULTILINE)
         self.assertIn("p_aBcDeF", json.dumps(json.loads(base64.urlsafe_b64decode(claims + "=="))))
 
-    def test_their_commands_fit_an_open_broker(self):
+    def test_commands_work_with_an_open_broker(self):
         output, errors = self.typed("open", "redis.bundled.enabled=false", "replicaCount=1")
         self.assertIn('data: {"name":"Luke"}', output, errors)
 
-    def test_their_commands_fit_a_certificate_of_the_pods(self):
+    def test_commands_work_with_tls(self):
         with tempfile.TemporaryDirectory() as folder:
             files = make_certificates(pathlib.Path(folder), "events.example.com")
         output, errors = self.typed("tls", KEY, secrets={"events-tls": files})
         self.assertIn('data: {"name":"Luke"}', output, errors)
 
-    def test_who_has_a_secret_of_his_own_is_told_to_put_a_key_in(self):
+    def test_existing_secret_needs_a_key_from_the_user(self):
         notes = self.notes("existing-secret")
-        self.assertIn("KEY=<a key or token of yours>", notes)
+        self.assertIn("KEY=<", notes)
         self.assertNotIn("get secret", notes)
 
-    def test_an_ingress_comes_with_the_command_that_tries_it(self):
+    def test_ingress_comes_with_a_doctor_command(self):
         [command] = [line for line in self.commands(self.notes("ingress-nginx")) if "doctor" in line]
-        self.assertEqual(command, "PIPECAST_TOKEN=$KEY pipecast doctor https://events.example.com --hold 5m")
-        # Nothing listens there, which it says: the words are right.
+        self.assertEqual(command, "PIPECAST_TOKEN=$KEY pipecast doctor https://events.example.com --idle-for 5m")
+        # Nothing listens at this address, so the doctor fails, but it accepts the command.
         there = command.replace("https://events.example.com", "http://127.0.0.1:1").replace("pipecast", BINARY)
         answer = subprocess.run(["bash", "-c", f"KEY=s3cr3t; {there}"], capture_output=True, text=True, timeout=30)
-        self.assertIn("FAIL  no stream: Connection refused", answer.stdout, answer.stderr)
+        self.assertIn("Connection refused", answer.stdout, answer.stderr)
         self.assertEqual(answer.returncode, 1)
 
-    def test_a_key_that_may_not_read_is_not_told_to(self):
+    def test_publish_only_key_gets_no_command_to_read(self):
         notes = self.notes("tokens")
-        self.assertIn("The key to publish with", notes)
+        self.assertIn("get secret", notes)
         self.assertNotIn("/sse", notes)
         self.assertIn("PIPECAST_AUTH__ISSUER='https://issuer.example.com' PIPECAST_AUTH__AUDIENCE='pipecast' PIPECAST_AUTH__JWT_SECRET=", notes)
 

@@ -1,6 +1,6 @@
-"""A rendered pod's container, started as a kubelet and a container runtime would, in mounts and with users of its own.
+"""A rendered pod's container, started as a kubelet and a container runtime would, with its own mounts and user.
 
-Needs root and a mount namespace that nobody else uses; its network is that of the tests.
+Needs root and its own mount namespace; it shares the network of the tests.
 """
 
 import atexit
@@ -9,29 +9,19 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
 
-# What stands for the images: this machine's folders, which belong to root, whom no container runs as.
+from support.server import Server
+
+# In place of the images: this machine's folders. They belong to root, and no container runs as root.
 SYSTEM = ["usr", "proc", "dev"]
 
 
-def until(what, condition, seconds, describe=lambda: ""):
-    """Gives the first true value of `condition`, or fails when the time is over."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}; {describe()}")
-        time.sleep(0.02)
-    return value
-
-
 class Cluster:
-    """The ConfigMaps and Secrets of a rendering and those that an operator had before; names of Services lead to this machine."""
+    """The ConfigMaps and Secrets of a rendering, and the operator's own Secrets. The names of Services lead to this machine."""
 
     def __init__(self, objects, secrets=(), names=()):
         self.config_maps = {each["metadata"]["name"]: {key: text.encode() for key, text in each["data"].items()} for each in objects if each["kind"] == "ConfigMap"}
@@ -43,7 +33,7 @@ class Cluster:
         self.hosts = "".join(f"127.0.0.1 {name}\n" for name in ["localhost", *services, *names])
 
     def environment(self, container, of_image=()):
-        """Its variables, those of its image replaced; `$(NAME)` stands for one that comes before."""
+        """Its variables, which replace those of its image. `$(NAME)` refers to an earlier one."""
         result = dict(of_image)
         for variable in container.get("env", []):
             if "valueFrom" in variable:
@@ -55,7 +45,7 @@ class Cluster:
         return result
 
     def files(self, volume):
-        """Names and contents of what a volume brings, and their mode; none for a volume that begins empty."""
+        """The files of a volume by name, and their mode. None for an empty volume."""
         if "configMap" in volume:
             return self.config_maps[volume["configMap"]["name"]], 0o644
         if "secret" not in volume:
@@ -72,7 +62,7 @@ def expand(text, environment):
 
 
 class Container:
-    """The first container of a pod template, its image replaced by this machine's programs."""
+    """The first container of a pod template, with this machine's programs in place of its image."""
 
     def __init__(self, cluster, template, program=(), of_image=()):
         spec = template["spec"]
@@ -81,18 +71,12 @@ class Container:
         self.environment = cluster.environment(self._container, of_image)
         self.root = pathlib.Path(tempfile.mkdtemp())
         self._volumes = {}
-        self._output = tempfile.TemporaryFile("w+")
         user = {**spec["securityContext"], **self._container["securityContext"]}
         self._make_root(cluster, program, user)
         words = [*program, *self._container.get("command", []), *self._container.get("args", [])]
         self._command = ["/usr/sbin/chroot", str(self.root), *as_user(user)]
-        self._process = subprocess.Popen(
-            [*self._command, *(expand(word, self.environment) for word in words)],
-            env={"PATH": "/usr/bin:/bin", "HOSTNAME": "pod", **self.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-        )
+        command = [*self._command, *(expand(word, self.environment) for word in words)]
+        self._server = Server(command, env={"PATH": "/usr/bin:/bin", "HOSTNAME": "pod", **self.environment})
         atexit.register(self.kill)
 
     def _make_root(self, cluster, program, user):
@@ -111,7 +95,7 @@ class Container:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.touch()
             mount("--bind", path, target)
-        # A claim of a StatefulSet is a volume that begins empty.
+        # A claim of a StatefulSet is an empty volume.
         volumes = {volume["name"]: volume for volume in self.spec.get("volumes", [])}
         for volume_mount in self._container.get("volumeMounts", []):
             files, mode = cluster.files(volumes.get(volume_mount["name"], {}))
@@ -133,7 +117,7 @@ class Container:
             mount("-o", "remount,ro", root)
 
     def fill(self, volume, files):
-        """Gives a volume these files, as the kubelet does when it begins and when a Secret has changed: names lead through `..data` to a folder, which another one replaces at once."""
+        """Fills a volume as the kubelet does, at the start and when a Secret changes: names lead through the link `..data` to a folder, and the link changes at once."""
         source, mode = self._volumes[volume]
         folder = pathlib.Path(tempfile.mkdtemp(prefix="..", dir=source))
         folder.chmod(0o755)
@@ -153,23 +137,18 @@ class Container:
 
     @property
     def pid(self):
-        return self._process.pid
+        return self._server.pid
 
     @property
     def output(self):
-        # The child writes where this file's position stands, so it must stay where it is.
-        return os.pread(self._output.fileno(), 1 << 20, 0).decode(errors="replace")
+        return self._server.output
 
     @property
     def has_ended(self):
-        return self._process.poll() is not None
-
-    @property
-    def exit_code(self):
-        return self._process.poll()
+        return self._server.exit_code is not None
 
     def status(self, probe, host="127.0.0.1"):
-        """What a probe gets: a status, or the exit code of a command; none if there is no answer."""
+        """The result of a probe: a status, or the exit code of a command. None without an answer."""
         about = self._container[probe]
         timeout = about.get("timeoutSeconds", 1)
         if "exec" in about:
@@ -189,29 +168,23 @@ class Container:
         return self.status(probe) in ({0} if "exec" in self._container[probe] else range(200, 400))
 
     def await_ready(self):
-        """First the probe of the start, then readiness; sooner than the probes allow, which wait for things that are here."""
+        """Waits for the startup probe, then for readiness, more often than the kubelet would."""
         for probe in ("startupProbe", "readinessProbe"):
-            until(f"{probe} passes", lambda: self.has_ended or self.passes(probe), 60, lambda: self.output)
-            if self.has_ended:
-                raise AssertionError(f"it ended: {self.output}")
+            self._server.await_ready(lambda: self.passes(probe))
 
     def terminate(self):
-        """Begins the end of the pod, as a rollout does."""
-        self._process.send_signal(signal.SIGTERM)
+        """Stops the pod, as a rollout does."""
+        self._server.terminate()
 
     def await_end(self, seconds):
-        until("it ends", lambda: self.has_ended, seconds, lambda: self.output)
-        return self.exit_code
+        return self._server.await_end(seconds)
 
     def kill(self):
-        """Ends it at once; what is over already stays so."""
+        """Ends it at once. May be called again."""
         atexit.unregister(self.kill)
         if not self.root.exists():
             return
-        if not self.has_ended:
-            self._process.kill()
-            self._process.wait()
-        self._output.close()
+        self._server.kill()
         subprocess.run(["umount", "--recursive", "--lazy", self.root], check=True)
         self.root.rmdir()
         for source, _ in self._volumes.values():
@@ -219,7 +192,7 @@ class Container:
 
 
 def as_user(user):
-    """The program that gives up all rights but those of the container's user."""
+    """The program that drops all rights except those of the container's user."""
     words = ["/usr/bin/setpriv", f"--reuid={user['runAsUser']}", f"--regid={user['runAsGroup']}", f"--groups={user['fsGroup']}"]
     if user["capabilities"] == {"drop": ["ALL"]}:
         words += ["--bounding-set=-all", "--inh-caps=-all"]

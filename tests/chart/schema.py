@@ -1,15 +1,14 @@
-"""Values that make no sense are refused with a message that names them."""
+"""Invalid values are rejected with an error that names them."""
 
 import json
-import os
 import re
 import subprocess
 import unittest
 
-from chart import CHART, HELMS, helm
+from chart import BINARY, CHART, HELMS, helm
 
-# What is set, and what the message must hold.
-NONSENSE = {
+# The value, and what the error must name.
+INVALID = {
     'replicaCount="many"': "replicaCount",
     "replicaCount=-1": "replicaCount",
     "replicas=3": "replicas",
@@ -38,17 +37,17 @@ NONSENSE = {
     'prometheusRule.runbookUrl="docs/runbook.md"': "runbookUrl",
     'dashboard.labels={"grafana_dashboard":1}': "grafana_dashboard",
 }
-# What only several values together make wrong, and the value that the message names.
+# Values that are invalid only together, and what the error must name.
 CONFLICTS = {
     ("redis.bundled.enabled=false",): "redis.external.url",
     ("redis.bundled.enabled=false", "replicaCount=1", "autoscaling.enabled=true"): "autoscaling.enabled=false",
-    ('redis.external.url="redis://a"', 'redis.external.host="b"'): "not both",
+    ('redis.external.url="redis://a"', 'redis.external.host="b"'): "redis.external.host",
     ('redis.external.existingSecret="a"',): "redis.external.existingSecretUrlKey",
     ("auth.generate=false",): "auth.existingSecret",
     ("tls.enabled=true",): "tls.existingSecret",
-    ("terminationGracePeriodSeconds=35",): "above the 35 s",
-    ('settings.drain.deadline="2m"', "terminationGracePeriodSeconds=120"): "above the 125 s",
-    ("serviceMonitor.enabled=true", "podMonitor.enabled=true"): "twice",
+    ("terminationGracePeriodSeconds=35",): "35",
+    ('settings.drain.deadline="2m"', "terminationGracePeriodSeconds=120"): "125",
+    ("serviceMonitor.enabled=true", "podMonitor.enabled=true"): "podMonitor",
     ("autoscaling.enabled=true", "autoscaling.targetCPUUtilizationPercentage=null"): "autoscaling.targetStreams",
     ("autoscaling.enabled=true", "autoscaling.minReplicas=20"): "autoscaling.maxReplicas",
     ("httpRoute.enabled=true",): "httpRoute.parentRefs",
@@ -56,30 +55,30 @@ CONFLICTS = {
 
 
 class Schema(unittest.TestCase):
-    def refusal(self, version, sets):
+    def rejection(self, version, sets):
         arguments = ["template", "pipecast", CHART]
         for each in sets:
             arguments += ["--set-json", each]
         status, _, errors = helm(version, *arguments)
-        self.assertNotEqual(status, 0, f"{sets} is taken")
+        self.assertNotEqual(status, 0, f"{sets} is accepted")
         return errors
 
-    def test_nonsense_is_refused_by_name(self):
+    def test_invalid_values_are_rejected_by_name(self):
         for version in HELMS:
-            for nonsense, name in NONSENSE.items():
-                with self.subTest(f"{version}, {nonsense}"):
-                    errors = self.refusal(version, [nonsense])
+            for value, name in INVALID.items():
+                with self.subTest(f"{version}, {value}"):
+                    errors = self.rejection(version, [value])
                     self.assertIn("values don't meet the specifications of the schema", errors)
                     self.assertIn(name, errors)
 
-    def test_what_does_not_go_together_is_refused_with_a_way_out(self):
+    def test_conflicting_values_are_rejected_with_a_fix(self):
         for version in HELMS:
-            for conflict, way_out in CONFLICTS.items():
+            for conflict, named in CONFLICTS.items():
                 with self.subTest(f"{version}, {conflict}"):
-                    self.assertIn(way_out, self.refusal(version, conflict))
+                    self.assertIn(named, self.rejection(version, conflict))
 
-    def test_the_schema_knows_every_setting_but_those_of_the_chart(self):
-        table = subprocess.run([os.environ["PIPECAST_BIN"], "config", "--markdown"], capture_output=True, text=True, check=True).stdout
+    def test_schema_has_every_setting_but_the_charts_own(self):
+        table = subprocess.run([BINARY, "config", "--markdown"], env={}, capture_output=True, text=True, check=True).stdout
         settings = set(re.findall(r"^\| `(\w+\.\w+)`", table, re.MULTILINE))
         sections = json.loads((CHART / "values.schema.json").read_text())["properties"]["settings"]["properties"]
         known = {f"{section}.{key}" for section, about in sections.items() for key in about["properties"]}
@@ -88,7 +87,7 @@ class Schema(unittest.TestCase):
         own |= {f"redis.{key}" for key in ("url", "password_file", "tls_ca", "tls_cert", "tls_key", "prefix")}
         self.assertEqual(settings - own, known)
 
-    def test_the_chart_has_what_the_values_file_and_deploy_have(self):
+    def test_readme_and_copies_of_deploy_are_current(self):
         check = subprocess.run([CHART.parent.parent / "scripts" / "chart-readme", "--check"], capture_output=True, text=True)
         self.assertEqual(check.returncode, 0, check.stderr)
 

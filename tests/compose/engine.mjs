@@ -1,33 +1,34 @@
-// docker-compose.yml on the Docker engine that tests/compose/engine has started: built, brought up, used, broken, taken down.
+// docker-compose.yml on the Docker engine that tests/compose/engine has started: build, up, use, failures, down.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { Reader } from '../deploy/reader.mjs';
-import { run } from '../deploy/run_program.mjs';
-import { until } from '../interop/harness/deadline.mjs';
-import { numbersIn, Pipeline, range } from '../interop/harness/pipeline.mjs';
+import { Reader } from '../support/reader.mjs';
+import { run } from '../support/run.mjs';
+import { until } from '../support/deadline.mjs';
+import { metric } from '../support/metrics.mjs';
+import { numbersIn, Pipeline, range } from '../support/pipeline.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const image = 'pipecast:0.1.0';
 const nodes = ['node1', 'node2', 'node3'];
-// Grafana's image can be made from no package of Debian.
+// Debian has no package for Grafana's image.
 const services = ['redis', ...nodes, 'haproxy', 'prometheus', 'demo'];
-// Nobody measures this build: what takes minutes is left out.
+// A quick build, since its performance does not matter.
 const quick = ['LTO=off', 'OPT_LEVEL=0', 'CODEGEN_UNITS=16'].flatMap((value) => ['--build-arg', `CARGO_PROFILE_RELEASE_${value}`]);
 
 const program = (command, ...args) => run(command, args, { cwd: root, maxBuffer: 1 << 26 });
 const docker = (...args) => program(process.env.DOCKER_CLI, ...args);
 
-/** Runs Compose, which must succeed, and gives what it prints. */
+/** Runs Compose, which must succeed, and returns its output. */
 async function compose(...args) {
   const { code, output } = await program(process.env.COMPOSE, '--ansi', 'never', '--profile', 'demo', ...args);
   assert.equal(code, 0, output);
   return output;
 }
 
-/** What the engine knows of an image or a container. */
+/** The engine's description of an image or a container. */
 async function inspect(name) {
   const { code, output } = await docker('inspect', name);
   assert.equal(code, 0, output);
@@ -36,10 +37,10 @@ async function inspect(name) {
 
 const containerOf = (service) => inspect(`pipecast-${service}-1`);
 
-describe('the image', { concurrency: 1 }, () => {
+describe('image', { concurrency: 1 }, () => {
   before(() => compose('build', ...quick, 'node1'));
 
-  test('says what it is, runs as nobody in particular, and is asked whether it lives', async () => {
+  test('has labels, an unprivileged user and a health check', async () => {
     const { Config: config } = await inspect(image);
     assert.equal(config.User, '65532:65532');
     assert.equal(config.StopSignal, 'SIGTERM');
@@ -49,33 +50,33 @@ describe('the image', { concurrency: 1 }, () => {
     assert.equal(config.Labels['org.opencontainers.image.licenses'], 'Apache-2.0');
   });
 
-  test('has nothing in it but the program and what it reads', async (t) => {
+  test('contains only the program and the files that it reads', async (t) => {
     const { output: id } = await docker('create', image);
     t.after(() => docker('rm', id.trim()));
     const { code, output } = await program('sh', '-c', `${process.env.DOCKER_CLI} export ${id.trim()} | tar -t`);
     assert.equal(code, 0, output);
-    // What Docker itself puts there is empty.
+    // Docker itself adds empty files.
     const added = /^(\.dockerenv|dev\/.*|proc\/|sys\/|etc\/(hostname|hosts|mtab|resolv\.conf)?)$/;
     const files = output.split('\n').filter((name) => name && !added.test(name) && !name.endsWith('/'));
     assert.deepEqual(files.toSorted(), ['LICENSE', 'etc/ssl/certs/ca-certificates.crt', 'pipecast']);
   });
 
-  test('does not start before access is decided, and says how', async () => {
+  test('does not start before access is decided', async () => {
     const { code, output } = await docker('run', '--rm', '--read-only', image);
     assert.equal(code, 2, output);
-    assert.match(output, /auth\.publish.*must be decided/);
+    assert.match(output, /auth\.publish/);
   });
 
-  test('finds names in /etc/hosts without DNS', async (t) => {
+  test('resolves names in /etc/hosts without DNS', async (t) => {
     const { output: id } = await docker(
       'run', '--detach', '--read-only', '--network', 'none', '--add-host', 'broker.example:127.0.0.1', image,
       'tail', 'p', '--url', 'http://broker.example:1',
     );
     t.after(() => docker('rm', '--force', id.trim()));
-    await until('it was refused there', async () => (await docker('logs', id.trim())).output.includes('Connection refused'));
+    await until('the connection is refused there', async () => (await docker('logs', id.trim())).output.includes('Connection refused'));
   });
 
-  test('stops by SIGTERM, drained', async (t) => {
+  test('drains and exits with 0 on SIGTERM', async (t) => {
     const { output: id } = await docker(
       'run', '--detach', '--read-only', '--cap-drop', 'ALL', '-e', 'PIPECAST_AUTH__PUBLISH=open', '-e', 'PIPECAST_AUTH__SUBSCRIBE=open',
       '-e', 'PIPECAST_DRAIN__LEAD=100ms', image,
@@ -97,11 +98,11 @@ describe('docker compose', { concurrency: 1 }, () => {
     await compose('down', '--volumes', '--timeout', '20');
   });
 
-  test('up waits until all are well', async () => {
+  test('up waits until all services are healthy', async () => {
     for (const service of services) assert.equal((await containerOf(service)).State.Health.Status, 'healthy', service);
   });
 
-  test('each container is confined', async () => {
+  test('every container is confined', async () => {
     for (const service of services) {
       const { HostConfig: host } = await containerOf(service);
       assert.equal(host.ReadonlyRootfs, true, service);
@@ -115,29 +116,29 @@ describe('docker compose', { concurrency: 1 }, () => {
     }
   });
 
-  test('an event published through the balancer reaches readers on every node', async () => {
-    // Of this pipeline: the demo has readers of its own, which the balancer counts as well.
+  test('event published through HAProxy reaches every node', async () => {
+    // Only this pipeline's: the demo has subscribers too.
     const readersOf = async (node) => {
       const { NetworkSettings: { Networks: networks } } = await containerOf(node);
       const address = Object.values(networks)[0].IPAddress;
       return (await (await fetch(`http://${address}:8080/pipelines/${broker.id}`)).json()).subscribers;
     };
-    for (let n = 0; n < 9; n += 1) readers.push(new Reader(broker.streamUrl()));
-    await until('each node has some of them', async () => {
+    for (let n = 0; n < 9; n += 1) readers.push(await Reader.open(broker.streamUrl()));
+    await until('every node has some subscribers', async () => {
       const counts = await Promise.all(nodes.map(readersOf));
       const isSpread = counts.every((count) => count > 0);
-      // A balancer that has just begun may not know all nodes yet.
-      if (!isSpread && readers.length < 60) readers.push(new Reader(broker.streamUrl()));
+      // A balancer that has just started may not know all nodes yet.
+      if (!isSpread && readers.length < 60) readers.push(await Reader.open(broker.streamUrl()));
       return isSpread;
     });
     await broker.publish('names', { n: 0 });
-    await until('all have it', () => readers.every((reader) => reader.events.length === 1));
+    await until('all subscribers have it', () => readers.every((reader) => reader.events.length === 1));
   });
 
-  test('the demo is read, and Prometheus sees all nodes', async () => {
+  test('demo publishes, and Prometheus scrapes all nodes', async () => {
     await until('a demo event', async () => {
-      const { events } = await (await fetch('http://127.0.0.1:8080/pipelines/p_demo/events')).json();
-      return events.length > 0;
+      const demo = new Pipeline(broker.node, 'p_demo');
+      return (await demo.history()).length > 0;
     });
     await until('all targets are up', async () => {
       const { data } = await (await fetch('http://127.0.0.1:9090/api/v1/targets')).json();
@@ -145,7 +146,7 @@ describe('docker compose', { concurrency: 1 }, () => {
     });
   });
 
-  test('a node is restarted while readers count', async () => {
+  test('restart of a node loses no event', async () => {
     const restarted = compose('restart', '--timeout', '40', 'node2');
     let n = 1;
     let done = false;
@@ -153,28 +154,28 @@ describe('docker compose', { concurrency: 1 }, () => {
     while (!done || n < 50) {
       await broker.publish('names', { n });
       n += 1;
+      // A pace, not a wait: a subscriber that is between two nodes must find what it missed in the history of 100 events.
       await new Promise((resolve) => setTimeout(resolve, 250));
     }
     await restarted;
-    await until('all have all', () => readers.every((reader) => reader.events.length >= n), () => readers.map((reader) => [reader.events.length, reader.failure]).join('; '));
+    await until('all subscribers have all events', () => readers.every((reader) => reader.events.length >= n), () => readers.map((reader) => [reader.events.length, reader.failure]).join('; '));
     for (const reader of readers) assert.deepEqual(numbersIn(reader.events), range(0, n));
-    assert.ok(readers.some((reader) => reader.connections > 1), 'no stream was on the node');
+    assert.ok(readers.some((reader) => reader.connections > 1), 'the node must have had a stream');
     assert.equal((await containerOf('node2')).State.ExitCode, 0);
   });
 
-  test('a new container of a node, with another address, is found by its name', async (t) => {
+  test('replaced node gets streams at its new address', async (t) => {
     await compose('stop', '--timeout', '40', 'node3');
     await compose('rm', '--force', 'node3');
-    // Somebody else gets the address that it had.
+    // Another container takes its address.
     const { output: id } = await docker('run', '--detach', '--network', 'pipecast_default', '--entrypoint', '/pipecast', image, 'demo', '--readers', '0');
     t.after(() => docker('rm', '--force', id.trim()));
     await compose('up', '--detach', '--wait', '--no-build', 'node3');
     const { NetworkSettings: { Networks: networks } } = await containerOf('node3');
-    const metrics = async () => (await fetch(`http://${Object.values(networks)[0].IPAddress}:8081/metrics`)).text();
+    const adminUrl = `http://${Object.values(networks)[0].IPAddress}:8081`;
     await until('it has streams again', async () => {
-      readers.push(new Reader(broker.streamUrl()));
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      return /^pipecast_streams [1-9]/m.test(await metrics());
+      readers.push(await Reader.open(broker.streamUrl()));
+      return (await metric({ adminUrl }, 'pipecast_streams')) > 0;
     });
   });
 

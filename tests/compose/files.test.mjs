@@ -1,4 +1,4 @@
-// docker-compose.yml, the Dockerfile and what Grafana is given, as those who read them see them; nothing runs.
+// docker-compose.yml, the Dockerfile and Grafana's files, as Compose, hadolint and Grafana read them; nothing runs.
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -7,15 +7,15 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { dashboard } from '../deploy/expressions.mjs';
-import { run } from '../deploy/run_program.mjs';
+import { dashboard } from '../support/expressions.mjs';
+import { run } from '../support/run.mjs';
 import { composed, nodes } from './stack.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const read = (file) => readFile(join(root, file), 'utf8');
 const services = Object.entries(composed.services);
 
-/** The file with these variables, as Compose understands it. */
+/** The services of the file with these variables, as Compose reads it. */
 async function composedWith(variables) {
   const args = ['--profile', 'demo', '--project-directory', root, 'config', '--format', 'json'];
   const { code, output } = await run(process.env.COMPOSE, args, { env: { ...process.env, ...variables } });
@@ -24,17 +24,17 @@ async function composedWith(variables) {
 }
 
 describe('docker-compose.yml', () => {
-  test('is one, without a warning', async () => {
+  test('is valid, without a warning', async () => {
     const { code, output } = await run(process.env.COMPOSE, ['--profile', 'demo', '--project-directory', root, 'config', '--quiet']);
     assert.deepEqual([code, output], [0, '']);
   });
 
-  test('has the demo only for those who ask', async () => {
+  test('has the demo only in its profile', async () => {
     const { output } = await run(process.env.COMPOSE, ['--project-directory', root, 'config', '--services']);
     assert.deepEqual(output.trim().split('\n').toSorted(), ['grafana', 'haproxy', ...nodes, 'prometheus', 'redis']);
   });
 
-  test('confines every service, and says when it is well', () => {
+  test('confines every service and checks its health', () => {
     for (const [name, service] of services) {
       assert.equal(service.read_only, true, name);
       assert.deepEqual(service.cap_drop, ['ALL'], name);
@@ -43,12 +43,12 @@ describe('docker-compose.yml', () => {
       assert.ok(Number(service.mem_limit) > 0 && service.cpus > 0 && service.pids_limit > 0, name);
       assert.equal(service.healthcheck.test[0], 'CMD', name);
       assert.ok(!service.privileged && !service.network_mode, name);
-      // A version that says something, and the same tomorrow.
+      // A version, not a tag that moves.
       assert.match(service.image, /:v?\d+\.\d+/, name);
     }
   });
 
-  test('is reached from this machine alone, by ports that need no privilege', () => {
+  test('publishes unprivileged ports only on loopback', () => {
     const published = services.flatMap(([name, { ports = [] }]) => ports.map((port) => [name, port]));
     assert.deepEqual(published.map(([name]) => name).toSorted(), ['grafana', 'haproxy', 'prometheus']);
     for (const [name, { host_ip: address, published: port }] of published) {
@@ -57,7 +57,7 @@ describe('docker-compose.yml', () => {
     }
   });
 
-  test('mounts what is there, and nothing that may be written but volumes', () => {
+  test('mounts existing files, all of them read-only', () => {
     let count = 0;
     for (const [name, { volumes = [] }] of services) {
       for (const { type, source, read_only: isReadOnly } of volumes) {
@@ -70,13 +70,13 @@ describe('docker-compose.yml', () => {
     assert.ok(count >= 5);
   });
 
-  test('gives nodes longer to end than their drain takes', async () => {
-    const { output } = await run(process.env.PIPECAST_BIN, ['config']);
+  test('gives nodes more time to stop than their drain needs', async () => {
+    const { output } = await run(process.env.PIPECAST_BIN, ['config'], { env: {} });
     const deadline = Number(/^deadline = "(\d+)s"/m.exec(output)[1]);
     for (const name of nodes) assert.ok(Number.parseInt(composed.services[name].stop_grace_period, 10) > deadline, name);
   });
 
-  test('can be closed, moved and pinned by variables', async () => {
+  test('has variables for access, address and versions', async () => {
     const changed = await composedWith({
       PIPECAST_IMAGE: 'registry.example.com/pipecast:1', PIPECAST_PORT: '18080', PIPECAST_BIND: '0.0.0.0', PIPECAST_PUBLISH: 'token',
       PIPECAST_SUBSCRIBE: 'token', PIPECAST_JWT_SECRET: 'x'.repeat(32), PIPECAST_TOKEN: 'made', REDIS_VERSION: '8',
@@ -90,14 +90,14 @@ describe('docker-compose.yml', () => {
     assert.match(output, /^publish = "token"/m);
   });
 
-  test('has settings that a node takes', async () => {
+  test('has settings that a node accepts', async () => {
     const { code, output } = await run(process.env.PIPECAST_BIN, ['config'], {
       env: { ...composed.services.node1.environment, PIPECAST_SERVER__LISTEN: '0.0.0.0:8080' },
     });
     assert.equal(code, 0, output);
   });
 
-  test('knows the same nodes as its Prometheus', async () => {
+  test('has the nodes that its Prometheus scrapes', async () => {
     const targets = [...(await read('deploy/compose/nodes.yml')).matchAll(/^ +- (\S+)$/gm)].map(([, target]) => target);
     assert.deepEqual(targets, nodes.map((node) => `${node}:8081`));
   });
@@ -109,13 +109,13 @@ describe('docker-compose.yml', () => {
   });
 });
 
-describe('the image', () => {
-  test('hadolint finds nothing', async () => {
+describe('image', () => {
+  test('passes hadolint', async () => {
     const { code, output } = await run('hadolint', ['--failure-threshold', 'style', join(root, 'deploy/Dockerfile')]);
     assert.deepEqual([code, output], [0, '']);
   });
 
-  test('is built by a Rust that is new enough', async () => {
+  test('is built with the required Rust', async () => {
     const [, wanted] = /^rust-version = "(.*)"/m.exec(await read('Cargo.toml'));
     const builders = [...`${await read('deploy/Dockerfile')}${await read('docker-compose.yml')}`.matchAll(/rust:([\d.]+)-/g)];
     assert.equal(builders.length, 2);
@@ -124,7 +124,7 @@ describe('the image', () => {
 });
 
 describe('Grafana', () => {
-  test('finds the dashboard and a Prometheus where the file puts them', async () => {
+  test('finds its dashboard and Prometheus', async () => {
     const { volumes, environment } = composed.services.grafana;
     const mounted = volumes.find(({ source }) => source.endsWith('deploy/grafana/pipecast.json')).target;
     assert.equal(environment.GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH, mounted);

@@ -1,5 +1,5 @@
-// The services of docker-compose.yml as plain processes: commands, environments, mounts and names as Compose reads them, the images'
-// programs from this machine. Has to run in namespaces of its own (tests/compose/run).
+// The services of docker-compose.yml as plain processes: with Compose's own reading of the file, and this machine's programs in place of
+// images. Needs its own namespaces (tests/compose/run).
 
 import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
@@ -7,15 +7,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { run } from '../deploy/run_program.mjs';
-import { until } from '../interop/harness/deadline.mjs';
-import { recordOutput, start } from '../interop/harness/processes.mjs';
+import { run } from '../support/run.mjs';
+import { until } from '../support/deadline.mjs';
+import { recordOutput, start, stop } from '../support/processes.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const network = '10.77.0';
 const container = fileURLToPath(new URL('container', import.meta.url));
 
-/** The file as Compose understands it, defaults filled in. */
+/** The file as Compose reads it, with its defaults. */
 export const composed = JSON.parse(execFileSync(
   process.env.COMPOSE,
   ['--profile', 'demo', '--project-directory', root, 'config', '--format', 'json'],
@@ -24,7 +24,7 @@ export const composed = JSON.parse(execFileSync(
 
 export const nodes = Object.keys(composed.services).filter((name) => /^node\d$/.test(name));
 
-/** What images bring along: the program that `command` has the arguments for. */
+/** The entry points of the images, whose arguments `command` has. */
 const entrypoints = { pipecast: ['/pipecast'], 'prom/prometheus': ['prometheus'] };
 
 const sh = (script) => execFileSync('sh', ['-euc', script]);
@@ -36,7 +36,7 @@ export class Stack {
   #services = new Map();
   #changes = {};
 
-  /** A bridge, and a name server that knows the services; nothing runs yet. `names` are more names than those of the file. */
+  /** Sets up a bridge and a name server for the services, none of which run yet. `names` are additional names. */
   static async prepare(names = []) {
     const stack = new Stack();
     stack.#folder = await mkdtemp(join(tmpdir(), 'pipecast-compose-'));
@@ -64,11 +64,11 @@ export class Stack {
     this.#changes[join(root, shipped)] = source;
   }
 
-  /** Starts a service of the file, or one of your own with the same members. */
+  /** Starts a service of the file, or another with the same fields. */
   async start(name, service = composed.services[name]) {
     const folder = join(this.#folder, name);
     await mkdir(folder, { recursive: true });
-    // What the image of Pipecast has.
+    // The files in Pipecast's image.
     const mounts = [`${process.env.PIPECAST_BIN}:/pipecast`, '/etc/ssl/certs/ca-certificates.crt:/etc/ssl/certs/ca-certificates.crt'];
     for (const { type, source, target } of service.volumes ?? []) {
       const from = type === 'volume' ? join(this.#folder, `volume-${source}`) : (this.#changes[source.replace(/\/$/, '')] ?? source);
@@ -77,7 +77,7 @@ export class Stack {
     }
     const [image] = service.image.split(':');
     const command = [...(entrypoints[image] ?? []), ...service.command];
-    // Variables without a value are handed on from whoever runs Compose, who has none here.
+    // Compose passes on variables without a value from its own environment, which has none here.
     const given = Object.entries(service.environment ?? {}).filter(([, value]) => value !== null);
     // As deploy/Dockerfile sets them.
     const built = image === 'pipecast' ? { PIPECAST_SERVER__LISTEN: '0.0.0.0:8080', PIPECAST_SERVER__ADMIN_LISTEN: '0.0.0.0:8081' } : {};
@@ -89,37 +89,34 @@ export class Stack {
     this.#services.set(name, { child, service, output: recordOutput(child) });
   }
 
-  /** Waits until the service's own health check succeeds, in its own namespaces. */
-  async isWell(name) {
+  /** Waits until the service's own health check succeeds in its namespaces. */
+  async untilHealthy(name) {
     const { child, service, output } = this.#services.get(name);
     const [kind, ...test] = service.healthcheck.test;
-    if (kind !== 'CMD') throw new Error(`${name}: ${kind} is not known here`);
-    let said = '';
-    await until(`${name} is well`, async () => {
+    if (kind !== 'CMD') throw new Error(`${name}: ${kind} is not supported here`);
+    let report = '';
+    await until(`${name} is healthy`, async () => {
       if (child.ending) throw new Error(`${name} ended (${child.ending}):\n${output.text}`);
       const check = await run('nsenter', ['--target', `${child.pid}`, '--net', '--mount', '--root', '--wd', ...test.map((word) => word.replaceAll('$$', '$'))], {
         env: this.#environment(child.pid), timeout: 10_000,
       }).catch((error) => ({ code: 1, output: error.message }));
-      said = check.output;
+      report = check.output;
       return check.code === 0;
-    }, () => `${said}\n${output.text.slice(-2000)}`);
+    }, () => `${report}\n${output.text.slice(-2000)}`);
   }
 
   outputOf(name) {
     return this.#services.get(name).output.text;
   }
 
-  /** Ends a service, by force when it takes longer than the file has for it. */
+  /** Stops a service, by force after the time that the file allows. Returns how it ended. */
   async end(name, signal = composed.services[name]?.stop_signal ?? 'SIGTERM') {
     const { child, service } = this.#services.get(name);
-    child.kill(signal);
-    const patience = 1000 * Number.parseInt(service.stop_grace_period ?? '10', 10);
-    const impatience = setTimeout(() => child.kill('SIGKILL'), patience);
-    await child.exited;
-    clearTimeout(impatience);
+    await stop(child, { signal, patienceMs: 1000 * Number.parseInt(service.stop_grace_period ?? '10', 10) });
+    return child.ending;
   }
 
-  /** Ends all that still runs. Asked to, so that those with workers take them along. */
+  /** Ends all services and the name server. */
   async stop() {
     await Promise.all([...this.#services.keys()].map((name) => this.end(name)));
     this.#resolver?.kill('SIGKILL');

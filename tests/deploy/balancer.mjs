@@ -1,22 +1,22 @@
-// The load balancers, each with the file that deploy/ has for it. What is changed in a copy: the ports, the folder of the
-// certificate, and where the program keeps its own files.
+// The load balancers, each with a copy of its file in deploy/. The copy has other ports and other folders, for the certificate and for the
+// program's own files.
 
 import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { recordOutput, start } from '../interop/harness/processes.mjs';
-import { freePort } from '../interop/harness/ports.mjs';
-import { run } from './run_program.mjs';
+import { makeCertificate } from '../support/certificate.mjs';
+import { freePort } from '../support/ports.mjs';
+import { startServer, stop } from '../support/processes.mjs';
+import { run } from '../support/run.mjs';
 
 const folderOfFiles = new URL('../../deploy/', import.meta.url);
 
 const temporaryPaths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${name};`);
 
 /**
- * By name: the `files` (the first one is the one to start it with), the `arguments` to run it, those to `check` the file, and
- * whether it `hasHealthChecks`. Traefik has no way to check.
+ * By name: the `files`, the main one first; the `arguments` to run it and to `check` the file, which Traefik cannot; and whether it
+ * `hasHealthChecks`.
  */
 export const balancers = {
   haproxy: {
@@ -27,7 +27,7 @@ export const balancers = {
   },
   nginx: {
     files: ['nginx.conf'],
-    // Its workers keep what is large in files, so they have to be whom the folder belongs to.
+    // Its workers keep large bodies in files, so they must be the folder's owner.
     change: (text) => `user ${userInfo().username};\n${text}`.replace('\nhttp {', `\npid nginx.pid;\nhttp {\n  ${temporaryPaths.join(' ')}`),
     arguments: ({ file, folder }) => ['-p', folder, '-c', file, '-e', 'stderr', '-g', 'daemon off;'],
     check: ({ file, folder }) => ['-t', '-p', folder, '-c', file, '-e', 'stderr'],
@@ -50,12 +50,11 @@ export class Balancer {
   #name;
   #folder;
   #child;
-  #output;
   #ports;
 
   /**
-   * Writes the files down: the nodes' ports are `nodePort` and `adminPort`; with `withTls` the marked lines count. `spoil` changes
-   * a file's text, as somebody might who does not know streams.
+   * Writes the files, for nodes with these ports; `withTls` enables the marked lines. `spoil` changes a file's text, to the mistake of an
+   * operator who does not know streams.
    */
   static async prepare(name, { nodePort, adminPort, withTls = false, spoil = (text) => text }) {
     const balancer = new Balancer();
@@ -69,45 +68,40 @@ export class Balancer {
       const shipped = await readFile(new URL(file, folderOfFiles), 'utf8');
       await writeFile(join(balancer.#folder, file), balancer.#change(spoil(shipped), withTls));
     }
-    if (withTls) await balancer.#makeCertificate();
+    if (withTls) await balancer.#addCertificate();
     return balancer;
   }
 
-  /** `isReady(status)` says whether a history of nothing was answered by a node. */
+  /** `isReady(status)` tells whether a node gave this answer to a request for an empty history. */
   static async start(name, { isReady = (status) => status === 200, ...options }) {
     const balancer = await Balancer.prepare(name, options);
-    balancer.#child = start(name, balancers[name].arguments(balancer.#place), { env: balancer.#environment });
-    const output = (balancer.#output = recordOutput(balancer.#child));
-    await until(`${name} passes requests on`, async () => {
-      const { ending } = balancer.#child;
-      if (ending) throw new Error(`${name} ended (${ending}):\n${output.text}`);
-      const answer = await fetch(`${balancer.url}/pipelines/p_none/events`).catch(() => undefined);
-      await answer?.text();
-      return answer && isReady(answer.status);
-    }, () => output.text);
+    balancer.#child = await startServer(name, balancers[name].arguments(balancer.#place), {
+      env: balancer.#environment,
+      isReady: async () => {
+        const answer = await fetch(`${balancer.url}/pipelines/p_none/events`).catch(() => undefined);
+        await answer?.text();
+        return answer && isReady(answer.status);
+      },
+    });
     return balancer;
   }
 
-  /** What the program itself says of its file: `{code, output}`. */
+  /** Runs the program's own check of its file: `{code, output}`. */
   check() {
     return run(this.#name, balancers[this.#name].check(this.#place), { env: this.#environment });
   }
 
-  /** All that the program has written: on its outputs, and in files of its folder, which is where it keeps its own. */
+  /** Everything that the program has written: its output, and the files in its folder. */
   async written() {
     const names = await readdir(this.#folder, { recursive: true, withFileTypes: true });
     const files = names.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath ?? entry.path, entry.name));
     const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
-    return [this.#output.text, ...texts].join('\n');
+    return [this.#child.output.text, ...texts].join('\n');
   }
 
-  /** Ends the program; what it has written stays. */
+  /** Ends the program, and keeps what it has written. */
   async end() {
-    // Asked to, so that it takes its worker processes along.
-    this.#child.kill('SIGTERM');
-    const impatience = setTimeout(() => this.#child.kill('SIGKILL'), 3000);
-    await this.#child.closed;
-    clearTimeout(impatience);
+    await stop(this.#child, { patienceMs: 3000 });
   }
 
   async stop() {
@@ -119,7 +113,7 @@ export class Balancer {
     return { folder: this.#folder, file: join(this.#folder, balancers[this.#name].files[0]) };
   }
 
-  // Caddy keeps things in the home folder.
+  // Caddy keeps files in the home folder.
   get #environment() {
     return { ...process.env, HOME: this.#folder, XDG_DATA_HOME: this.#folder, XDG_CONFIG_HOME: this.#folder };
   }
@@ -133,15 +127,12 @@ export class Balancer {
     return withTls ? changed.replaceAll(/^(\s*)#tls /gm, '$1') : changed;
   }
 
-  async #makeCertificate() {
+  async #addCertificate() {
     const folder = join(this.#folder, 'tls');
     await mkdir(folder);
-    const { code, output } = await run('openssl', [
-      'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=localhost',
-      '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', join(folder, 'key.pem'), '-out', join(folder, 'cert.pem'),
-    ]);
-    if (code !== 0) throw new Error(`openssl: ${output}`);
-    const both = await Promise.all(['cert.pem', 'key.pem'].map((file) => readFile(join(folder, file))));
+    const { cert, key } = await makeCertificate(folder);
+    // HAProxy reads both from one file.
+    const both = await Promise.all([cert, key].map((file) => readFile(file)));
     await writeFile(join(folder, 'both.pem'), Buffer.concat(both));
   }
 }

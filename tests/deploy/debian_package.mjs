@@ -1,18 +1,18 @@
-// The Debian package, of the binary under test, and one that is the next version of it.
+// The Debian package of the binary under test, and a next version of it.
 
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { run } from './run_program.mjs';
+import { succeed } from '../support/run.mjs';
 
 const sources = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Builds it in the folder by `cargo deb`, whose program PIPECAST_CARGO_DEB names. Returns its path. */
+/** Builds the package in the folder with the `cargo deb` that PIPECAST_CARGO_DEB names. Returns its path. */
 export async function buildPackage(folder) {
   const cargoDeb = process.env.PIPECAST_CARGO_DEB;
   if (!cargoDeb) throw new Error('PIPECAST_CARGO_DEB is not set: give the path of cargo-deb, as tests/deploy/run does');
-  // The program is built already, and in another profile than the package is made of.
+  // The binary exists already, built with another profile than the package's.
   const target = join(folder, 'target');
   await mkdir(join(target, 'release'), { recursive: true });
   await symlink(process.env.PIPECAST_BIN, join(target, 'release', 'pipecast'));
@@ -24,7 +24,7 @@ export async function buildPackage(folder) {
   return file;
 }
 
-/** The same with a higher version and other settings. */
+/** Builds the package once more, with a higher version and other settings. */
 export async function buildNextPackage(folder, file) {
   const content = join(folder, 'next');
   await succeed('dpkg-deb', ['--raw-extract', file, content]);
@@ -37,9 +37,4 @@ export async function buildNextPackage(folder, file) {
 
 async function edit(file, change) {
   await writeFile(file, change(await readFile(file, 'utf8')));
-}
-
-async function succeed(...command) {
-  const { code, output } = await run(...command);
-  if (code !== 0) throw new Error(`${command[0]} ended with ${code}:\n${output}`);
 }

@@ -1,11 +1,11 @@
-// A node at its last moment, over and over: checks find it ready, and it takes requests and is gone.
+// A node that always dies at once: health checks find it ready, but it resets the connection of every request.
 
 import { createServer as createHttpServer } from 'node:http';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
 
 export class DyingNode {
-  /** The first line of each request that it took. */
+  /** The first line of each request that it received. */
   requests = [];
   #servers;
 

@@ -1,16 +1,16 @@
-// The kernel settings that deploy/ has: that they are some, and what the program and its unit ask for.
+// The kernel settings in deploy/: they exist, and match the program and its unit.
 
 import assert from 'node:assert/strict';
 import { access, readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { run } from './run_program.mjs';
+import { run } from '../support/run.mjs';
 
 const file = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const settingsFile = file('deploy/sysctl.d/60-pipecast.conf');
 
-/** Those that a pattern finds, as names and values. */
+/** The names and values that a pattern finds. */
 async function settings(pattern) {
   const text = await readFile(settingsFile, 'utf8');
   return Object.fromEntries([...text.matchAll(pattern)].map(([, name, value]) => [name, value]));
@@ -25,18 +25,18 @@ test('sysctl reads the settings', async () => {
   assert.deepEqual(read, await inEffect());
 });
 
-test('the kernel has all settings that the file and its page name', async () => {
+test('kernel has every setting that the file and its page name', async () => {
   const page = await readFile(file('docs/kernel.md'), 'utf8');
   const named = [...page.matchAll(/`((?:net|fs)\.[\w.]+)`/g)].map(([, name]) => name);
   const all = new Set([...named, ...Object.keys(await settings(/^#?([a-z]\w*(?:\.\w+)+) = (.*)$/gm))]);
   assert.ok(all.size >= 10, [...all].join());
   for (const name of all) {
-    // That one comes with its module.
+    // Exists only with its kernel module.
     if (!name.startsWith('net.netfilter.')) await access(`/proc/sys/${name.replaceAll('.', '/')}`);
   }
 });
 
-test('what is set is what the node and its unit ask for', async () => {
+test('settings match the node and its unit', async () => {
   const server = await readFile(file('src/http/listen.rs'), 'utf8');
   const unit = await readFile(file('deploy/pipecast.service'), 'utf8');
   assert.deepEqual(await inEffect(), {

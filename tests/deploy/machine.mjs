@@ -1,10 +1,10 @@
-// A machine with systemd, inside of this one: see the program `machine`.
+// A machine with systemd inside this one: see the program `machine`.
 
 import { fileURLToPath } from 'node:url';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { recordOutput, start } from '../interop/harness/processes.mjs';
-import { run } from './run_program.mjs';
+import { until } from '../support/deadline.mjs';
+import { start, startServer } from '../support/processes.mjs';
+import { run } from '../support/run.mjs';
 
 const program = fileURLToPath(new URL('machine', import.meta.url));
 
@@ -12,21 +12,18 @@ export class Machine {
   #child;
   #firstProcess;
 
-  /** Boots it; it has `folder` as /media. */
+  /** Boots it, with `folder` as /media. */
   static async boot(folder) {
     const machine = new Machine();
-    machine.#child = start(program, [folder], { stdio: ['pipe', 'pipe', 'pipe'] });
-    const output = recordOutput(machine.#child);
-    await until('the machine has its first process', () => {
-      if (machine.#child.ending) throw new Error(`${program} ended (${machine.#child.ending}):\n${output.text}`);
-      machine.#firstProcess = /^\d+$/m.exec(output.text)?.[0];
-      return machine.#firstProcess;
-    }, () => output.text);
-    // Until then systemctl has nobody to speak to.
+    // Its standard input stays open: the machine ends when that closes.
+    machine.#child = await startServer(program, [folder], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      isReady: (output) => (machine.#firstProcess = /^\d+$/m.exec(output)?.[0]),
+    });
     await until('the machine is up', async () => {
       const { output: state } = await machine.try('systemctl', 'is-system-running');
       return state.trim() === 'running';
-    }, () => output.text);
+    }, () => machine.#child.output.text);
     return machine;
   }
 
@@ -35,7 +32,7 @@ export class Machine {
     return run('nsenter', this.#entered(command));
   }
 
-  /** What the program wrote, which has to succeed. */
+  /** Runs a program that must succeed, and returns its output. */
   async run(...command) {
     const { code, output } = await this.try(...command);
     if (code !== 0) throw new Error(`${command.join(' ')} ended with ${code}:\n${output}`);
@@ -47,12 +44,12 @@ export class Machine {
     return start('nsenter', this.#entered(command));
   }
 
-  /** A file's content there. */
+  /** The content of a file there. */
   read(path) {
     return this.run('cat', path);
   }
 
-  /** Writes a file there, and its folders. */
+  /** Writes a file there, and makes its folders. */
   write(path, text) {
     return this.run('sh', '-c', 'mkdir -p "$(dirname "$1")" && printf %s "$2" >"$1"', 'sh', path, text);
   }

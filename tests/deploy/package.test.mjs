@@ -1,4 +1,4 @@
-// The Debian package and the service in it, installed on a machine with systemd.
+// The Debian package and its service, installed on a machine with systemd.
 
 import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { kill, recordOutput } from '../interop/harness/processes.mjs';
+import { until } from '../support/deadline.mjs';
+import { kill, recordOutput } from '../support/processes.mjs';
 import { buildNextPackage, buildPackage } from './debian_package.mjs';
 import { Machine } from './machine.mjs';
-import { run } from './run_program.mjs';
+import { run } from '../support/run.mjs';
 
 const url = 'http://127.0.0.1:8080';
 const admin = 'http://127.0.0.1:8081';
@@ -18,6 +18,9 @@ const admin = 'http://127.0.0.1:8081';
 let folder;
 let packageFile;
 let machine;
+// The status of a node that serves, which systemctl shows.
+let servingStatus;
+const withoutNumbers = (text) => text.replaceAll(/\d+/g, '');
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pipecast-package-'));
@@ -30,12 +33,12 @@ after(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** A property of the service, as systemd has it. */
+/** A property of the service in systemd. */
 async function property(name) {
   return (await machine.run('systemctl', 'show', '--value', '--property', name, 'pipecast')).trim();
 }
 
-/** A line of a file of the service's process in /proc. */
+/** A line of a file in /proc of the service's process. */
 async function processLine(file, name) {
   const text = await machine.read(`/proc/${await property('MainPID')}/${file}`);
   return new RegExp(`^${name}:?\\s+(.*)$`, 'm').exec(text)[1];
@@ -46,30 +49,30 @@ async function publish(payload) {
   await machine.run('curl', '-sS', '--fail', '-H', 'Content-Type: application/json', '-d', event, `${url}/pipelines/p/events`);
 }
 
-/** A reader, as `{child, output}`. */
+/** A subscriber, as `{child, output}`. */
 function read() {
-  // It dies with the program that is between.
+  // It ends together with `nsenter`, through which it runs.
   const child = machine.start('setpriv', '--pdeathsig', 'KILL', 'curl', '-sSN', `${url}/pipelines/p/sse`);
   return { child, output: recordOutput(child) };
 }
 
 async function untilRead(reader, text) {
-  await until(`the reader gets ${text}`, () => reader.output.text.includes(text), () => reader.output.text);
+  await until(`the subscriber gets ${text}`, () => reader.output.text.includes(text), () => reader.output.text);
 }
 
-/** Overrides settings of the unit, for all that follows, and starts the service anew. */
+/** Overrides settings of the unit for all that follows, and restarts the service. */
 async function override(name, ...lines) {
   await machine.write(`/etc/systemd/system/pipecast.service.d/${name}.conf`, `[Service]\n${lines.join('\n')}\n`);
   await machine.run('systemctl', 'daemon-reload');
   await machine.run('systemctl', 'restart', 'pipecast');
 }
 
-async function takeBack(name) {
+async function removeOverride(name) {
   await machine.run('rm', `/etc/systemd/system/pipecast.service.d/${name}.conf`);
   await machine.run('systemctl', 'daemon-reload');
 }
 
-test('the package has the program, the unit, settings that stay, documents and examples', async () => {
+test('package contains the program, its unit, settings and docs', async () => {
   const { output: files } = await run('dpkg-deb', ['--contents', packageFile]);
   for (const [mode, path] of [
     ['-rwxr-xr-x', 'usr/bin/pipecast'],
@@ -90,7 +93,7 @@ test('the package has the program, the unit, settings that stay, documents and e
   assert.match(depends, /^libc6 \(>= [\d.]+\)(, libgcc-s1 \(>= [\d.]+\))?\n$/);
 });
 
-test('what is commented out in the shipped settings is what the program does without', async () => {
+test('commented-out settings are the defaults', async () => {
   const config = async (text) => {
     const file = join(folder, 'settings.toml');
     await writeFile(file, text);
@@ -99,17 +102,17 @@ test('what is commented out in the shipped settings is what the program does wit
     return output.replaceAll(/ *#.*$/gm, '');
   };
   const shipped = await readFile(new URL('../../deploy/debian/pipecast.toml', import.meta.url), 'utf8');
-  const spoken = shipped.replaceAll(/^#(?=\w+ = )/gm, '');
-  assert.notEqual(spoken, shipped);
-  assert.equal(await config(spoken), await config(''));
+  const enabled = shipped.replaceAll(/^#(?=\w+ = )/gm, '');
+  assert.notEqual(enabled, shipped);
+  assert.equal(await config(enabled), await config(''));
 });
 
-test('installed, it runs, is enabled, and publishes and reads with the settings as they came', async () => {
+test('fresh installation runs, is enabled, publishes and reads', async () => {
   await machine.run('dpkg', '--install', '/media/pipecast.deb');
   assert.equal(await property('ActiveState'), 'active');
   assert.equal((await machine.run('systemctl', 'is-enabled', 'pipecast')).trim(), 'enabled');
   assert.equal(await property('WatchdogUSec'), '30s');
-  // No wait: it is ready when its start has returned.
+  // At once: the service is ready when its start has returned.
   await publish('Luke');
   const reader = read();
   await untilRead(reader, 'data: "Luke"\n\n');
@@ -117,11 +120,12 @@ test('installed, it runs, is enabled, and publishes and reads with the settings 
   await untilRead(reader, 'data: "Leia"\n\n');
   await kill(reader.child);
   assert.equal((await machine.run('systemd-analyze', 'verify', '--man=no', 'pipecast.service')).trim(), '');
-  const status = await machine.run('systemctl', 'status', '--no-pager', 'pipecast');
-  assert.match(status, /^ *Status: "Serving; streams open: \d+; store: up"$/m);
+  // With the number of open streams.
+  servingStatus = withoutNumbers(await property('StatusText'));
+  assert.match(await property('StatusText'), /\b\d+\b/);
 });
 
-test('locked up, it still raises its limit, has its threads and knows its own figures', async () => {
+test('confined service keeps its limits, threads and metrics', async () => {
   await override('a-quick-end', 'Environment=PIPECAST_DRAIN__LEAD=0s PIPECAST_DRAIN__WINDOW=0s');
   const uid = await processLine('status', 'Uid');
   assert.doesNotMatch(uid, /\b0\b/, 'not as root');
@@ -129,10 +133,10 @@ test('locked up, it still raises its limit, has its threads and knows its own fi
   assert.equal(await processLine('status', 'Seccomp'), '2');
   assert.match(await processLine('status', 'CapBnd'), /^0+$/);
   const root = (await machine.read(`/proc/${await property('MainPID')}/mounts`)).split('\n').filter((line) => line.split(' ')[1] === '/');
-  assert.match(root.at(-1), / ro,/, 'nothing can be written');
+  assert.match(root.at(-1), / ro,/, 'the root must be read-only');
   const [soft, hard] = (await processLine('limits', 'Max open files')).split(/\s+/).map(Number);
   assert.equal(soft, hard);
-  // Where systemd itself may not raise the limit, it gives what it has.
+  // Where systemd may not raise the limit, the service has systemd's own.
   const { output: own } = await run('sh', ['-c', 'ulimit -Hn']);
   assert.ok([1_048_576, Number(own)].includes(soft), `${soft} open files`);
   const threads = await machine.run('sh', '-c', `cat /proc/${await property('MainPID')}/task/*/comm`);
@@ -147,33 +151,33 @@ test('locked up, it still raises its limit, has its threads and knows its own fi
   assert.doesNotMatch(journal, /ERROR|Operation not permitted|core-dump/);
 });
 
-test('a secret that only root can read is handed to it', async () => {
+test('secret readable only by root reaches the node', async () => {
   await machine.write('/etc/pipecast/secret', 'x'.repeat(32));
   await machine.run('chmod', '600', '/etc/pipecast/secret');
   await override('secret', 'LoadCredential=jwt:/etc/pipecast/secret',
     'Environment=PIPECAST_AUTH__JWT_SECRET_FILE=%d/jwt PIPECAST_AUTH__PUBLISH=token');
   const refused = await machine.try('curl', '-sS', '-d', '{}', `${url}/pipelines/p/events`);
   assert.match(refused.output, /"status":401/);
-  await takeBack('secret');
+  await removeOverride('secret');
   await machine.run('rm', '/etc/pipecast/secret');
 });
 
-test('it takes as many connections at once as the kernel lets it', async () => {
+test('listen queue is as long as the kernel allows', async () => {
   const queue = async () => (await machine.run('ss', '-ltnH', 'sport = :8080')).trim().split(/\s+/)[2];
   assert.equal(await queue(), '4096');
   await machine.run('sysctl', '-q', '-w', 'net.core.somaxconn=77');
   await machine.run('systemctl', 'restart', 'pipecast');
-  assert.equal(await queue(), '77', 'this is how to see it, as docs/kernel.md says');
+  assert.equal(await queue(), '77', 'docs/kernel.md shows it with this command');
   await machine.run('sh', '-c', "grep '^net[.]' /usr/share/doc/pipecast/examples/sysctl.d/60-pipecast.conf | sysctl -q --load=-");
   await machine.run('systemctl', 'restart', 'pipecast');
   assert.equal(await queue(), '4096');
 });
 
-test('one that hangs is started anew by the watchdog', async () => {
+test('watchdog restarts a node that hangs', async () => {
   await override('watchdog', 'WatchdogSec=5s');
   const hung = await property('MainPID');
   const first = await property('WatchdogTimestampMonotonic');
-  await until('it gives signs of life', async () => (await property('WatchdogTimestampMonotonic')) !== first);
+  await until('it reports to the watchdog', async () => (await property('WatchdogTimestampMonotonic')) !== first);
   assert.deepEqual([await property('MainPID'), await property('NRestarts')], [hung, '0']);
   await machine.run('kill', '-STOP', hung);
   await until('another process serves', async () => (await property('NRestarts')) !== '0' && (await property('ActiveState')) === 'active');
@@ -181,43 +185,43 @@ test('one that hangs is started anew by the watchdog', async () => {
   await publish('Han');
   const journal = await machine.run('journalctl', '--no-pager', '--unit', 'pipecast');
   assert.match(journal, /Watchdog timeout/);
-  await takeBack('watchdog');
+  await removeOverride('watchdog');
 });
 
-test('stopped, it drains, for longer than the unit allows if it has to, and ends with success', async () => {
+test('stopped service drains past TimeoutStopSec and succeeds', async () => {
   await override('stop', 'TimeoutStopSec=1s', 'Environment=PIPECAST_DRAIN__LEAD=3s PIPECAST_DRAIN__WINDOW=1s');
   await publish('Luke');
   const reader = read();
   await untilRead(reader, 'data: "Luke"\n\n');
   const stopping = machine.run('systemctl', 'stop', 'pipecast');
-  await until('it is seen to stop', async () => /^Stopping/.test(await property('StatusText')));
+  await until('it is seen to stop', async () => (await property('ActiveState')) === 'deactivating');
   await stopping;
   await reader.child.closed;
-  assert.match(reader.output.text, /\n\nretry: \d+\n\n$/, 'the reader is told when to come back');
+  assert.match(reader.output.text, /\n\nretry: \d+\n\n$/, 'the subscriber must get a retry time');
   assert.deepEqual([await property('ActiveState'), await property('Result')], ['inactive', 'success']);
   assert.equal(await property('ExecMainStatus'), '0');
-  await takeBack('stop');
+  await removeOverride('stop');
 });
 
-test('started without its Redis it waits and says so, and systemctl does not wait', async () => {
+test('service without Redis starts at once and reports it', async () => {
   await machine.write('/etc/pipecast/pipecast.env', 'PIPECAST_REDIS__URL=redis://127.0.0.1:1\n');
   await machine.run('systemctl', 'start', 'pipecast');
   assert.match(await machine.run('curl', '-sS', '-o', '/dev/null', '-w', '%{http_code}', `${admin}/readyz`), /^503/);
-  await until('it says so', async () => /store: away/.test(await property('StatusText')));
+  await until('its status is another than a serving one', async () => ![servingStatus, ''].includes(withoutNumbers(await property('StatusText'))));
   await machine.write('/etc/pipecast/pipecast.env', '');
   await machine.run('systemctl', 'stop', 'pipecast');
 });
 
-test('a start with wrong settings fails, and the log says what to do', async () => {
+test('invalid settings fail the start and are named in the log', async () => {
   await machine.write('/etc/pipecast/pipecast.toml', '[server]\nlisten = "0.0.0.0:8080"\n');
   const { code } = await machine.try('systemctl', 'start', 'pipecast');
   assert.notEqual(code, 0);
   const journal = await machine.run('journalctl', '--no-pager', '--unit', 'pipecast', '--since', '-1min');
-  assert.match(journal, /auth\.publish.*must be decided/);
+  assert.match(journal, /auth\.publish/);
   await machine.run('systemctl', 'stop', 'pipecast');
 });
 
-test('an upgrade keeps the settings and restarts the service', async () => {
+test('upgrade keeps the settings and restarts the service', async () => {
   const settings = '# Mine.\n[stream]\nkeepalive = "10s"\n';
   await machine.write('/etc/pipecast/pipecast.toml', settings);
   await machine.run('systemctl', 'start', 'pipecast');
@@ -230,7 +234,7 @@ test('an upgrade keeps the settings and restarts the service', async () => {
   await publish('Luke');
 });
 
-test('removed, it leaves its settings; purged, it leaves nothing', async () => {
+test('removal keeps the settings, purge leaves nothing', async () => {
   await machine.run('rm', '-r', '/etc/systemd/system/pipecast.service.d');
   await machine.run('dpkg', '--remove', 'pipecast');
   assert.equal(await property('ActiveState'), 'inactive');

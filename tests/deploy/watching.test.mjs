@@ -1,4 +1,4 @@
-// Prometheus with the shipped configuration and rules on real nodes, and what the dashboard asks it for.
+// Prometheus with the shipped configuration and rules on real nodes, and the dashboard's queries.
 
 import assert from 'node:assert/strict';
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -7,16 +7,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, describe, test } from 'node:test';
 
-import { until } from '../interop/harness/deadline.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
-import { kill, recordOutput, start } from '../interop/harness/processes.mjs';
-import { RedisServer } from '../interop/harness/redis.mjs';
-import { alerts, dashboard, folder, named, panels, queries, rules, ruleTests, rulesText, runbook } from './expressions.mjs';
-import { freePort } from '../interop/harness/ports.mjs';
-import { PrometheusApi } from './prometheus_api.mjs';
-import { Reader } from './reader.mjs';
-import { run } from './run_program.mjs';
+import { until } from '../support/deadline.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
+import { kill, startServer } from '../support/processes.mjs';
+import { RedisServer } from '../support/redis.mjs';
+import { alerts, dashboard, folder, named, panels, queries, rules, ruleTests, rulesText, runbook } from '../support/expressions.mjs';
+import { freePort } from '../support/ports.mjs';
+import { PrometheusApi } from '../support/prometheus_api.mjs';
+import { Reader } from '../support/reader.mjs';
+import { run } from '../support/run.mjs';
 
 const shipped = (file) => fileURLToPath(new URL(`prometheus/${file}`, folder));
 
@@ -28,20 +28,20 @@ async function promtool(...args) {
 }
 
 describe('rules', () => {
-  test('the scrape configuration is one', () => promtool('check', 'config', shipped('prometheus.yml')));
+  test('scrape configuration is valid', () => promtool('check', 'config', shipped('prometheus.yml')));
 
-  test('the rules are rules', async () => {
+  test('rules are valid', async () => {
     assert.match(await promtool('check', 'rules', shipped('pipecast.rules.yml')), new RegExp(`${rules.length} rules found`));
   });
 
-  test('each alert fires when it should, and only then', () => promtool('test', 'rules', shipped('pipecast.test.yml')));
+  test('alerts fire when they should, and only then', () => promtool('test', 'rules', shipped('pipecast.test.yml')));
 
-  test('each alert has a case in which it fires', () => {
+  test('every alert has a case in which it fires', () => {
     assert.ok(alerts.length >= 14);
     for (const { name } of alerts) assert.ok(ruleTests.includes(`{alertname="${name}"}`), name);
   });
 
-  test('each alert names its section of the runbook, and each section an alert', () => {
+  test('alerts and sections of the runbook match', () => {
     const sections = [...runbook.matchAll(/^## (\w+)$/gm)].map(([, section]) => section);
     assert.deepEqual(sections.toSorted(), alerts.map(({ name }) => name).toSorted());
     for (const { name } of alerts) assert.ok(rulesText.includes(`runbook: docs/runbook.md#${name.toLowerCase()}\n`), name);
@@ -49,8 +49,8 @@ describe('rules', () => {
   });
 });
 
-describe('the dashboard', () => {
-  test('lets choose the data source, and every panel takes that one', () => {
+describe('dashboard', () => {
+  test('offers a data source, which every panel uses', () => {
     const [variable] = dashboard.templating.list.filter(({ type }) => type === 'datasource');
     assert.deepEqual([variable.name, variable.query], ['datasource', 'prometheus']);
     for (const panel of panels) {
@@ -58,7 +58,7 @@ describe('the dashboard', () => {
     }
   });
 
-  test('has panels that say what they show, in places of their own', () => {
+  test('describes every panel, and none overlap', () => {
     const cells = new Set();
     for (const { id, title, description, gridPos: { x, y, w, h } } of dashboard.panels) {
       assert.equal(dashboard.panels.filter((panel) => panel.id === id).length, 1, title);
@@ -75,7 +75,7 @@ describe('the dashboard', () => {
   });
 });
 
-describe('a running Prometheus', { timeout: 90_000, concurrency: 1 }, () => {
+describe('running Prometheus', { timeout: 90_000, concurrency: 1 }, () => {
   let redis;
   let nodes;
   let prometheus;
@@ -98,22 +98,22 @@ describe('a running Prometheus', { timeout: 90_000, concurrency: 1 }, () => {
     prometheus = new PrometheusApi(`http://127.0.0.1:${port}`);
     files = await mkdtemp(join(tmpdir(), 'pipecast-prometheus-'));
     await cp(new URL('prometheus/', folder), files, { recursive: true });
-    // In seconds, what in the files are quarters of minutes: nobody wants to wait for that.
+    // Seconds in place of quarters of a minute, so that the tests need not wait.
     await change('prometheus.yml', (text) => text.replaceAll('interval: 15s', 'interval: 1s'));
     await change('nodes.yml', (text) => text.replaceAll('8081', adminPort));
     await change('pipecast.rules.yml', (text) => text.replaceAll('for: 30s', 'for: 2s'));
-    server = start('prometheus', [
+    server = await startServer('prometheus', [
       `--config.file=${join(files, 'prometheus.yml')}`,
       `--storage.tsdb.path=${join(files, 'data')}`,
       `--web.listen-address=127.0.0.1:${port}`,
-    ]);
-    const output = recordOutput(server);
-    await until('Prometheus has six scrapes of both nodes', async () => {
-      if (server.ending) throw new Error(`prometheus ended (${server.ending}):\n${output.text}`);
-      await pipelines[0].publish('names', 1);
-      const found = await prometheus.ask('count_over_time(up{job="pipecast"}[1m]) >= 6 and up == 1').catch(() => []);
-      return found.length === 2;
-    }, () => output.text.slice(-2000));
+    ], {
+      // Once it has scraped both nodes six times.
+      isReady: async () => {
+        await pipelines[0].publish('names', 1);
+        const found = await prometheus.ask('count_over_time(up{job="pipecast"}[1m]) >= 6 and up == 1').catch(() => []);
+        return found.length === 2;
+      },
+    });
   });
   after(async () => {
     for (const reader of readers) reader.close();
@@ -127,7 +127,7 @@ describe('a running Prometheus', { timeout: 90_000, concurrency: 1 }, () => {
     await writeFile(join(files, file), edit(await readFile(join(files, file), 'utf8')));
   }
 
-  test('has every metric, label and value of a label that rules and dashboard name', async () => {
+  test('has every series that rules and dashboard name', async () => {
     const series = new Map();
     const add = (name, labels) => {
       if (!series.has(name)) series.set(name, []);
@@ -153,7 +153,7 @@ describe('a running Prometheus', { timeout: 90_000, concurrency: 1 }, () => {
     assert.ok(count > 60, `${count} names`);
   });
 
-  test('has something to show on every panel', async () => {
+  test('has data for every panel', async () => {
     let empty = [];
     await until('every panel has data', async () => {
       empty = await prometheus.emptyPanels();
@@ -161,19 +161,19 @@ describe('a running Prometheus', { timeout: 90_000, concurrency: 1 }, () => {
     }, () => empty.join('\n'));
   });
 
-  test('can evaluate every rule', async () => {
+  test('evaluates every rule', async () => {
     const { groups } = await prometheus.call('rules');
     const found = groups.flatMap((group) => group.rules);
     assert.equal(found.length, rules.length);
     for (const rule of found) assert.equal(rule.health, 'ok', `${rule.name}: ${rule.lastError}`);
   });
 
-  test('fires an alert for each node when Redis is stopped, and none before', async () => {
+  test('fires an alert per node only once Redis is stopped', async () => {
     assert.deepEqual(await prometheus.firing(), []);
     await redis.stop();
-    await until('both nodes are without their store', async () => {
-      const away = (await prometheus.firing()).filter(({ labels }) => labels.alertname === 'PipecastStoreAway');
-      return new Set(away.map(({ labels }) => labels.instance)).size === 2;
+    await until('both nodes have lost Redis', async () => {
+      const fired = (await prometheus.firing()).filter(({ labels }) => labels.alertname === 'PipecastStoreAway');
+      return new Set(fired.map(({ labels }) => labels.instance)).size === 2;
     });
   });
 });

@@ -1,19 +1,19 @@
-// Streams as gzip, read by clients that know nothing of Pipecast, straight and through proxies as they come.
+// Compressed streams, read by generic clients, directly and through proxies with default settings.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { until } from './harness/deadline.mjs';
-import { HttpProxy } from './harness/http_proxy.mjs';
-import { PipecastNode } from './harness/node.mjs';
-import { large } from './harness/payloads.mjs';
-import { Pipeline, numbersIn, range } from './harness/pipeline.mjs';
-import { start } from './harness/processes.mjs';
+import { until } from '../support/deadline.mjs';
+import { HttpProxy } from './http_proxy.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { large } from '../support/payloads.mjs';
+import { Pipeline, numbersIn, range } from '../support/pipeline.mjs';
+import { start } from '../support/processes.mjs';
 import { open } from './program.mjs';
 
 const eventsource = { command: [process.execPath, 'javascript/eventsource.mjs'] };
 
-/** curl, which decompresses and shows at once what it has; resolves to its exit code by `child.ending`. */
+/** curl, which decompresses and prints every piece at once, into `child.text`; `child.complaint` has its errors. */
 function curl(url) {
   const child = start('curl', ['--silent', '--show-error', '--no-buffer', '--compressed', url]);
   child.text = '';
@@ -26,7 +26,7 @@ function curl(url) {
 describe('compressed streams', { concurrency: true, timeout: 60_000 }, () => {
   let node;
   let endingNode;
-  const ways = { 'straight from a node': undefined, 'through nginx': 'nginx', 'through HAProxy': 'haproxy' };
+  const ways = { 'directly from a node': undefined, 'through nginx': 'nginx', 'through HAProxy': 'haproxy' };
 
   before(async () => {
     const settings = { 'stream.compression': 'true', 'stream.keepalive': '1s' };
@@ -39,7 +39,7 @@ describe('compressed streams', { concurrency: true, timeout: 60_000 }, () => {
 
   for (const [way, program] of Object.entries(ways)) {
     describe(way, { concurrency: true }, () => {
-      // The address at which a node is reached for the time of the test.
+      // An address that leads to the node during the test.
       async function reach(t, target) {
         if (!program) return target.publicUrl;
         const proxy = await HttpProxy.start(program, target);
@@ -47,7 +47,7 @@ describe('compressed streams', { concurrency: true, timeout: 60_000 }, () => {
         return proxy.url;
       }
 
-      test('the answer is gzip, and says so', async (t) => {
+      test('streams are gzip with Content-Encoding and Vary', async (t) => {
         const url = new Pipeline(node).streamUrl('', await reach(t, node));
         const abort = new AbortController();
         t.after(() => abort.abort());
@@ -77,13 +77,13 @@ describe('compressed streams', { concurrency: true, timeout: 60_000 }, () => {
         assert.deepEqual(JSON.parse(inbox.events[25].data), large);
       });
 
-      test('keepalives arrive by themselves', async (t) => {
+      test('keepalives arrive without events', async (t) => {
         const reader = curl(new Pipeline(node).streamUrl('', await reach(t, node)));
         t.after(() => reader.kill());
         await until('two keepalives', () => reader.text.includes(':keepalive\n\n:keepalive\n\n'), () => reader.text);
       });
 
-      test('a stream that the node ends is whole to curl, and continued by EventSource', async (t) => {
+      test('streams ended by the node are complete and continued', async (t) => {
         const base = await reach(t, endingNode);
         const pipeline = new Pipeline(endingNode);
         await pipeline.publishNumbers('names', 0, 5);

@@ -1,17 +1,16 @@
-// What every client must get from a node, whoever wrote it.
+// What every client must receive from a node, whatever its library.
 //
 // A client is described by
-//   name                    as it stands in the summary
-//   row                     its row in docs/clients.md, if that has another name
+//   name                    its name in the summary
+//   row                     its row in docs/clients.md, if the name differs
 //   command                 the program that reads with it, see program.mjs
-//   environment             what this program finds in its environment
-//   resumesBy               RegExp: how the request of a reconnect names the resume point; by the header if not given
-//   takesIdsEarly           whether the `id:` line moves it, before the block is complete: a connection that ends
-//                           inside of an event then costs that event
-//   countsBlankLines        whether each blank line is a message to it, data or not
-//   countsRetries           whether a block of only `retry:`, as at the end of a stream, is one
-//   asksForGzip             whether it does so by itself
-//   hidesStatus             whether it tells its application that it failed, but not by which status
+//   environment             extra environment variables for that program
+//   resumesBy               RegExp: how a reconnect request gives the resume point; the header by default
+//   takesIdsEarly           whether it commits an id at its `id:` line: a connection lost inside an event then skips that event
+//   countsBlankLines        whether every blank line is a message to it, with or without data
+//   countsRetries           whether a block with only `retry:`, as at the end of a stream, is a message to it
+//   asksForGzip             whether it asks for gzip by default
+//   hidesStatus             whether it reports a failure to its application without the status
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -25,14 +24,14 @@ const page = readFileSync(new URL('../../docs/clients.md', import.meta.url), 'ut
 
 const TIMEOUT_MS = 800_000;
 
-/** Plays all scenarios to each of these clients. */
+/** Plays every scenario to each of these clients. */
 export function contract(language, clients, { atOnce = 4 } = {}) {
   describe(language, { concurrency: true, timeout: TIMEOUT_MS }, () => {
     const nodes = new Nodes();
     after(() => nodes.stop());
     for (const client of clients) {
       describe(client.name, { concurrency: atOnce }, () => {
-        test('docs/clients.md has it in its table', () => {
+        test('docs/clients.md lists the client', () => {
           const row = client.row ?? client.name;
           assert.ok(page.includes(`\n| [${row}](`) || page.includes(`\n| [${language}: ${row}](`), `no row for ${row}`);
         });
@@ -43,12 +42,12 @@ export function contract(language, clients, { atOnce = 4 } = {}) {
 }
 
 /**
- * Shows what docs/clients.md says of clients without the settings that it tells of.
+ * Proves what docs/clients.md says about clients with their default settings.
  *
- * A claim is `{name, client, steps, check}`: `check` gets the performance, with its `inbox` and its `proxy`, after the steps.
+ * A claim is `{name, client, steps, check}`. After the steps, `check` gets the performance, with its `inbox` and `proxy`.
  */
 export function claims(language, list) {
-  describe(`${language}, as it comes`, { concurrency: true, timeout: TIMEOUT_MS }, () => {
+  describe(`${language}, default settings`, { concurrency: true, timeout: TIMEOUT_MS }, () => {
     const nodes = new Nodes();
     after(() => nodes.stop());
     for (const { name, check, client, ...scenario } of list) {

@@ -1,12 +1,12 @@
-// curl reads one stream; reconnecting is a loop around it.
+// curl reads one stream; a loop around it reconnects.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import { contract } from './contract.mjs';
-import { PipecastNode } from './harness/node.mjs';
-import { Pipeline } from './harness/pipeline.mjs';
-import { start } from './harness/processes.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
+import { start } from '../support/processes.mjs';
 
 contract('Shell', [
   { name: 'curl', command: [process.execPath, 'javascript/curl.mjs'] },
@@ -26,7 +26,7 @@ describe('curl by itself', { concurrency: true, timeout: 60_000 }, () => {
   });
   after(() => node.kill());
 
-  test('the answer has the headers that keep proxies from holding it back', async (t) => {
+  test('streams have headers that stop proxies from buffering', async (t) => {
     const child = start('curl', ['--silent', '--no-buffer', '--include', new Pipeline(node).streamUrl()]);
     t.after(() => child.kill());
     let answer = '';

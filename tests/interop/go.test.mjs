@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 
 import { claims, contract } from './contract.mjs';
-import { until } from './harness/deadline.mjs';
-import { large } from './harness/payloads.mjs';
+import { until } from '../support/deadline.mjs';
+import { large } from '../support/payloads.mjs';
 import { publishers } from './publishers.mjs';
 import { arrive, each, numbers, open, publish } from './scenarios.mjs';
 
@@ -24,7 +24,7 @@ contract('Go', [
 
 claims('Go', [
   ...[goSse, netHttp].map((client) => ({
-    name: `${client.name} comes for an event of more than 64 KiB again and again, unless its buffer is made larger`,
+    name: `${client.name} never gets past an event over 64 KiB`,
     client,
     steps: [publish(each([large])), open, { do: 'back', connections: 3 }],
     check({ inbox }) {
@@ -33,13 +33,13 @@ claims('Go', [
     },
   })),
   {
-    name: 'launchdarkly/eventsource ends when its first connection fails',
+    name: 'launchdarkly ends when its first connection fails',
     client: launchDarkly,
     steps: [{ do: 'cutIn', bytes: 0 }, open],
     check: ({ inbox }) => until('it ends', () => inbox.ending === 'exit 0' && inbox.errors.length > 0),
   },
   {
-    name: 'r3labs/sse hands over half of an event when the connection is cut inside it',
+    name: 'r3labs/sse delivers half an event when cut inside it',
     client: { command: go('r3labs') },
     steps: [
       publish(numbers(0, 1)), open, arrive, { do: 'cutAfter', text: 'data: {"n":1,' }, publish(numbers(1, 2)), { do: 'isCut' },

@@ -1,15 +1,15 @@
-// What a client under test handed to its application.
+// The messages that a client under test delivered to its application.
 
-import { until } from './harness/deadline.mjs';
+import { until } from '../support/deadline.mjs';
 
 export class Inbox {
-  /** All messages in the order of their arrival: `{id, channel, data}`. */
+  /** All messages in order of arrival: `{id, channel, data}`. */
   messages = [];
 
-  /** The failures that the client told of, in words. */
+  /** The failures that the client reported, as text. */
   errors = [];
 
-  /** What its program wrote to its standard error. */
+  /** Its program's standard error. */
   complaint = '';
 
   /** How its program ended, once it has. */
@@ -22,19 +22,19 @@ export class Inbox {
     this.#close = close;
   }
 
-  /** Takes a line that the client's program printed. */
+  /** Reads a line that the client's program printed. */
   take(line) {
-    const said = JSON.parse(line);
-    if ('error' in said) this.errors.push(said.error);
-    else this.messages.push(said);
+    const report = JSON.parse(line);
+    if ('error' in report) this.errors.push(report.error);
+    else this.messages.push(report);
   }
 
-  /** All messages but positions, which clients that take every channel are handed too. */
+  /** All messages except positions, which clients that listen to every channel receive too. */
   get withoutPositions() {
     return this.messages.filter((message) => message.channel !== 'pipecast.position');
   }
 
-  /** Those of them that have data. */
+  /** Those with data. */
   get events() {
     return this.withoutPositions.filter((message) => message.data !== '');
   }
@@ -43,10 +43,10 @@ export class Inbox {
     return this.#close();
   }
 
-  /** Resolves once at least `count` messages with data are here. */
+  /** Resolves once at least `count` messages with data have arrived. */
   async holds(count) {
     await until(
-      `${count} events are here`,
+      `${count} events have arrived`,
       () => {
         if (this.events.length >= count) return true;
         if (this.ending) throw new Error(`the client ended (${this.ending}) before it had ${count} events; ${this.#situation}`);

@@ -3,13 +3,13 @@
 import assert from 'node:assert/strict';
 
 import { claims, contract } from './contract.mjs';
-import { until } from './harness/deadline.mjs';
+import { until } from '../support/deadline.mjs';
 import { publishers, refusedOnce } from './publishers.mjs';
 import { arrive, numbers, open, publish } from './scenarios.mjs';
 
 const folder = process.env.INTEROP_JAVA;
 
-// Small and soon started, for there are many of them.
+// With little memory and a quick start, since many run at once.
 const java = (program, memory = '128m') => [
   'java', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', `-Xmx${memory}`, '-Xshare:auto',
   '-cp', `${folder}/classes:${folder}/jars/*`, 'Program', program,
@@ -30,7 +30,7 @@ contract('Java', [okHttpSse, okHttpEventSource, webClient, jersey, jdk], { atOnc
 
 claims('Java', [
   {
-    name: 'okhttp-sse leaves a stream that is quiet for 10 s, unless readTimeout is longer than the keepalive',
+    name: 'okhttp-sse drops streams that are quiet for 10 s',
     client: okHttpSse,
     node: 'quiet',
     steps: [publish(numbers(0, 3)), open, arrive, { do: 'back', connections: 2 }],
@@ -40,7 +40,7 @@ claims('Java', [
     },
   },
   {
-    name: 'okhttp-sse stays with keepalive=5s, its readTimeout as it comes',
+    name: 'okhttp-sse stays connected with keepalive=5s',
     client: okHttpSse,
     node: 'quiet',
     query: '?keepalive=5s',
@@ -51,7 +51,7 @@ claims('Java', [
     check: ({ proxy }) => assert.equal(proxy.connections.length, 1),
   },
   {
-    name: 'okhttp-eventsource leaves a stream that is quiet for 5 s, unless readTimeout is longer than the keepalive',
+    name: 'okhttp-eventsource drops streams that are quiet for 5 s',
     client: okHttpEventSource,
     node: 'quiet',
     steps: [publish(numbers(0, 3)), open, arrive],
@@ -61,13 +61,13 @@ claims('Java', [
     },
   },
   {
-    name: 'okhttp-eventsource throws when the connection is cut, unless its ErrorStrategy is alwaysContinue',
+    name: 'okhttp-eventsource throws when the connection is cut',
     client: okHttpEventSource,
     steps: [publish(numbers(0, 3)), open, arrive, { do: 'reset' }],
     check: ({ inbox }) => until('it ends', () => inbox.ending === 'exit 0' && inbox.errors.length === 1),
   },
   {
-    name: 'WebClient never gets beyond an event of more than 256 KiB, unless maxInMemorySize is larger',
+    name: 'WebClient never gets past an event over 256 KiB',
     client: webClient,
     node: 'quiet',
     steps: [publish([{ channel: 'names', payload: JSON.stringify('x'.repeat(262_100)) }]), open, { do: 'back', connections: 3 }],
@@ -77,7 +77,7 @@ claims('Java', [
     },
   },
   {
-    name: 'Jersey ends for good when it cannot reconnect, unless another SseEventSource takes over',
+    name: 'Jersey ends for good when it cannot reconnect',
     client: jersey,
     steps: [publish(numbers(0, 3)), open, arrive, { do: 'refuse' }, { do: 'reset' }],
     async check({ inbox }) {
@@ -86,7 +86,7 @@ claims('Java', [
     },
   },
   {
-    name: 'Jersey tells of its end before it has handed over all events: onComplete comes after them',
+    name: 'Jersey reports an error before it has delivered all events',
     client: { ...jersey, environment: { IS_SLOW: '1' } },
     steps: [
       publish(numbers(0, 3)), open, { do: 'carries', text: '"n":2,' }, { do: 'refuse' }, { do: 'reset' }, arrive,
@@ -97,10 +97,10 @@ claims('Java', [
     },
   },
   {
-    name: 'Jersey leaves a stream that hangs after its readTimeout',
+    name: 'Jersey drops a hanging stream after its readTimeout',
     client: { ...jersey, environment: { AS_IT_COMES: undefined } },
     steps: [publish(numbers(0, 3)), open, arrive, { do: 'silence' }],
-    check: ({ proxy }) => until('it is back', () => proxy.connections.length === 2),
+    check: ({ proxy }) => until('it reconnects', () => proxy.connections.length === 2),
   },
 ]);
 
@@ -110,7 +110,7 @@ publishers('Java', [
 ]);
 
 refusedOnce(
-  'JDK HttpClient with expectContinue(true) gets no refusal, and no time-out either',
+  'JDK HttpClient with expectContinue(true)',
   { command: java('publish-with-jdk'), environment: { EXPECT_CONTINUE: '1' } },
   (answer) => assert.match(answer.error, /^java.util.concurrent.TimeoutException/),
 );

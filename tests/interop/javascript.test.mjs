@@ -1,13 +1,13 @@
-// Clients in JavaScript: of npm for Node.js, Deno and Bun.
+// Clients in JavaScript: from npm for Node.js, and those of Deno and Bun.
 
 import assert from 'node:assert/strict';
 
 import { claims, contract } from './contract.mjs';
-import { until } from './harness/deadline.mjs';
+import { until } from '../support/deadline.mjs';
 import { publishers } from './publishers.mjs';
 import { arrive, numbers, open, publish } from './scenarios.mjs';
 
-// Where npm laid the programs, since it ran no script that links them.
+// npm runs no scripts here, so nothing links to these programs.
 const architecture = process.arch === 'arm64' ? 'arm64' : 'x64';
 const runtimes = {
   deno: `node_modules/@deno/linux-${architecture}-glibc/deno`,
@@ -50,13 +50,13 @@ const named = (name) => clients.find((client) => client.name === name);
 
 claims('JavaScript', [
   {
-    name: 'npm eventsource 5 lets Node.js end while it waits to reconnect, unless something else keeps that running',
+    name: 'eventsource 5 lets Node.js end while waiting to reconnect',
     client: named('npm eventsource 5'),
     steps: [publish(numbers(0, 3)), open, arrive, { do: 'reset' }],
     check: ({ inbox }) => until('it ends', () => inbox.ending === 'exit 0'),
   },
   {
-    name: 'npm launchdarkly-eventsource leaves a stream that is quiet for 5 s, unless readTimeoutMillis is set',
+    name: 'launchdarkly-eventsource drops streams quiet for 5 s',
     client: named('npm launchdarkly-eventsource'),
     node: 'quiet',
     steps: [publish(numbers(0, 3)), open, arrive, { do: 'back', connections: 2 }],
@@ -66,19 +66,19 @@ claims('JavaScript', [
     },
   },
   {
-    name: 'npm @microsoft/fetch-event-source takes the end of a stream for the last, unless onclose throws',
+    name: 'fetch-event-source stops when the node ends the stream',
     client: named('npm @microsoft/fetch-event-source'),
     node: 'ending',
     steps: [publish(numbers(0, 3)), open, arrive],
     check: ({ inbox }) => until('it ends', () => inbox.ending === 'exit 0'),
   },
   {
-    name: 'npm event-source-plus asks again at once when the node ends the stream, whatever retry: says',
+    name: 'event-source-plus ignores retry: when the stream ends',
     client: { command: node('event_source_plus') },
     node: 'ending',
     steps: [publish(numbers(0, 3)), open, { do: 'back', connections: 5 }],
     check({ proxy }) {
-      // The shortest of them, whatever else this machine does; a `retry:` is never below a second.
+      // This test is about the length of the pause. The shortest counts, since a busy machine adds to it; `retry:` is never below a second.
       const pauses = proxy.connections.slice(1, 5).map(({ beganAt }, index) => beganAt - proxy.connections[index].endedAt);
       assert.ok(Math.min(...pauses) < 1000, `${pauses} ms`);
     },

@@ -1,30 +1,30 @@
-// The nodes that scenarios ask for, by name. Each is started when the first one asks.
+// The nodes that scenarios use, by name. Each starts when the first scenario asks for it.
 
-import { PipecastNode } from './harness/node.mjs';
-import { RedisServer } from './harness/redis.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { RedisServer } from '../support/redis.mjs';
 
-/** What readers present to a node that asks for it. */
+/** The key that the guarded node accepts. */
 export const token = 'of-a-reader-0123456789';
 
-// A machine that has much else to do may let a connection wait for its first byte.
+// On a busy machine a connection may wait long for its first byte.
 const patient = { 'limits.request_timeout': '5m' };
 
 const settings = {
   plain: { 'stream.keepalive': '1s' },
-  // With its defaults: a keepalive each 15 s.
+  // With its defaults: a keepalive every 15 s.
   quiet: {},
   ending: { 'stream.max_age': '1s' },
   compressing: { 'stream.compression': 'true', 'stream.keepalive_min': '1s' },
   guarded: {
     'auth.subscribe': 'token',
     'auth.publish': 'token',
-    'auth.keys': JSON.stringify([{ name: 'reader', key: token, publish: ['*'], subscribe: ['*'] }]).replaceAll('":', '"='),
-    // A publisher of which too much is refused would get a 429.
+    'auth.keys': [{ name: 'reader', key: token, publish: ['*'], subscribe: ['*'] }],
+    // Larger requests are rejected; a publisher with too many rejections would get a 429.
     'limits.max_request_size': '1MiB',
   },
 };
 
-// Nodes on one Redis, in whose order one takes over from the other.
+// Nodes on one Redis: the second continues the streams of the first.
 const shared = {
   first: { 'stream.keepalive': '1s' },
   second: { 'stream.keepalive': '1s' },
@@ -36,7 +36,7 @@ export class Nodes {
   #started = new Map();
   #leaving = [];
 
-  /** The node of this name. `leaving` is another one each time, since it is ended. */
+  /** The node with this name. `leaving` is a new one each time, since its scenario stops it. */
   get(name) {
     if (name === 'leaving') return this.#startLeaving();
     if (!this.#started.has(name)) this.#started.set(name, this.#start(name));
@@ -44,7 +44,7 @@ export class Nodes {
   }
 
   async stop() {
-    // Those that could not start have told it to whom they were for.
+    // A node that could not start has already failed its scenario.
     const nodes = await Promise.allSettled([...this.#started.values(), ...this.#leaving]);
     await Promise.all(nodes.map((node) => node.value?.kill()));
     await (await this.#redis)?.stop();

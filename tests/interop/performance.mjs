@@ -1,10 +1,10 @@
-// One scenario, played to one client through a proxy of its own.
+// One scenario, played to one client through its own proxy.
 
 import assert from 'node:assert/strict';
 
-import { until } from './harness/deadline.mjs';
-import { Pipeline } from './harness/pipeline.mjs';
-import { Proxy } from './harness/proxy.mjs';
+import { until } from '../support/deadline.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
+import { Proxy } from '../support/proxy.mjs';
 import { token } from './nodes.mjs';
 import { open } from './program.mjs';
 
@@ -13,7 +13,7 @@ export class Performance {
   #scenario;
   #nodes;
 
-  // What was published and has to arrive, and the gaps between: `{id, channel, data}` or `{gap: {reason, missed}}`.
+  // The events and gaps that must arrive: `{id, channel, data}` or `{gap: {reason, missed}}`.
   #expected = [];
 
   static async prepare(client, scenario, nodes) {
@@ -32,7 +32,7 @@ export class Performance {
     for (const step of this.#scenario.steps) await this[step.do](step);
   }
 
-  /** Looks at what the client has in the end. */
+  /** Checks what the client has received in the end. */
   judge() {
     assertSame(this.inbox.events.map(comparable), this.arriving);
     if (!this.#client.countsBlankLines && !this.#client.countsRetries) assert.deepEqual(this.inbox.withoutPositions, this.inbox.events);
@@ -47,7 +47,7 @@ export class Performance {
     await this.proxy.stop();
   }
 
-  /** What must have arrived, with the weakness of a client that `takesIdsEarly`: an event whose id came in time is lost to it. */
+  /** What must have arrived. A client that `takesIdsEarly` skips an event whose id arrived but whose end did not. */
   get arriving() {
     if (!this.#client.takesIdsEarly) return this.#expected;
     const lost = new Set(this.proxy.connections.filter((one) => !one.isOpen).map(idOfPiece));
@@ -77,7 +77,7 @@ export class Performance {
     this.inbox = open(this.#client, this.pipeline.streamUrl(this.#scenario.query, this.proxy.url), this.#scenario.channels);
   }
 
-  /** All that must have arrived has, or more. */
+  /** Waits until everything that must arrive has. */
   async arrive() {
     await this.inbox.holds(this.arriving.length);
   }
@@ -90,12 +90,12 @@ export class Performance {
     this.proxy.cutIn(bytes);
   }
 
-  /** Ends the connection; what was sent before still arrives. */
+  /** Ends the connection; bytes sent before still arrive. */
   cut() {
     this.proxy.cut();
   }
 
-  /** Ends it so that what is on its way may be lost. */
+  /** Resets the connection; bytes in flight may be lost. */
   reset() {
     this.proxy.reset();
   }
@@ -108,12 +108,12 @@ export class Performance {
     this.proxy.accept();
   }
 
-  /** So many connections of the client were refused; some clients make two in one attempt. */
+  /** Waits until this many connections were refused; some clients make two in one attempt. */
   async isTurnedAway({ times }) {
     await until(`${times} connections are refused`, () => this.proxy.refused >= times, () => this.#situation);
   }
 
-  /** From here on nothing arrives, on no connection. */
+  /** Drops everything that the node sends. */
   silence() {
     this.proxy.silence();
   }
@@ -135,10 +135,10 @@ export class Performance {
     await until('the node ended the stream', () => this.proxy.connections[0].hasEnded);
   }
 
-  /** The client has connected so many times, and is answered. */
+  /** Waits until the client has connected this many times and has an answer. */
   async back({ connections }) {
     await until(
-      `the client is back for the ${connections - 1}. time`,
+      `the client has connected ${connections} times`,
       () => this.proxy.connections[connections - 1]?.body.includes('retry: '),
       () => this.#situation,
     );
@@ -159,12 +159,12 @@ export class Performance {
 
   isCompressed() {
     const accepted = /^accept-encoding:.*\bgzip\b/im.test(this.#last.request);
-    assert.equal(accepted, this.#client.asksForGzip ?? false, 'whether it asks for gzip');
+    assert.equal(accepted, this.#client.asksForGzip ?? false, 'asks for gzip');
     assert.equal(/^content-encoding: gzip/im.test(this.#last.head), accepted);
   }
 
   async isRefused({ status }) {
-    await until('the client tells of the failure', () => this.inbox.errors.length > 0, () => this.#situation);
+    await until('the client reports the failure', () => this.inbox.errors.length > 0, () => this.#situation);
     assert.match(this.proxy.connections[0].head, new RegExp(`^HTTP/1.1 ${status} `));
     if (!this.#client.hidesStatus) assert.match(this.inbox.errors[0], new RegExp(`\\b${status}\\b`));
   }
@@ -176,7 +176,7 @@ export class Performance {
   }
 }
 
-// Says where two lists begin to differ, rather than showing both.
+// Shows the first difference, since the lists are long.
 function assertSame(arrived, expected) {
   const differs = (index) => JSON.stringify(arrived[index]) !== JSON.stringify(expected[index]);
   const place = arrived.concat(expected).findIndex((_, index) => differs(index));
@@ -193,7 +193,7 @@ function comparable(message) {
   return { gap: { reason, missed } };
 }
 
-// The id of the event in whose middle the connection ended, if the line with the id was complete.
+// The id of the event inside which the connection ended, if its `id:` line was complete.
 function idOfPiece({ body }) {
   return /(?:^|\n\n)(?:retry: \d+\n)?(?::[^\n]*\n)*id: (\d+-\d+)\n(?:(?!\n\n)[^])*$/.exec(body.slice(-200_000))?.[1];
 }

@@ -1,16 +1,16 @@
-// A client under test: a program that reads one stream and prints what it got.
+// A client under test: a program that reads one stream and prints what it receives.
 //
-// It is run with the stream's URL and the channels to listen to as arguments. On its standard output, each line is JSON:
-//   {"id": ..., "channel": ..., "data": ...}   a message that it handed to its application
-//   {"error": ...}                             what it told its application of a failure
-// It goes on until it is killed, unless the library that it tries gives up.
+// Its arguments are the stream's URL and the channels to listen to. Each line of its standard output is JSON:
+//   {"id": ..., "channel": ..., "data": ...}   a message that the library delivered
+//   {"error": ...}                             a failure that the library reported
+// It runs until it is killed, unless its library gives up.
 
 import { createInterface } from 'node:readline';
 
-import { kill, start } from './harness/processes.mjs';
+import { kill, start } from '../support/processes.mjs';
 import { Inbox } from './inbox.mjs';
 
-/** Starts the client's program on the stream and gives what it hands over. */
+/** Starts the client's program on the stream and returns its inbox. */
 export function open(client, url, channels = ['names']) {
   const [command, ...args] = client.command;
   const child = start(command, [...args, url, ...channels], {

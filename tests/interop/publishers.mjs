@@ -1,18 +1,18 @@
-// Publishers that are refused and go on, in every language.
+// Publishers in every language that continue after a rejected request.
 //
-// A publisher is a program that reads a request from each line of its standard input, as JSON:
+// A publisher is a program. Each line of its standard input is a request, as JSON:
 //   {"url": ..., "headers": {...}, "before": ..., "fill": n, "after": ...}
-// and posts a body of `before`, n times an `x` and `after`, with its library's defaults, on a connection that it keeps where it may. For
-// each one it prints {"status": ...}, or {"error": ...} if it got no answer. It ends when its input does.
+// It posts `before`, n times `x`, and `after`, with its library's defaults, and reuses its connection where it can. For each request it
+// prints {"status": ...}, or {"error": ...} without an answer. It ends when its input does.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { after, describe, test } from 'node:test';
 
-import { start } from './harness/processes.mjs';
-import { Pipeline, numbersIn, range } from './harness/pipeline.mjs';
-import { Proxy } from './harness/proxy.mjs';
+import { start } from '../support/processes.mjs';
+import { Pipeline, range } from '../support/pipeline.mjs';
+import { Proxy } from '../support/proxy.mjs';
 import { Nodes, token } from './nodes.mjs';
 
 const TIMES = 30;
@@ -21,22 +21,22 @@ const MEBIBYTE = 1 << 20;
 const json = { 'Content-Type': 'application/json', Authorization: `Bearer ${token}` };
 const event = { headers: json, before: '{"channel":"names","payload":"', after: '"}' };
 
-// What is refused, and with which status: bodies of so many bytes, from what fits a socket's buffer to what is not read to its end.
+// Requests that a node rejects, from bodies that fit a socket's buffer to bodies that it does not read to their end.
 const refusals = [
-  { name: '401 while 20 KB are on their way', status: 401, fill: 20_000, headers: { ...json, Authorization: 'Bearer wrong-0123456789' } },
-  { name: '401 while 200 KB are on their way', status: 401, fill: 200_000, headers: { ...json, Authorization: 'Bearer wrong-0123456789' } },
-  { name: '400 for 200 KB that are no JSON', status: 400, fill: 200_000, before: '{"channel":"names","payload":' },
-  { name: '415 while 200 KB are on their way', status: 415, fill: 200_000, headers: { ...json, 'Content-Type': 'text/plain' } },
-  // The node of these tests takes 1 MiB, and reads what is left of four times that.
+  { name: '401 with 20 KB in flight', status: 401, fill: 20_000, headers: { ...json, Authorization: 'Bearer wrong-0123456789' } },
+  { name: '401 with 200 KB in flight', status: 401, fill: 200_000, headers: { ...json, Authorization: 'Bearer wrong-0123456789' } },
+  { name: '400 for 200 KB that are not JSON', status: 400, fill: 200_000, before: '{"channel":"names","payload":' },
+  { name: '415 with 200 KB in flight', status: 415, fill: 200_000, headers: { ...json, 'Content-Type': 'text/plain' } },
+  // This node accepts 1 MiB, and reads and drops up to four times that.
   { name: '413 for 2 MiB', status: 413, fill: 2 * MEBIBYTE },
-  // Straight to the node: what a proxy does with a body that nobody reads to its end is its own affair.
+  // Directly to the node: proxies differ in what they do with a body that is not read to its end.
   { name: '413 for 40 MiB', status: 413, fill: 40 * MEBIBYTE, times: 10, isEndless: true },
 ];
 
 /**
- * Tries each of these publishers: `{name, command, environment}`.
+ * Tests each of these publishers: `{name, command, environment}`.
  *
- * `expectsContinue` is for those that hold back large bodies until the node wants them: a refusal ends the connection then.
+ * One that `expectsContinue` sends a large body only after the node asked for it; a rejection then ends the connection.
  */
 export function publishers(language, list) {
   describe(`${language}, publishing`, { concurrency: true, timeout: 600_000 }, () => {
@@ -64,20 +64,18 @@ async function refuse(t, nodes, publisher, { name, status, times = TIMES, isEndl
   assert.deepEqual(counted(answers), counted(expected));
   assert.deepEqual(answers, expected);
 
-  const history = await fetch(pipeline.eventsUrl, { headers: { Authorization: `Bearer ${token}` } });
-  const { events } = await history.json();
-  assert.deepEqual(numbersIn(events.map(({ payload }) => ({ data: JSON.stringify(payload) }))), range(0, times));
+  assert.deepEqual((await pipeline.history()).map(({ payload }) => payload.n), range(0, times));
   const isKept = !isEndless && !(publisher.expectsContinue && request.fill > MEBIBYTE);
-  // One for all of them, or two: some have a spare one.
+  // One connection for all requests, or two: some libraries open a spare one.
   if (isKept) assert.ok(proxy.connections.length <= 2, `${proxy.connections.length} connections`);
 }
 
-/** Shows what docs/clients.md says of a publisher: the one answer that it gets to a request without a right to publish. */
+/** Proves what docs/clients.md says about a publisher: the one answer to a request that lacks permission. */
 export function refusedOnce(name, publisher, check) {
   describe(name, { timeout: 600_000 }, () => {
     const nodes = new Nodes();
     after(() => nodes.stop());
-    test('a request without a right to publish', async (t) => {
+    test('reports no answer when a request lacks permission', async (t) => {
       const pipeline = new Pipeline(await nodes.get('guarded'));
       const [{ status: _, ...unauthorized }] = refusals;
       const [answer] = await post(t, publisher, [{ ...event, ...unauthorized, url: pipeline.eventsUrl }]);
@@ -86,7 +84,7 @@ export function refusedOnce(name, publisher, check) {
   });
 }
 
-/** Has the publisher send the requests, one after the other, and gives what it printed. */
+/** Lets the publisher send the requests one after the other, and returns what it printed. */
 async function post(t, { command: [command, ...args], environment }, requests) {
   const child = start(command, args, {
     env: { ...process.env, LC_ALL: 'C.UTF-8', ...environment },
@@ -105,7 +103,7 @@ async function post(t, { command: [command, ...args], environment }, requests) {
   return answers;
 }
 
-// How often there was which answer, since a list of sixty is hard to read.
+// The number of each answer: easier to read than a list of sixty.
 function counted(answers) {
   const counts = {};
   for (const answer of answers) counts[JSON.stringify(answer)] = (counts[JSON.stringify(answer)] ?? 0) + 1;

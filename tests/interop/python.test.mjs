@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 
 import { claims, contract } from './contract.mjs';
-import { until } from './harness/deadline.mjs';
+import { until } from '../support/deadline.mjs';
 import { publishers } from './publishers.mjs';
 import { arrive, each, numbers, open, publish } from './scenarios.mjs';
 
@@ -20,7 +20,7 @@ contract('Python', [
 
 claims('Python', [
   {
-    name: 'httpx leaves a stream that is quiet for 5 s, unless its read time-out is longer than the keepalive',
+    name: 'httpx drops streams that are quiet for 5 s',
     client: httpxSse,
     node: 'quiet',
     steps: [publish(numbers(0, 3)), open, arrive, { do: 'back', connections: 2 }],
@@ -30,7 +30,7 @@ claims('Python', [
     },
   },
   {
-    name: 'aiohttp leaves a stream when its total time-out is over, keepalives or not, unless that is None',
+    name: 'aiohttp drops streams after its total timeout',
     client: aiohttp,
     steps: [publish(numbers(0, 3)), open, arrive, { do: 'back', connections: 2 }],
     check({ inbox, proxy }) {
@@ -39,17 +39,17 @@ claims('Python', [
     },
   },
   {
-    name: 'aiohttp reads the largest event, its buffer as it comes',
+    name: 'aiohttp reads the largest event',
     client: aiohttp,
     steps: [publish(each(['x'.repeat(262_100)])), open, arrive],
     check: (performance) => performance.judge(),
   },
   {
-    name: 'aiohttp leaves a stream that hangs after its sock_read',
+    name: 'aiohttp drops a hanging stream after its sock_read',
     client: { ...aiohttp, environment: { AS_IT_COMES: undefined } },
     steps: [publish(numbers(0, 3)), open, arrive, { do: 'silence' }],
     async check({ inbox, proxy }) {
-      await until('it is back', () => proxy.connections.length === 2);
+      await until('it reconnects', () => proxy.connections.length === 2);
       assert.match(inbox.errors[0], /^SocketTimeoutError/);
     },
   },

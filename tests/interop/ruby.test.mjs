@@ -12,7 +12,7 @@ contract('Ruby', [netHttp]);
 
 claims('Ruby', [
   {
-    name: 'Net::HTTP repeats a request that was cut by itself, with the old id, unless max_retries is 0',
+    name: 'Net::HTTP repeats a cut request with the old id',
     client: netHttp,
     steps: [publish(numbers(0, 3)), open, arrive, { do: 'reset' }, { do: 'back', connections: 2 }],
     async check({ inbox, proxy }) {
@@ -21,7 +21,7 @@ claims('Ruby', [
     },
   },
   {
-    name: 'Net::HTTP asks for gzip, and keeps small events back then',
+    name: 'Net::HTTP holds back small events of a gzip stream',
     client: netHttp,
     node: 'compressing',
     query: '?keepalive=1s',

@@ -1,13 +1,13 @@
-// What happens to a stream, for every client that is tried. The steps are told in `performance.mjs`.
+// What happens to a stream, for every client under test. The steps are methods in `performance.mjs`.
 //
-// At the end a client must have handed over each event that was published and is not `unseen`, once, in order, with its
-// id, channel and data as they were; and each gap that a step expects.
+// In the end a client must have delivered each published event that is not `unseen`, once, in order, with its id, channel and data unchanged;
+// and each gap that a step expects.
 
-import { large, numbers as digits, texts } from './harness/payloads.mjs';
-import { range } from './harness/pipeline.mjs';
+import { large, numbers as digits, texts } from '../support/payloads.mjs';
+import { range } from '../support/pipeline.mjs';
 import { token } from './nodes.mjs';
 
-/** The events `{"n": first}` up to, not including, `{"n": end}`. */
+/** The events `{"n": first}` up to but not including `{"n": end}`. */
 export const numbers = (first, end, channel = 'names') =>
   range(first, end).map((n) => ({ channel, payload: JSON.stringify({ n, note: `number ${n}` }) }));
 
@@ -21,11 +21,11 @@ export const publish = (events, how = {}) => ({ do: 'publish', events, ...how })
 export const open = { do: 'open' };
 export const arrive = { do: 'arrive' };
 
-// An event's bytes on the wire, its chunk's size and all but the last of them, are more than these.
+// An event on the wire, with its chunk's size, is longer than this.
 const CUT_BYTES = 70;
 const SHARES = 7;
 
-// Cuts the stream in so many bytes of its next event, again and again.
+// Cuts the stream after this many bytes of its next event, for each of them.
 function cuts(places) {
   return places.flatMap((bytes, index) => [
     { do: 'cutIn', bytes },
@@ -36,49 +36,49 @@ function cuts(places) {
   ]);
 }
 
-/** A stream that is cut at these places of an event; on a node whose keepalives come too seldom to be cut instead. */
+/** A stream that is cut at these bytes of an event. Use a node with rare keepalives, which would be cut instead. */
 const cutAt = (places) => [publish(numbers(0, 1)), open, arrive, ...cuts(places)];
 
 export const scenarios = [
   {
-    name: 'earlier events come first, then the live ones, in order and once',
+    name: 'kept events arrive before live ones, in order, once',
     steps: [
       publish(numbers(0, 20)), open, publish(numbers(20, 40)), arrive, publish(numbers(40, 60)), arrive,
     ],
   },
   {
-    name: 'events arrive under their channel',
+    name: 'events arrive on their channel',
     channels: oddChannels,
     steps: [publish(onOddChannels, { together: true }), open, arrive, publish(onOddChannels, { together: true }), arrive],
   },
   {
-    name: 'connections that are cut lose nothing and double nothing',
+    name: 'cut connections lose and duplicate nothing',
     steps: [
       publish(numbers(0, 10)), open, arrive,
-      // In the middle of an event, with more of them published while the client is away.
+      // Inside an event, with more events published before the client reconnects.
       { do: 'cutAfter', text: '{"n":23,' }, publish(numbers(10, 35)), { do: 'isCut' }, arrive,
       { do: 'back', connections: 2 }, { do: 'reset' }, publish(numbers(35, 50)), arrive,
       publish(numbers(50, 60)), arrive,
     ],
   },
   ...range(0, SHARES).map((share) => ({
-    name: `an event that is cut at its byte ${share}, ${share + SHARES}, ... arrives all the same, and once`,
+    name: `events cut at byte ${share}, ${share + SHARES}, ... arrive once`,
     node: 'quiet',
     steps: cutAt(range(0, CUT_BYTES).filter((bytes) => bytes % SHARES === share)),
   })),
   ...[0, 5, 40, 150].map((bytes) => ({
-    name: `a first answer that is cut in its byte ${bytes} is asked for again`,
+    name: `client asks again when its first answer is cut at byte ${bytes}`,
     steps: [publish(numbers(0, 3)), { do: 'cutIn', bytes }, open, arrive, publish(numbers(3, 6)), arrive],
   })),
   {
-    name: 'a client whose attempts to reconnect fail tries again',
+    name: 'client keeps trying when reconnecting fails',
     steps: [
       publish(numbers(0, 3)), open, arrive, { do: 'refuse' }, { do: 'reset' }, publish(numbers(3, 6)),
       { do: 'isTurnedAway', times: 3 }, { do: 'accept' }, arrive, publish(numbers(6, 9)), arrive,
     ],
   },
   {
-    name: 'a stream that the node ends is continued',
+    name: 'client continues when the node ends its stream',
     node: 'ending',
     steps: [
       publish(numbers(0, 5)), open, arrive, { do: 'isEnded' }, publish(numbers(5, 10)), arrive,
@@ -86,7 +86,7 @@ export const scenarios = [
     ],
   },
   {
-    name: 'a stream that is cut is continued by another node',
+    name: 'another node continues a cut stream',
     node: 'first',
     steps: [
       publish(numbers(0, 10)), open, publish(numbers(10, 20)), arrive,
@@ -95,7 +95,7 @@ export const scenarios = [
     ],
   },
   {
-    name: 'the streams of a node that drains are continued by another',
+    name: 'another node continues the streams of a draining node',
     node: 'leaving',
     steps: [
       publish(numbers(0, 10)), open, arrive,
@@ -104,7 +104,7 @@ export const scenarios = [
     ],
   },
   {
-    name: 'a client that was away for longer than the history goes back is told of the gap, once',
+    name: 'gap is reported once to a client that outstayed the history',
     steps: [
       publish(numbers(0, 10)), open, arrive,
       { do: 'refuse' }, { do: 'reset' },
@@ -116,7 +116,7 @@ export const scenarios = [
     ],
   },
   {
-    name: 'foreign events in any number are no gap to a client that filters',
+    name: 'events on other channels cause no gap for a filtered stream',
     query: '?channel=names',
     steps: [
       publish(numbers(0, 3)), open, arrive,
@@ -126,7 +126,7 @@ export const scenarios = [
     ],
   },
   {
-    name: 'a live-only stream that is cut before its first event resumes where it began',
+    name: 'live-only stream cut before its first event resumes',
     query: '?replay=0',
     steps: [
       publish(numbers(0, 3), { unseen: true }), open, { do: 'carries', text: '\n\n' },
@@ -135,7 +135,7 @@ export const scenarios = [
     ],
   },
   {
-    name: 'there are no messages but events, and none for keepalives but to clients that count blank lines',
+    name: 'keepalives are no messages, except where blank lines are',
     query: '?replay=0',
     steps: [
       open, { do: 'carries', text: ':keepalive\n\n:keepalive\n\n' }, publish(numbers(0, 2)), arrive,
@@ -143,7 +143,7 @@ export const scenarios = [
     ],
   },
   {
-    name: 'a stream with the default keepalive is no stream that hangs',
+    name: 'default keepalive keeps the stream open',
     node: 'quiet',
     steps: [
       publish(numbers(0, 3)), open, arrive, { do: 'carries', text: ':keepalive' }, publish(numbers(3, 6)), arrive,
@@ -151,11 +151,11 @@ export const scenarios = [
     ],
   },
   {
-    name: 'an event of 100 KB arrives whole, replayed and live',
+    name: '100 KB events arrive whole, replayed and live',
     steps: [publish(each([large])), open, arrive, publish(each([large])), arrive],
   },
   {
-    name: 'texts of every kind arrive as they were sent',
+    name: 'texts of every kind arrive unchanged',
     steps: [
       publish(each(Object.entries(texts).map(([name, text]) => ({ name, text }))), { together: true }), open, arrive,
       publish(each(Object.values(texts))), arrive,
@@ -166,18 +166,18 @@ export const scenarios = [
     steps: [open, publish(digits.map((payload) => ({ channel: 'names', payload }))), arrive],
   },
   {
-    name: 'a stream that nobody may read without a token is refused, and the client says so',
+    name: 'client reports the 401 of a stream that needs a token',
     node: 'guarded',
     steps: [open, { do: 'isRefused', status: 401 }],
   },
   {
-    name: 'a token in the query opens it',
+    name: 'token in the query opens a guarded stream',
     node: 'guarded',
     query: `?token=${token}`,
     steps: [publish(numbers(0, 3)), open, publish(numbers(3, 6)), arrive],
   },
   {
-    name: 'of a node that compresses, each event arrives before the next is published',
+    name: 'compressed events arrive before the next is published',
     node: 'compressing',
     query: '?keepalive=1s',
     steps: [
@@ -188,7 +188,7 @@ export const scenarios = [
     ],
   },
   {
-    name: 'a compressed event that is cut arrives all the same, and once',
+    name: 'compressed events cut inside arrive once',
     node: 'compressing',
     steps: cutAt([0, 3, 9, 15, 21, 27, 33, 39]),
   },

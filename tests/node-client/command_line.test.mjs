@@ -1,4 +1,4 @@
-// `pipecast run`, as workflow authors use it.
+// `pipecast-run`, as workflow authors use it.
 
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -6,15 +6,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
-import { Proxy } from '../interop/harness/proxy.mjs';
-import { folder as packageFolder, history, pipecast, program, requests, run, step } from './package_under_test.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
+import { Proxy } from '../support/proxy.mjs';
+import { folder as packageFolder, pipecastRun, program, requests, run, step } from './package_under_test.mjs';
 
 const NAMES = ['Luke', 'Han', 'Leia', 'Obi Wan'].map((name) => ({ channel: 'names', payload: { name } }));
 const SECRET = 'hunter2-hunter2-hunter2';
 
-describe('pipecast run', { timeout: 300_000 }, () => {
+describe('pipecast-run', { timeout: 300_000 }, () => {
   let node;
   let folder;
 
@@ -31,28 +31,28 @@ describe('pipecast run', { timeout: 300_000 }, () => {
     await writeFile(join(folder, name), text);
     return join(folder, name);
   };
-  // Runs a step on a pipeline of its own and gives what the process did and what the node then has.
+  // Runs a step on a new pipeline: how the process ended, and the events that the node then has.
   const runStep = async (path, args = [], options = {}) => {
     const pipeline = new Pipeline(node);
-    const ended = await pipecast(['run', path, '--url', node.publicUrl, '--pipeline', pipeline.id, ...args], options);
-    return { ...ended, events: await history(pipeline) };
+    const ended = await pipecastRun([path, '--url', node.publicUrl, '--pipeline', pipeline.id, ...args], options);
+    return { ...ended, events: await pipeline.history() };
   };
   const withoutIds = (events) => events.map(({ channel, payload }) => ({ channel, payload }));
   const runSource = async (name, source, args) => runStep(await file(name, source), args);
 
-  test('the sample of the documentation runs unchanged, in one request, and prints what was sent', async (t) => {
+  test('sample step runs unchanged, in one request, and is printed', async (t) => {
     const proxy = await Proxy.start(node);
     t.after(() => proxy.stop());
     const pipeline = new Pipeline(node);
-    const { code, stdout, stderr } = await pipecast(['run', step('names.mjs'), '--url', proxy.url, '--pipeline', pipeline.id]);
+    const { code, stdout, stderr } = await pipecastRun([step('names.mjs'), '--url', proxy.url, '--pipeline', pipeline.id]);
     assert.deepEqual([code, stderr], [0, '']);
-    const events = await history(pipeline);
+    const events = await pipeline.history();
     assert.deepEqual(withoutIds(events), NAMES);
     assert.deepEqual(stdout.trim().split('\n').map((line) => JSON.parse(line)), events);
     assert.equal(requests(proxy), 1);
   });
 
-  test('the packed package, installed without a network, runs the sample by npx', async () => {
+  test('packed package runs the sample with npx, offline', async () => {
     const env = { npm_config_cache: join(folder, 'npm'), npm_config_update_notifier: 'false' };
     const packed = await run('npm', ['pack', '--silent', packageFolder], { cwd: folder, env });
     assert.equal(packed.code, 0, packed.stderr);
@@ -60,13 +60,13 @@ describe('pipecast run', { timeout: 300_000 }, () => {
     const installed = await run('npm', ['install', '--offline', '--no-audit', '--no-fund', packed.stdout.trim()], { cwd: folder, env });
     assert.equal(installed.code, 0, installed.stderr);
     const pipeline = new Pipeline(node);
-    const args = ['pipecast', 'run', step('names.mjs'), '--url', node.publicUrl, '--pipeline', pipeline.id];
+    const args = ['pipecast-run', step('names.mjs'), '--url', node.publicUrl, '--pipeline', pipeline.id];
     const ended = await run('npx', ['--offline', '--no-install', ...args], { cwd: folder, env });
     assert.equal(ended.code, 0, ended.stderr);
-    assert.deepEqual(withoutIds(await history(pipeline)), NAMES);
+    assert.deepEqual(withoutIds(await pipeline.history()), NAMES);
   });
 
-  test('a component action has its props, defaults, methods and steps', async () => {
+  test('component action has its props, defaults and methods', async () => {
     const steps = await file('steps.json', '{"trigger":{"event":{"name":"Leia"}}}');
     const props = ['times=2', 'names=Luke', 'names=Han=Solo', 'loud=true'].flatMap((prop) => ['--prop', prop]);
     const { code, stderr, events } = await runStep(step('greet.mjs'), ['--steps', steps, ...props]);
@@ -77,31 +77,31 @@ describe('pipecast run', { timeout: 300_000 }, () => {
     })));
   });
 
-  test('props that cannot be are all named, and nothing runs', async () => {
+  test('invalid props are all named before anything runs', async () => {
     const { code, stderr, events } = await runStep(step('greet.mjs'), ['--prop', 'times=many', '--prop', 'colour=red']);
     assert.equal(code, 2);
-    assert.match(stderr, /no prop colour; .*the prop times must be an integer; the prop names is missing: give --prop names=/);
+    for (const prop of ['colour', 'times', 'names']) assert.match(stderr, new RegExp(`\\b${prop}\\b`));
     assert.deepEqual(events, []);
   });
 
-  test('a step may be CommonJS', async () => {
+  test('CommonJS step runs', async () => {
     const { code, events } = await runStep(step('commonjs.cjs'));
     assert.equal(code, 0);
     assert.equal(events.length, 1);
   });
 
-  test('what a step sent before it failed is sent, and the failure is told', async () => {
+  test('events of a failed step are sent, and its error printed', async () => {
     const { code, stdout, stderr, events } = await runSource('fails.mjs', `export default defineComponent({ async run({ $ }) {
       $.send.sse({ channel: 'names', payload: 1 });
       throw new Error('no more');
     } })`);
     assert.equal(code, 1);
-    assert.match(stderr, /^pipecast: the step failed: Error: no more\n +at .*fails\.mjs:3/);
+    assert.match(stderr, /Error: no more\n +at .*fails\.mjs:3/);
     assert.equal(events.length, 1);
     assert.match(stdout, /"payload":1/);
   });
 
-  test('what is printed does nothing to a terminal, and is the same JSON', async () => {
+  test('printed events are inert in a terminal, and the same JSON', async () => {
     const text = '\u009b2J\u007f\u202e\u2066\ufeff';
     const source = `export default defineComponent({ async run({ $ }) {
       $.export('$summary', 'done \\u009b2J\\u001b]0;title\\u0007');
@@ -114,13 +114,13 @@ describe('pipecast run', { timeout: 300_000 }, () => {
     assert.deepEqual([channel, payload], ['turned \u202e', text]);
   });
 
-  test('a missing payload fails the step with a message that names it', async () => {
+  test('missing payload fails the step, and the error names it', async () => {
     const { code, stderr } = await runSource('missing.mjs', "export default { run({ $ }) { $.send.sse({ channel: 'names' }) } }");
     assert.equal(code, 1);
-    assert.match(stderr, /payload is missing/);
+    assert.match(stderr, /TypeError: .*\bpayload\b/);
   });
 
-  test('events of timers that the step did not wait for are sent and printed too', async () => {
+  test('events of unawaited timers are sent and printed too', async () => {
     const { code, stdout, events } = await runSource('late.mjs', `export default { async run({ $ }) {
       setTimeout(() => $.send.sse({ channel: 'names', payload: 'late' }), 50);
       $.send.sse({ channel: 'names', payload: 'early' });
@@ -130,56 +130,57 @@ describe('pipecast run', { timeout: 300_000 }, () => {
     assert.equal(stdout.trim().split('\n').length, 2);
   });
 
-  test('a step that never finishes is a failure, and what it sent is sent', async () => {
+  test('step that never finishes fails, and its events are sent', async () => {
     const { code, stderr, events } = await runSource('stuck.mjs', `export default { async run({ $ }) {
       $.send.sse({ channel: 'names', payload: 1 });
       await new Promise(() => {});
     } }`);
     assert.equal(code, 1);
-    assert.match(stderr, /ends before the step has finished/);
+    assert.notEqual(stderr, '');
     assert.equal(events.length, 1);
   });
 
-  test('the token goes into the header, from the option or the environment, and is never printed', async (t) => {
+  test('token goes into the header and is never printed', async (t) => {
     const proxy = await Proxy.start(node);
     t.after(() => proxy.stop());
-    const args = ['run', step('names.mjs'), '--pipeline', 'p_secret'];
+    const args = [step('names.mjs'), '--pipeline', 'p_secret'];
     const quiet = { stdout: '', stderr: '' };
     for (const [more, env] of [[['--token', SECRET, '--url', proxy.url], {}], [[], { PIPECAST_TOKEN: SECRET, PIPECAST_URL: proxy.url }]]) {
-      const { code, stdout, stderr } = await pipecast([...args, ...more], { env });
+      const { code, stdout, stderr } = await pipecastRun([...args, ...more], { env });
       assert.equal(code, 0, stderr);
       assert.ok(proxy.connections.at(-1).request.toLowerCase().includes(`\nauthorization: bearer ${SECRET}\r\n`));
       quiet.stdout += stdout;
       quiet.stderr += stderr;
     }
-    // In messages of failures neither: a refusal, an address that does not exist, a token that is none.
+    // Nor do errors print it: a rejection, a wrong path, an invalid URL, an invalid token.
     for (const more of [['--url', `${proxy.url}/elsewhere`], ['--url', 'nowhere']]) {
-      const { code, stdout, stderr } = await pipecast([...args, '--token', SECRET, ...more]);
+      const { code, stdout, stderr } = await pipecastRun([...args, '--token', SECRET, ...more]);
       assert.notEqual(code, 0);
       quiet.stdout += stdout;
       quiet.stderr += stderr;
     }
-    quiet.stderr += (await pipecast([...args, '--token', `${SECRET}\n`, '--url', proxy.url])).stderr;
-    assert.match(quiet.stderr, /404: .*url must be that of a node.*the token is none/s);
+    quiet.stderr += (await pipecastRun([...args, '--token', `${SECRET}\n`, '--url', proxy.url])).stderr;
+    assert.match(quiet.stderr, /404.*\burl\b.*\btoken\b/s);
     assert.ok(!(quiet.stdout + quiet.stderr).includes('hunter2'));
   });
 
-  test('what is not asked for properly ends with 2, and help is no failure', async () => {
+  test('usage errors exit with 2, and help with 0', async () => {
     const check = async (args, code, expected) => {
-      const ended = await pipecast(args);
+      const ended = await pipecastRun(args);
       assert.equal(ended.code, code, args.join(' '));
       assert.match(ended.stdout + ended.stderr, expected);
     };
-    await check(['--help'], 0, /Usage: pipecast run/);
-    await check(['--version'], 0, /^pipecast \d/);
-    await check(['walk', 'x'], 2, /no command walk/);
-    await check(['run', step('names.mjs')], 2, /--pipeline is missing/);
-    await check(['run', '--pipeline', 'p'], 2, /give the file/);
-    await check(['run', 'nowhere.mjs', '--pipeline', 'p'], 2, /nowhere\.mjs cannot be read: ENOENT/);
-    await check(['run', step('names.mjs'), '--pipeline', 'p', '--colour'], 2, /--colour/);
-    await check(['run', step('names.mjs'), '--pipeline', 'p', '--prop', 'x'], 2, /not key=value/);
-    await check(['run', step('names.mjs'), '--pipeline', 'p', '--steps', program], 2, /is not JSON/);
-    await check(['run', await file('empty.mjs', 'export default 7'), '--pipeline', 'p'], 1, /has no component/);
-    await check(['run', await file('broken.mjs', 'export default {'), '--pipeline', 'p'], 1, /broken\.mjs cannot be loaded: .*SyntaxError/);
+    await check(['--help'], 0, /--pipeline/);
+    await check(['--version'], 0, /\d+\.\d+\.\d+/);
+    await check(['run', step('names.mjs'), '--pipeline', 'p'], 2, /one step/);
+    await check([step('names.mjs'), '--pipeline', 'p', '--url', 'redis://127.0.0.1'], 2, /https:/);
+    await check([step('names.mjs')], 2, /--pipeline/);
+    await check(['--pipeline', 'p'], 2, /\bfile\b/);
+    await check(['nowhere.mjs', '--pipeline', 'p'], 2, /nowhere\.mjs.*ENOENT/);
+    await check([step('names.mjs'), '--pipeline', 'p', '--colour'], 2, /--colour/);
+    await check([step('names.mjs'), '--pipeline', 'p', '--prop', 'x'], 2, /--prop x/);
+    await check([step('names.mjs'), '--pipeline', 'p', '--steps', program], 2, /JSON/);
+    await check([await file('empty.mjs', 'export default 7'), '--pipeline', 'p'], 1, /empty\.mjs/);
+    await check([await file('broken.mjs', 'export default {'), '--pipeline', 'p'], 1, /broken\.mjs.*SyntaxError/);
   });
 });

@@ -1,46 +1,32 @@
-// The package as its users run it: in processes of their own.
+// The package in processes of its own, as users run it.
 
-import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+
+import { withoutSettings } from '../support/environment.mjs';
+import { run as runProgram } from '../support/run.mjs';
 
 /** The package's folder, and its program. */
 export const folder = fileURLToPath(new URL('../../clients/node/', import.meta.url));
-export const program = `${folder}bin/pipecast.js`;
+export const program = `${folder}bin/pipecast-run.js`;
 
-/** A step of the tests. */
+/** The path of a step in `steps`. */
 export const step = (name) => fileURLToPath(new URL(`steps/${name}`, import.meta.url));
 
-/**
- * Runs a program to its end and gives `{code, stdout, stderr}`, of which none is an error here.
- *
- * Settings of whoever runs the tests do not reach it.
- */
+/** Runs a program to its end: `{code, stdout, stderr}`. It inherits no settings, neither of Pipecast nor of Node.js. */
 export function run(command, args, { env = {}, ...options } = {}) {
-  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('PIPECAST_') && name !== 'NODE_OPTIONS');
-  return new Promise((resolve) => {
-    const ownEnv = { ...Object.fromEntries(inherited), ...env };
-    execFile(command, args, { timeout: 30_000, ...options, env: ownEnv }, (error, stdout, stderr) => {
-      resolve({ code: error ? (error.code ?? error.signal) : 0, stdout, stderr });
-    });
-  });
+  return runProgram(command, args, { timeout: 30_000, ...options, env: { ...withoutSettings(), NODE_OPTIONS: '', ...env } });
 }
 
-/** `pipecast ARGS` from the checkout. */
-export const pipecast = (args, options) => run(process.execPath, [program, ...args], options);
+/** Runs `pipecast-run ARGS` from the checkout. */
+export const pipecastRun = (args, options) => run(process.execPath, [program, ...args], options);
 
-/** Runs `source`, a module in which `createSend`, `Publisher` and `PublishError` are there. */
+/** Runs `source` as a module that has imported `createSend`, `Publisher` and `PublishError`. */
 export function script(source, options) {
   const imports = `import { createSend, Publisher, PublishError } from '${new URL('../../clients/node/index.mjs', import.meta.url)}';\n`;
   return run(process.execPath, ['--input-type=module', '--eval', imports + source], options);
 }
 
-/** The pipeline's events as the node keeps them. */
-export async function history(pipeline) {
-  const answer = await fetch(pipeline.eventsUrl);
-  return (await answer.json()).events;
-}
-
-/** How many requests to publish went through the proxy. */
+/** The number of publish requests through the proxy. */
 export function requests(proxy) {
   return proxy.connections.reduce((sum, { request }) => sum + (request.match(/^POST /gm)?.length ?? 0), 0);
 }

@@ -1,4 +1,4 @@
-// How the package is loaded, typed, and the oldest Node that runs it.
+// How the package is loaded and typed, and the oldest Node.js that runs it.
 
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, cp, rm, symlink } from 'node:fs/promises';
@@ -9,13 +9,13 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import * as imported from '../../clients/node/index.mjs';
-import { PipecastNode } from '../interop/harness/node.mjs';
-import { Pipeline } from '../interop/harness/pipeline.mjs';
-import { folder, history, program, run, step } from './package_under_test.mjs';
+import { PipecastNode } from '../support/node.mjs';
+import { Pipeline } from '../support/pipeline.mjs';
+import { folder, program, run, step } from './package_under_test.mjs';
 
 const tools = fileURLToPath(new URL('node_modules/', import.meta.url));
 
-// A folder of the tests' `types`, where `pipecast` is installed.
+// A copy of `types` in which `pipecast` is installed.
 async function project(t) {
   const path = await mkdtemp(join(tmpdir(), 'pipecast-project-'));
   t.after(() => rm(path, { recursive: true }));
@@ -25,13 +25,13 @@ async function project(t) {
   return path;
 }
 
-test('require and import give the same', () => {
+test('require and import export the same', () => {
   const required = createRequire(import.meta.url)('../../clients/node');
   assert.deepEqual(Object.keys(required).sort(), ['PublishError', 'Publisher', 'createSend', 'defineComponent']);
   assert.deepEqual({ ...imported }, { ...required });
 });
 
-test('the types fit, strictly, for both kinds of modules', { timeout: 60_000 }, async (t) => {
+test('types pass the strict compiler in both kinds of modules', { timeout: 60_000 }, async (t) => {
   const path = await project(t);
   const options = ['--noEmit', '--strict', '--target', 'es2022', '--module', 'nodenext'];
   const { code, stdout } = await run(process.execPath, [
@@ -50,9 +50,9 @@ test('Node 18 runs steps, imports and requires', { timeout: 60_000 }, async (t) 
   const action = ['--steps', steps, '--prop', 'times=1', '--prop', 'names=["Luke"]'];
   for (const [name, args, count] of [['names.mjs', [], 4], ['greet.mjs', action, 2], ['commonjs.cjs', [], 1]]) {
     const pipeline = new Pipeline(node);
-    const ended = await run(old, [program, 'run', step(name), '--url', node.publicUrl, '--pipeline', pipeline.id, ...args]);
+    const ended = await run(old, [program, step(name), '--url', node.publicUrl, '--pipeline', pipeline.id, ...args]);
     assert.equal(ended.code, 0, ended.stderr);
-    assert.equal((await history(pipeline)).length, count);
+    assert.equal((await pipeline.history()).length, count);
   }
   const cwd = await project(t);
   for (const source of ["require('pipecast').createSend", "import('pipecast').then((it) => it.createSend.name)"]) {

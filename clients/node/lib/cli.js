@@ -1,5 +1,5 @@
 'use strict';
-// The command line. Exit codes: 0 done, 1 failed, 2 not asked for properly.
+// The command `pipecast-run`. Exit codes: 0 success, 1 failure, 2 usage error.
 
 const { readFileSync } = require('node:fs');
 const { resolve } = require('node:path');
@@ -7,34 +7,34 @@ const { parseArgs } = require('node:util');
 
 const { version } = require('../package.json');
 const { UsageError, bind } = require('./component.js');
-const { complain, count } = require('./exit.js');
+const { printError, count } = require('./exit.js');
 const { createSend } = require('./index.js');
 const { load } = require('./step.js');
 const { visible, visibleLines } = require('./visible.js');
 
 const HELP = `Run a workflow step and send its events
 
-Usage: pipecast run [OPTIONS] --pipeline <PIPELINE> <FILE>
+Usage: pipecast-run [OPTIONS] --pipeline <PIPELINE> <FILE>
 
 Arguments:
   <FILE>  The step: export default defineComponent({ async run({ steps, $ }) { ... } })
 
 Options:
-      --url <URL>            The node, or the load balancer before the nodes; several with commas
+      --url <URL>            The node, or the load balancer in front of the nodes. Separate several
+                             nodes with commas
                              [env: PIPECAST_URL] [default: http://127.0.0.1:8080]
       --pipeline <PIPELINE>  The pipeline, as in /pipelines/p_aBcDeF/sse
-      --token <TOKEN>        A key or token for it. Other users of the machine see a command line:
-                             better by PIPECAST_TOKEN
-      --steps <FILE>         JSON: what earlier steps gave, the step's \`steps\`
-      --prop <KEY=VALUE>     A prop of a component action; repeatable, for arrays with the same key
+      --token <TOKEN>        Key or token. Prefer PIPECAST_TOKEN: command lines are visible to other users
+      --steps <FILE>         JSON file with the results of earlier steps, passed as \`steps\`
+      --prop <KEY=VALUE>     A prop of a component action. Repeatable; repeat a key to build an array
   -h, --help                 Print help
   -V, --version              Print version
 
-What was sent goes to standard output, an event a line. Exit codes: 0 done, 1 failed, 2 not asked for properly.
+Prints the sent events to standard output, one per line. Exit codes: 0 success, 1 failure, 2 usage error.
 
 Examples:
-  npx pipecast run step.mjs --pipeline p_aBcDeF
-  npx pipecast run action.mjs --url https://events.example.com --pipeline p_aBcDeF --prop greeting=Hello
+  npx pipecast-run step.mjs --pipeline p_aBcDeF
+  npx pipecast-run action.mjs --url https://events.example.com --pipeline p_aBcDeF --prop greeting=Hello
 `;
 
 const OPTIONS = {
@@ -48,11 +48,11 @@ const OPTIONS = {
 };
 
 async function main(args) {
-  // Until it is known to be done: a step may wait for what never comes, or end the process itself.
+  // Failure until proven otherwise: a step may wait for something that never happens, or end the process itself.
   process.exitCode = 1;
   let isDone = false;
   process.on('exit', () => {
-    if (!isDone) complain('the process ends before the step has finished');
+    if (!isDone) printError('the process ended before the step finished');
   });
   try {
     await run(args);
@@ -64,27 +64,28 @@ async function main(args) {
   }
 }
 
-// At once: what could not be sent has been tried long enough, and a failed step may have left anything running.
+// Exits at once: events that could not be sent have been retried long enough, and a failed step may have left timers running.
 function fail(error) {
   const isUsage = error instanceof UsageError;
-  complain(isUsage ? `${error.message}; see pipecast --help` : error.message);
+  printError(isUsage ? `${error.message}; see pipecast-run --help` : error.message);
   process.exit(isUsage ? 2 : 1);
 }
 
 async function run(args) {
-  const asked = parse(args);
-  if (asked.answer) {
-    process.stdout.write(asked.answer);
+  const request = parse(args);
+  if (request.answer) {
+    process.stdout.write(request.answer);
     return;
   }
-  const { path, options, steps, props } = asked;
-  const send = asUsage(() => createSend(options));
-  // What comes later than `run` ends, by a timer that it did not wait for.
+  const { path, options, steps, props } = request;
+  const onRetry = (reason) => printError(`${visible(reason)}; retrying`);
+  const send = asUsage(() => createSend({ ...options, onRetry }));
+  // Events that timers send after `run` has returned.
   process.on('beforeExit', () => {
     if (send.unsent > 0) flush(send, options.pipeline).catch(fail);
   });
   const component = await load(path).catch((error) => {
-    throw new Error(`${path} cannot be loaded: ${traceOf(error)}`);
+    throw new Error(`cannot load ${path}: ${traceOf(error)}`);
   });
   const self = bind(component, props);
   const failures = [];
@@ -93,26 +94,26 @@ async function run(args) {
   } catch (error) {
     failures.push(`the step failed: ${traceOf(error)}`);
   }
-  // Also after a failure: what a step has sent before is sent.
+  // Events that the step sent before it failed are published too.
   await flush(send, options.pipeline).catch((error) => failures.push(error.message));
   if (failures.length > 0) throw new Error(failures.join('\npipecast: '));
 }
 
 async function flush(send, pipeline) {
   try {
-    tell(await send.flush());
+    printSent(await send.flush());
   } catch (error) {
-    tell(error.sent ?? []);
+    printSent(error.sent ?? []);
     const kept = error.isKept ? 0 : error.events.length;
     throw new Error(`${count(send.unsent + kept)} not sent to pipeline ${pipeline}: ${error.message}`);
   }
 }
 
-function tell(sent) {
+function printSent(sent) {
   process.stdout.write(sent.map((event) => `${visible(JSON.stringify(event))}\n`).join(''));
 }
 
-// What actions say of themselves. The rest of what they export is for later steps, of which there are none here.
+// Prints the summary of an action. Other exports are for later steps, of which there are none here.
 function report(name, value) {
   if (name === '$summary') process.stderr.write(`${visibleLines(value)}\n`);
 }
@@ -124,10 +125,9 @@ function traceOf(error) {
 function parse(args) {
   const { values, positionals } = asUsage(() => parseArgs({ args, options: OPTIONS, allowPositionals: true }));
   if (values.help || args.length === 0) return { answer: HELP };
-  if (values.version) return { answer: `pipecast ${version}\n` };
-  const [command, file, ...rest] = positionals;
-  if (command !== 'run') throw new UsageError(`there is no command ${command ?? ''}; there is: run`);
-  if (file === undefined || rest.length > 0) throw new UsageError('give the file of one step');
+  if (values.version) return { answer: `pipecast-run ${version}\n` };
+  const [file, ...rest] = positionals;
+  if (file === undefined || rest.length > 0) throw new UsageError('give exactly one step file');
   if (values.pipeline === undefined) throw new UsageError('--pipeline is missing');
   const path = resolve(file);
   read(path);
@@ -143,13 +143,13 @@ function read(path) {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    throw new UsageError(`${path} cannot be read: ${error.code}`);
+    throw new UsageError(`cannot read ${path}: ${error.code}`);
   }
 }
 
 function asJson(path) {
   const text = read(path);
-  return asUsage(() => JSON.parse(text), `${path} is not JSON: `);
+  return asUsage(() => JSON.parse(text), `${path} is not valid JSON: `);
 }
 
 function asProps(texts) {

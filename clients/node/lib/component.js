@@ -1,21 +1,21 @@
 'use strict';
-// A step's default export: an object with `run`, and for actions `props` and `methods`.
+// The default export of a step: an object with `run`, and for actions `props` and `methods`.
 
-/** The step cannot be run as it was asked for. */
+/** The command line is wrong, for this step or any. */
 class UsageError extends Error {}
 
 /**
- * What `this` is while the component runs: its props, from `texts` (name to the texts given for it) or their defaults, and
- * its methods.
+ * Returns `this` for the component's `run`: its props, from `texts` (each name with the texts given for it) or their defaults,
+ * and its methods.
  *
- * Throws a `UsageError` that names every prop that is missing, unknown or not of its type.
+ * Throws a `UsageError` that names every prop that is missing, unknown or of the wrong type.
  */
 function bind(component, texts) {
   const problems = [];
   const props = component.props ?? {};
   for (const name of texts.keys()) {
     const known = Object.keys(props).join(', ') || 'none';
-    if (!Object.hasOwn(props, name)) problems.push(`there is no prop ${name}; there are: ${known}`);
+    if (!Object.hasOwn(props, name)) problems.push(`unknown prop ${name}; known props: ${known}`);
   }
   const self = {};
   for (const [name, definition] of Object.entries(props)) {
@@ -36,11 +36,11 @@ function bind(component, texts) {
 
 function parse(type, texts) {
   if (type.endsWith('[]')) {
-    // One text may be the whole array; else each is an element.
+    // A single text may be the whole array as JSON. Otherwise, each text is an element.
     const whole = texts.length === 1 ? json(texts[0]) : undefined;
     return Array.isArray(whole) ? whole : texts.map((text) => parse(type.slice(0, -2), [text]));
   }
-  if (texts.length > 1) throw new Error(`is given ${texts.length} times; its type is ${type}`);
+  if (texts.length > 1) throw new Error(`was given ${texts.length} times, but its type is ${type}`);
   const [text] = texts;
   switch (type) {
     case 'string':

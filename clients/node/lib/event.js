@@ -1,17 +1,17 @@
 'use strict';
-// An event as it was when it was handed over, checked at that moment: a request is stored as a whole or not at all, so that
-// one event that the node refuses would take its neighbours along.
+// A copy of an event, checked when it is passed in. A request is stored whole or not at all, so one invalid event would
+// make the node reject all events of its request.
 
 const { types } = require('node:util');
 
-// The node's limits, by its defaults.
+// The default limits of nodes.
 const EVENT_BYTES = 256 * 1024;
 const CHANNEL_BYTES = 255;
 const DEPTH = 128;
 
 const INVALID_DATE = 'an invalid Date, which JSON cannot carry; send null or a string';
 
-// What to send in their place.
+// Objects that JSON.stringify turns into {}, and what to send instead.
 const EMPTY_KINDS = {
   __proto__: null,
   ArrayBuffer: 'a string, such as Base64',
@@ -35,7 +35,7 @@ const EMPTY_KINDS = {
 };
 
 class Event {
-  /** Throws when `channel` or `payload` is missing, or cannot be sent as it is. */
+  /** Throws if `channel` or `payload` is missing or cannot be sent. */
   constructor(event) {
     if (event === null || typeof event !== 'object') {
       throw new TypeError('an event is an object such as { channel: "names", payload: { name: "Luke" } }');
@@ -51,12 +51,12 @@ class Event {
     }
   }
 
-  /** The event as a line of NDJSON, its end included. */
+  /** The event as a line of NDJSON, with its line feed. */
   get line() {
     return `{"channel":${JSON.stringify(this.channel)},"payload":${this.json}}\n`;
   }
 
-  /** The event as it was handed over. */
+  /** The event as it was passed in. */
   get value() {
     return { channel: this.channel, payload: JSON.parse(this.json) };
   }
@@ -64,28 +64,28 @@ class Event {
 
 function checkChannel(channel) {
   if (channel === undefined || channel === null) {
-    throw new TypeError('channel is missing: it names the event, as in { channel: "names", payload: ... }');
+    throw new TypeError('channel is missing: it is the name of the event, as in { channel: "names", payload: ... }');
   }
   if (typeof channel !== 'string') throw new TypeError(`channel must be a string, not ${typeof channel}`);
   if (channel === '') throw new RangeError('channel is empty; give it a name of 1-255 bytes');
   if (Buffer.byteLength(channel) > CHANNEL_BYTES) throw new RangeError(`channel is longer than ${CHANNEL_BYTES} bytes`);
-  if (/[\r\n\0]/.test(channel)) throw new RangeError('channel contains a line break or NUL, which no event name can carry');
+  if (/[\r\n\0]/.test(channel)) throw new RangeError('channel contains a line break or NUL, which an event name cannot contain');
   const control = /[\u0000-\u001f\u007f-\u009f]/.exec(channel);
   if (control) {
     const code = control[0].charCodeAt(0).toString(16).toUpperCase().padStart(4, '0');
-    throw new RangeError(`channel contains the control character U+${code}, which a terminal would obey; leave it out`);
+    throw new RangeError(`channel contains the control character U+${code}, which would affect a terminal that prints it; remove it`);
   }
-  if (/\p{Surrogate}/u.test(channel)) throw new RangeError('channel contains half a character');
+  if (/\p{Surrogate}/u.test(channel)) throw new RangeError('channel contains an unpaired surrogate');
   if (channel.startsWith('pipecast.')) {
-    throw new RangeError('channel begins with "pipecast.", which is kept for the broker\'s own events');
+    throw new RangeError('channel begins with "pipecast.", which is reserved for events of the broker');
   }
   if (channel === 'error' || channel === 'open') {
-    throw new RangeError(`channel is "${channel}", which EventSource uses for an event of its own; choose another name`);
+    throw new RangeError(`channel is "${channel}", which EventSource uses itself; choose another name`);
   }
 }
 
-// JSON.stringify, but what it would silently drop or turn into null is an error that names the place. One thing is left as
-// everybody knows it: a property whose value is undefined is left out.
+// Like JSON.stringify, but what that would silently drop or turn into null is an error that names the place. The exception
+// is a property whose value is undefined, which is left out as usual.
 function toJson(payload) {
   if (payload === undefined) {
     throw new TypeError('payload is missing: any JSON value, as in { channel: "names", payload: { name: "Luke" } }');
@@ -94,7 +94,7 @@ function toJson(payload) {
   function check(key, value) {
     const holder = places.get(this);
     const place = holder === undefined ? 'payload' : placeOf(holder.place, key, this);
-    // What stands there before any toJSON: an invalid Date gives null.
+    // The value before toJSON, which turns an invalid Date into null.
     const problem = isInvalidDate(this[key]) ? INVALID_DATE : problemOf(value, Array.isArray(this));
     if (problem) throw new TypeError(`${place} is ${problem}`);
     if (value !== null && typeof value === 'object') {
@@ -106,7 +106,7 @@ function toJson(payload) {
     return value;
   }
   const json = JSON.stringify(payload, check);
-  if (json === undefined) throw new TypeError('payload has a toJSON that gives nothing');
+  if (json === undefined) throw new TypeError('payload has a toJSON that returns undefined');
   return json;
 }
 
@@ -138,14 +138,14 @@ function isInvalidDate(value) {
   return types.isDate(value) && Number.isNaN(Date.prototype.getTime.call(value));
 }
 
-// Objects that keep what they hold where JSON.stringify does not look: it makes {} of them.
+// Objects whose content JSON.stringify does not see: it turns them into {}.
 function emptyKindOf(value) {
-  if (types.isNativeError(value)) return 'an Error, of which JSON would carry nothing; send its message';
+  if (types.isNativeError(value)) return 'an Error, which JSON would turn into {}; send its message instead';
   const kind = Object.prototype.toString.call(value).slice('[object '.length, -1);
   const instead = EMPTY_KINDS[kind];
   if (instead === undefined) return undefined;
   const article = /^[AEIO]/.test(kind) ? 'an' : 'a';
-  return `${article} ${kind}, of which JSON would carry nothing; send ${instead}`;
+  return `${article} ${kind}, which JSON would turn into {}; send ${instead} instead`;
 }
 
 exports.Event = Event;

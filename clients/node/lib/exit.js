@@ -1,6 +1,6 @@
 'use strict';
-// Nothing collected is lost silently: what is unsent when the process has nothing left to do is sent then, and what is unsent
-// when it ends is complained about.
+// No event is lost silently: unsent events are sent when the process has nothing left to do, and reported on standard error
+// if they are still unsent when it ends.
 
 const { writeSync } = require('node:fs');
 
@@ -10,7 +10,7 @@ const watched = new Set();
 let isListening = false;
 let hasFailed = false;
 
-/** Looks after an `Outbox` until `unwatch`. */
+/** Flushes an `Outbox` at the end of the process, unless it is unwatched before. */
 function watch(outbox) {
   watched.add(outbox);
   if (isListening) return;
@@ -24,7 +24,7 @@ function unwatch(outbox) {
 }
 
 async function flushAll() {
-  // Node asks again after every wait: a broker that is away would hold the process for ever.
+  // Node.js emits beforeExit again after each flush: an unreachable broker would keep the process alive forever.
   if (!hasFailed) await Promise.all([...watched].map(flushOut));
 }
 
@@ -35,7 +35,7 @@ async function flushOut(outbox) {
       return;
     } catch (error) {
       hasFailed = true;
-      complain(`${count(error.events.length)} for pipeline ${outbox.pipeline}: ${error.message}`);
+      printError(`${count(error.events.length)} for pipeline ${outbox.pipeline}: ${error.message}`);
       if (error.isKept) return;
     }
   }
@@ -43,18 +43,18 @@ async function flushOut(outbox) {
 
 function warn(code) {
   for (const { unsent, pipeline } of watched) {
-    if (unsent > 0) complain(`${count(unsent)} for pipeline ${pipeline} not sent`);
+    if (unsent > 0) printError(`${count(unsent)} for pipeline ${pipeline} not sent`);
   }
-  // A process that meant to succeed did not; one that chose its code keeps it.
+  // Only success becomes failure; an exit code that the process chose itself stays.
   if (code === 0 && hasFailed) process.exitCode = 1;
 }
 
-// Synchronous: writes to a pipe by process.stderr would be too late in the last moment.
-function complain(text) {
+// Synchronous: at exit, process.stderr no longer writes to a pipe.
+function printError(text) {
   try {
     writeSync(2, `pipecast: ${visibleLines(text)}\n`);
   } catch {
-    // Nobody reads it.
+    // Standard error is closed.
   }
 }
 
@@ -62,7 +62,7 @@ function count(events) {
   return events === 1 ? '1 event' : `${events} events`;
 }
 
-exports.complain = complain;
+exports.printError = printError;
 exports.count = count;
 exports.unwatch = unwatch;
 exports.watch = watch;

@@ -1,5 +1,5 @@
 'use strict';
-// What the package offers. CommonJS, since Node 18 can import that from both kinds of modules, but not the reverse.
+// The public API. CommonJS, because on Node.js 18 both kinds of modules can load it; an ES module could not be required.
 
 const { Broker } = require('./broker.js');
 const { Event } = require('./event.js');
@@ -8,9 +8,9 @@ const { PublishError } = require('./publish_error.js');
 const { Publisher } = require('./publisher.js');
 
 /**
- * Gives `sse`, which collects events, and `flush`, which sends them.
+ * Returns `sse`, which collects events, and `flush`, which sends them.
  *
- * Two functions and a count, not a class: they are handed on by themselves, as in `const { sse } = createSend(...)`.
+ * Not a class, so that the functions can be passed on alone, as in `const { sse } = createSend(...)`.
  */
 function createSend(options) {
   const outbox = new Outbox(new Broker(options));
@@ -23,10 +23,10 @@ function createSend(options) {
   };
 }
 
-/** Gives the component back; it is there for editors, and for the files that call it. */
+/** Returns the component unchanged. It gives editors the types. */
 function defineComponent(component) {
   if (typeof component?.run !== 'function') {
-    throw new TypeError('defineComponent takes an object with a function `run`, as in { async run({ steps, $ }) {} }');
+    throw new TypeError('defineComponent expects an object with a function `run`, as in { async run({ steps, $ }) {} }');
   }
   return component;
 }

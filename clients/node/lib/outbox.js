@@ -1,19 +1,19 @@
 'use strict';
-// Events that were collected and are not acknowledged yet, in the order of their collection.
+// Events that were collected and are not acknowledged yet, oldest first.
 
 const { randomUUID } = require('node:crypto');
 
 const exit = require('./exit.js');
 const { PublishError } = require('./publish_error.js');
 
-// The node's limits on one request, by its defaults.
+// The default limits of nodes for one request.
 const REQUEST_EVENTS = 1000;
 const REQUEST_BYTES = 4 * 1024 * 1024;
 
 class Outbox {
   #broker;
   #events = [];
-  // The request that failed last. Its events and its key stay together: who knows whether the store has it.
+  // The request that failed last. It keeps its events and its key, because the store may already have it.
   #begun;
   #flushing = Promise.resolve();
 
@@ -25,7 +25,7 @@ class Outbox {
     return this.#broker.pipeline;
   }
 
-  /** How many events are collected and not acknowledged. */
+  /** The number of events that are collected but not acknowledged. */
   get unsent() {
     return this.#events.length + (this.#begun?.events.length ?? 0);
   }
@@ -36,10 +36,10 @@ class Outbox {
   }
 
   /**
-   * Sends what is collected and gives `{id, channel, payload}` for each event. Flushes that overlap follow one another.
+   * Sends all collected events. Returns `{id, channel, payload}` for each. Overlapping flushes run one after the other.
    *
-   * Rejects with a `PublishError`. After a refusal the refused events are in the error and no longer here; after anything
-   * else they stay, and the next flush begins with them. Events behind them stay in both cases.
+   * Rejects with a `PublishError`. Events that a node rejected are only in the error. After any other failure they stay, and
+   * the next flush starts with them. Later events stay in both cases.
    */
   flush() {
     const flushing = this.#flushing.then(() => this.#flush());
@@ -78,18 +78,18 @@ class Outbox {
     request.began ??= Date.now();
     if (Date.now() - request.began > this.#broker.safeToRepeatMs) {
       this.#begun = undefined;
-      const message = `${exit.count(request.events.length)} may or may not have been stored some minutes ago; sending again could double`;
+      const message = `${exit.count(request.events.length)} may or may not have been stored some minutes ago; sending them again could duplicate them`;
       throw Object.assign(new PublishError(message, { isUncertain: true }), { events: values() });
     }
     let ids;
     try {
       ids = await this.#broker.post(request.body, request.key, request.events.length);
     } catch (error) {
-      const isRefused = error.status >= 300 && error.status <= 500 && error.status !== 408 && error.status !== 429;
+      const isRejected = error.status >= 300 && error.status <= 500 && error.status !== 408 && error.status !== 429;
       request.isUncertain ||= error.isUncertain;
-      Object.assign(error, { events: values(), isKept: !isRefused, isUncertain: request.isUncertain });
-      if (isRefused) this.#begun = undefined;
-      // What has certainly reached nobody may be sent at any time.
+      Object.assign(error, { events: values(), isKept: !isRejected, isUncertain: request.isUncertain });
+      if (isRejected) this.#begun = undefined;
+      // If no node received it, it can be sent at any later time.
       else if (!request.isUncertain) request.began = undefined;
       throw error;
     }

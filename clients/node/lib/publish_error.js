@@ -6,26 +6,26 @@ const { visible } = require('./visible.js');
 class PublishError extends Error {
   name = 'PublishError';
 
-  /** The node's status; `undefined` when there was no answer. */
+  /** The HTTP status; `undefined` if there was no response. */
   status;
 
-  /** The node's `detail`, which says what to do. */
+  /** The `detail` of the response, which says what to do. */
   detail;
 
-  /** Whether the store may have the events nevertheless. */
+  /** Whether the events may have been stored despite the error. */
   isUncertain;
 
   /** The events of the request that failed. */
   events = [];
 
-  /** Whether these events are still collected: the next `flush` sends them, with the same key, so never twice. */
+  /** Whether these events are still collected. The next `flush` sends them with the same key, so never twice. */
   isKept = false;
 
-  /** What the same `flush` had sent before: `{id, channel, payload}`. */
+  /** What the same `flush` sent before the failure: `{id, channel, payload}`. */
   sent = [];
 
   constructor(message, { status, detail, isUncertain = false, cause } = {}) {
-    // It is printed, and what is in it of an answer or a certificate is a stranger's.
+    // The message gets printed, and parts of it come from a response or a certificate.
     super(visible(message), cause && { cause });
     Object.assign(this, { status, detail, isUncertain });
   }

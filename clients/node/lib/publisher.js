@@ -5,7 +5,7 @@ const { randomUUID } = require('node:crypto');
 const { Broker } = require('./broker.js');
 const { Event } = require('./event.js');
 
-/** Publishes one event after the other, each in a request of its own. */
+/** Publishes events one after the other, each in its own request. */
 class Publisher {
   #broker;
   #last = Promise.resolve();
@@ -15,9 +15,9 @@ class Publisher {
   }
 
   /**
-   * Gives the event's id once the store has it. Events arrive in the order of the calls, whether these were awaited or not.
+   * Returns the event's id once it is stored. Events are stored in the order of the calls, awaited or not.
    *
-   * Rejects with a `PublishError`, and with what `send.sse` throws; the event is then not kept.
+   * Rejects with a `PublishError`, or with an error of `send.sse`. The event is not kept.
    */
   async publish(channel, payload) {
     const event = new Event({ channel, payload });

@@ -1,5 +1,5 @@
 'use strict';
-// Loading a step's file: with a global `defineComponent`, and an import of `pipecast` that is this package wherever the file lies.
+// Loads a step file. It sees a global `defineComponent`, and can import this package as `pipecast` from any folder.
 
 const Module = require('node:module');
 const { join } = require('node:path');
@@ -7,13 +7,13 @@ const { pathToFileURL } = require('node:url');
 
 const { defineComponent } = require('./index.js');
 
-/** Gives the file's component. */
+/** Returns the component of a file. */
 async function load(path) {
   globalThis.defineComponent = defineComponent;
   offerPackage();
   const { default: component } = await import(pathToFileURL(path));
   if (typeof component?.run !== 'function') {
-    throw new TypeError(`${path} has no component: begin it with \`export default defineComponent({ async run({ steps, $ }) {`);
+    throw new TypeError(`${path} exports no component: start it with \`export default defineComponent({ async run({ steps, $ }) {`);
   }
   return component;
 }
@@ -25,7 +25,7 @@ function offerPackage() {
       resolve: (specifier, context, next) => next(specifier === 'pipecast' ? own : specifier, context),
     });
   } else if (Module.register) {
-    // Before Node 22.15 such hooks are a module of their own.
+    // Before Node.js 22.15, such hooks must be a separate module.
     const hooks = `export const resolve = (specifier, context, next) => next(specifier === 'pipecast' ? '${own}' : specifier, context)`;
     Module.register(`data:text/javascript,${encodeURIComponent(hooks)}`);
   }

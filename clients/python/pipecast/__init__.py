@@ -1,8 +1,8 @@
 """Send events to Pipecast, a broker for Server-Sent Events.
 
-`Send` collects events and sends them together, in as few requests as the node's limits allow; `Publisher` sends them one by one
-and waits. Both repeat what was not acknowledged with the same Idempotency-Key, so that nothing is sent twice. Both may be used by
-several threads.
+`Send` collects events and sends them together, in as few requests as the limits of nodes allow. `Publisher` sends them one by
+one and waits. Both retry unacknowledged requests with the same Idempotency-Key, so nothing is stored twice. Several threads may
+share them.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ __version__ = "0.1.0"
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
-# The node's limits, by its defaults.
+# The default limits of nodes.
 _EVENT_BYTES = 256 * 1024
 _CHANNEL_BYTES = 255
 _DEPTH = 128
 _REQUEST_EVENTS = 1000
 _REQUEST_BYTES = 4 * 1024 * 1024
 
-# As much is read of an answer: a refusal, or an acknowledgement with so much for each id.
+# Maximum bytes to read of a response: for any response, and in addition for each id of an acknowledgement.
 _ANSWER_BYTES = 16 * 1024
 _ID_BYTES = 64
 
-# How long nodes know an Idempotency-Key.
+# How long nodes remember an Idempotency-Key, in seconds.
 _KEY_LIFE = 600.0
 
-# Waiting times double from the first to the last, each drawn from its upper half, so that publishers do not come in step.
+# Delays double from the first to the last. Each is drawn from its upper half, so that publishers do not retry in step.
 _FIRST_DELAY = 0.2
 _LAST_DELAY = 5.0
 
 
 @dataclass(frozen=True)
 class Event:
-    """What a publisher sends."""
+    """An event to send."""
 
     channel: str
     payload: Any
@@ -57,7 +57,7 @@ class Event:
 
 @dataclass(frozen=True)
 class SentEvent(Event):
-    """An event that the store has; its id is a resume point for streams."""
+    """A stored event. A stream can resume from its id."""
 
     id: str
 
@@ -66,27 +66,27 @@ class PublishError(Exception):
     """Why events were not acknowledged."""
 
     def __init__(self, message: str, *, status: int | None = None, detail: str | None = None, is_uncertain: bool = False):
-        # It is printed, and what is in it of an answer or a certificate is a stranger's.
+        # The message gets printed, and parts of it come from a response or a certificate.
         super().__init__(_visible(message))
-        #: The node's status; None when there was no answer.
+        #: The HTTP status; None if there was no response.
         self.status = status
-        #: The node's explanation, which says what to do.
+        #: The detail of the response, which says what to do.
         self.detail = detail
-        #: Whether the store may have the events nevertheless.
+        #: Whether the events may have been stored despite the error.
         self.is_uncertain = is_uncertain
         #: The events of the request that failed.
         self.events: list[Event] = []
-        #: Whether these are still collected: the next `flush` sends them, with the same key, so never twice.
+        #: Whether these events are still collected. The next `flush` sends them with the same key, so never twice.
         self.is_kept = False
-        #: What the same `flush` had sent before.
+        #: What the same `flush` sent before the failure.
         self.sent: list[SentEvent] = []
 
 
 class Send:
-    """Collects events with `sse` and sends them with `flush`; at the end of the process by itself, or as a context manager.
+    """Collects events with `sse` and sends them with `flush`, or at the end of a `with` block or of the process.
 
-    `url` is a node or a load balancer; several are tried in turn. By default it is PIPECAST_URL, or http://127.0.0.1:8080, and
-    `token` is PIPECAST_TOKEN. `timeout` is how long one try waits, `retry_for` how long one request is tried again, in seconds.
+    `url` is a node or a load balancer, or several to try in turn. It defaults to PIPECAST_URL, or http://127.0.0.1:8080, and
+    `token` to PIPECAST_TOKEN. `timeout` limits one attempt, `retry_for` is how long one request is retried, both in seconds.
     """
 
     def __init__(
@@ -100,12 +100,12 @@ class Send:
     ) -> None:
         self._broker = _Broker(url, pipeline, token, timeout, retry_for)
         self._lines: list[_Line] = []
-        # The request that failed last. Its events and its key stay together: who knows whether the store has it.
+        # The request that failed last. It keeps its events and its key, because the store may already have it.
         self._begun: _Request | None = None
         self._flushing = threading.Lock()
 
     def sse(self, channel: str, payload: Any) -> None:
-        """Collects an event, its payload as it is now. Raises TypeError or ValueError for what cannot be sent as it is."""
+        """Collects an event with a copy of its payload. Raises TypeError or ValueError if it cannot be sent."""
         line = _Line(channel, payload)
         with _collecting:
             self._lines.append(line)
@@ -113,15 +113,15 @@ class Send:
 
     @property
     def unsent(self) -> int:
-        """How many events are collected and not acknowledged."""
+        """The number of events that are collected but not acknowledged."""
         begun = self._begun
         return len(self._lines) + (len(begun.lines) if begun else 0)
 
     def flush(self) -> list[SentEvent]:
-        """Sends what is collected, in order, and gives it with its ids.
+        """Sends all collected events in order, and returns them with their ids.
 
-        Raises PublishError. After a refusal the refused events are in the error and no longer here; after anything else they
-        stay, and the next flush begins with them. Events behind them stay in both cases.
+        Raises PublishError. Events that a node rejected are only in the error. After any other failure they stay, and the next
+        flush starts with them. Later events stay in both cases.
         """
         sent: list[SentEvent] = []
         with self._flushing:
@@ -163,7 +163,7 @@ class Send:
 
 
 class Publisher:
-    """Publishes one event after the other, each in a request of its own. Takes what `Send` takes."""
+    """Publishes events one after the other, each in its own request. Accepts the same arguments as `Send`."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class Publisher:
         self._broker = _Broker(url, pipeline, token, timeout, retry_for)
 
     def publish(self, channel: str, payload: Any) -> str:
-        """Gives the event's id once the store has it. Raises PublishError, and what `Send.sse` raises."""
+        """Returns the event's id once it is stored. Raises PublishError, or an error of `Send.sse`."""
         line = _Line(channel, payload)
         try:
             return self._broker.post(line.text, str(uuid.uuid4()), 1)[0]
@@ -187,12 +187,12 @@ class Publisher:
 
 
 class _Line:
-    """An event as a line of NDJSON, checked when it is handed over: one that is refused takes its whole request along."""
+    """An event as a line of NDJSON, checked when it is passed in: one invalid event makes nodes reject its whole request."""
 
     def __init__(self, channel: str, payload: Any) -> None:
         _check_channel(channel)
         try:
-            # NaN is not JSON, and half a character is not UTF-8.
+            # NaN is not JSON, and an unpaired surrogate is not UTF-8.
             json_text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
         except RecursionError:
             raise ValueError(f"payload is nested deeper than {_DEPTH} levels") from None
@@ -216,17 +216,17 @@ def _check_channel(channel: str) -> None:
     try:
         size = len(channel.encode())
     except UnicodeEncodeError:
-        raise ValueError("channel contains half a character") from None
+        raise ValueError("channel contains an unpaired surrogate") from None
     if not 1 <= size <= _CHANNEL_BYTES:
         raise ValueError(f"channel has {size} bytes; give it a name of 1-{_CHANNEL_BYTES}")
     if re.search("[\r\n\0]", channel):
-        raise ValueError("channel contains a line break or NUL, which no event name can carry")
+        raise ValueError("channel contains a line break or NUL, which an event name cannot contain")
     if control := re.search("[\x00-\x1f\x7f-\x9f]", channel):
-        raise ValueError(f"channel contains the control character U+{ord(control[0]):04X}, which a terminal would obey; leave it out")
+        raise ValueError(f"channel contains the control character U+{ord(control[0]):04X}, which would affect a terminal that prints it; remove it")
     if channel.startswith("pipecast."):
-        raise ValueError('channel begins with "pipecast.", which is kept for the broker\'s own events')
+        raise ValueError('channel begins with "pipecast.", which is reserved for events of the broker')
     if channel in ("error", "open"):
-        raise ValueError(f'channel is "{channel}", which EventSource uses for an event of its own; choose another name')
+        raise ValueError(f'channel is "{channel}", which EventSource uses itself; choose another name')
 
 
 def _check_depth(json_text: bytes) -> None:
@@ -241,7 +241,7 @@ def _check_depth(json_text: bytes) -> None:
 
 
 def _fitting(lines: list[_Line]) -> int:
-    """How many lines, from the first on, fit into one request; an event always does."""
+    """How many lines fit into one request. One always does."""
     size = 0
     for count, line in enumerate(lines[:_REQUEST_EVENTS]):
         size += len(line.text)
@@ -251,7 +251,7 @@ def _fitting(lines: list[_Line]) -> int:
 
 
 class _Request:
-    """Lines that are sent together, and the key by which nodes know them."""
+    """Lines that are sent together, with their Idempotency-Key."""
 
     def __init__(self, lines: list[_Line]) -> None:
         self.lines = lines
@@ -263,31 +263,31 @@ class _Request:
     def post(self, broker: _Broker) -> list[str]:
         self._began = self._began or time.time()
         if time.time() - self._began > broker.safe_to_repeat:
-            message = f"{_count(len(self.lines))} may or may not have been stored some minutes ago; sending again could double"
+            message = f"{_count(len(self.lines))} may or may not have been stored some minutes ago; sending them again could duplicate them"
             raise PublishError(message, is_uncertain=True)
         try:
             return broker.post(self._body, self._key, len(self.lines))
         except PublishError as error:
-            error.is_kept = error.status is None or not _is_refusal(error.status)
+            error.is_kept = error.status is None or not _is_rejection(error.status)
             error.is_uncertain = self._is_uncertain = self._is_uncertain or error.is_uncertain
             if not self._is_uncertain:
-                # What has certainly reached nobody may be sent at any time.
+                # If no node received it, it can be sent at any later time.
                 self._began = None
             raise
 
 
 class _Broker:
-    """Where requests go: one node or several, tried until one acknowledges, each time with the same Idempotency-Key."""
+    """Sends requests to one node or several until one acknowledges, each time with the same Idempotency-Key."""
 
     def __init__(
         self, url: str | Sequence[str] | None, pipeline: str, token: str | None, timeout: float, retry_for: float
     ) -> None:
         if not re.fullmatch(r"[A-Za-z0-9._~-]{1,128}", pipeline) or pipeline in (".", ".."):
-            raise ValueError(f"the pipeline {pipeline!r} is none: 1-128 characters of A-Z a-z 0-9 . _ ~ -")
+            raise ValueError(f"{pipeline!r} is not a valid pipeline: use 1-128 characters of A-Z a-z 0-9 . _ ~ -")
         if not (0 < timeout <= 60 and 0 < retry_for <= 400):
-            raise ValueError("timeout must be 0-60 seconds, retry_for 0-400")
+            raise ValueError("timeout must be up to 60 seconds and retry_for up to 400, both above 0")
         self.pipeline = pipeline
-        # How long after its first try a request may be sent again without the danger of a double.
+        # How long after its first attempt a request may be retried without the risk of a duplicate.
         self.safe_to_repeat = _KEY_LIFE - retry_for - timeout
         self._retry_for = retry_for
         url = url or os.environ.get("PIPECAST_URL") or DEFAULT_URL
@@ -297,13 +297,13 @@ class _Broker:
         headers = {"Content-Type": "application/x-ndjson", "User-Agent": f"pipecast-python/{__version__}"}
         if token := token or os.environ.get("PIPECAST_TOKEN"):
             headers["Authorization"] = f"Bearer {_checked_token(token)}"
-        # As it is: what is unpacked could be any size.
+        # Uncompressed: a response that is unpacked could be any size.
         headers["Accept-Encoding"] = "identity"
         self._timeout = timeout
         self._client = httpx.Client(headers=headers, timeout=timeout)
 
     def post(self, body: bytes, key: str, count: int) -> list[str]:
-        """Sends so many lines of NDJSON until they are acknowledged, and gives their ids. Raises PublishError."""
+        """Sends `count` lines of NDJSON until they are acknowledged. Returns their ids. Raises PublishError."""
         end = time.monotonic() + self._retry_for
         step = _FIRST_DELAY
         asked = 0.0
@@ -314,13 +314,13 @@ class _Broker:
             answer = self._try(self._urls[self._current], body, key, count)
             if isinstance(answer, list):
                 return answer
-            # What an earlier try left open, a later refusal does not close.
+            # A later rejection does not tell what became of an earlier attempt.
             answer.error.is_uncertain = is_uncertain = is_uncertain or answer.error.is_uncertain
-            if not answer.is_passing:
+            if not answer.is_temporary:
                 raise answer.error
             self._current = (self._current + 1) % len(self._urls)
             asked = max(asked, answer.retry_after)
-            # Other nodes are asked at once; all of them again only after a while.
+            # The next node is tried at once; a delay comes only after all of them.
             if tries % len(self._urls):
                 continue
             delay = asked + step * random.uniform(0.5, 1)
@@ -334,25 +334,25 @@ class _Broker:
         try:
             response, text = self._ask(url, body, key, count)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            return _Failure(PublishError(f"{url} cannot be reached: {error}"))
+            return _Failure(PublishError(f"cannot reach {url}: {error}"))
         except httpx.TimeoutException:
-            return _Failure(PublishError(f"{url} did not answer in time", is_uncertain=True))
+            return _Failure(PublishError(f"{url} did not respond in time", is_uncertain=True))
         except httpx.RequestError as error:
-            return _Failure(PublishError(f"{url} cannot be reached: {error}", is_uncertain=True))
+            return _Failure(PublishError(f"cannot reach {url}: {error}", is_uncertain=True))
         status = response.status_code
         if status == 202:
             if ids := _ids(text, count):
                 return ids
-            return _Failure(PublishError(f"{url} gave an acknowledgement that cannot be read", is_uncertain=True))
+            return _Failure(PublishError(f"{url} sent an invalid acknowledgement", is_uncertain=True))
         detail = _member(text, "detail")
         detail = detail if isinstance(detail, str) else None
-        target = _redirect_target(response) or "answered what no Pipecast node does"
+        target = _redirect_target(response) or "sent a response that is not from a Pipecast node"
         message = f"{status}: {detail or f'{url} {target}'}"
-        refusal = PublishError(message, status=status, detail=detail, is_uncertain=status >= 500)
-        return _Failure(refusal, _is_passing(status), _retry_after(response.headers.get("Retry-After", "")))
+        rejection = PublishError(message, status=status, detail=detail, is_uncertain=status >= 500)
+        return _Failure(rejection, _is_temporary(status), _retry_after(response.headers.get("Retry-After", "")))
 
     def _ask(self, url: str, body: bytes, key: str, count: int) -> tuple[httpx.Response, bytes]:
-        """Sends a request, and gives its answer with the beginning of the answer's body: as much as a node's could have."""
+        """Sends a request. Returns the response with the beginning of its body, up to the size of any response of a node."""
         end = time.monotonic() + self._timeout
         most = _ANSWER_BYTES + count * _ID_BYTES
         text = b""
@@ -361,31 +361,31 @@ class _Broker:
                 text += part[: most - len(text)]
                 if len(text) == most:
                     break
-                # The client's own time-out begins anew with each byte.
+                # The timeout of httpx starts again with each byte.
                 if time.monotonic() > end:
-                    raise httpx.ReadTimeout("the answer has no end")
+                    raise httpx.ReadTimeout("the response does not end")
         return response, text
 
 
 @dataclass(frozen=True)
 class _Failure:
     error: PublishError
-    is_passing: bool = True
+    is_temporary: bool = True
     retry_after: float = 0.0
 
 
-def _is_passing(status: int) -> bool:
-    # A time-out is not the request's fault, and load balancers answer 502 and 504. A node's 500 would come again.
+def _is_temporary(status: int) -> bool:
+    # A timeout is not the request's fault, and load balancers send 502 and 504. A node would repeat its 500.
     return status in (408, 429) or status > 500
 
 
-def _is_refusal(status: int) -> bool:
-    # Neither a page in a node's place, with 200, nor what passes.
-    return status >= 300 and not _is_passing(status)
+def _is_rejection(status: int) -> bool:
+    # Neither a page from another server, with 200, nor a temporary failure.
+    return status >= 300 and not _is_temporary(status)
 
 
 def _ids(text: bytes, count: int) -> list[str] | None:
-    """One for each event, or whatever answered is no node."""
+    """One id per event, or None: then the response is not from a node."""
     ids = _member(text, "ids")
     if not isinstance(ids, list) or len(ids) != count:
         return None
@@ -393,7 +393,7 @@ def _ids(text: bytes, count: int) -> list[str] | None:
 
 
 def _redirect_target(response: httpx.Response) -> str | None:
-    """Its origin alone: there may be a secret in the rest."""
+    """Only the origin: the rest may hold a secret."""
     if not response.has_redirect_location:
         return None
     try:
@@ -401,17 +401,17 @@ def _redirect_target(response: httpx.Response) -> str | None:
     except httpx.InvalidURL:
         return None
     port = f":{target.port}" if target.port else ""
-    return f"redirects to {target.scheme}://{target.host}{port}, which is not followed; give that as url"
+    return f"redirects to {target.scheme}://{target.host}{port}, which is not followed; use that as the url"
 
 
-# Controls of C0 and C1, DEL, and characters of Unicode without a shape. Joiners stay: scripts and emoji need them.
+# C0 and C1 controls, DEL, and invisible Unicode characters. Joiners stay, because scripts and emoji need them.
 _HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
 
 
 def _visible(text: str) -> str:
-    """A stranger's text on one line, as people can be shown it: what a terminal would obey stands there as an escape."""
+    """Text from outside on one line, safe to print: what a terminal would act on becomes an escape."""
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -436,19 +436,19 @@ def _events_url(text: str, pipeline: str) -> str:
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL:
-        raise ValueError(f"url must be that of a node or a load balancer, such as {DEFAULT_URL}") from None
+        raise ValueError(f"url is not valid: use that of a node or a load balancer, such as {DEFAULT_URL}") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError("url must begin with http:// or https://")
-    # Not shown: it may hold a secret.
+    # Errors do not repeat it: it may hold a secret.
     if url.userinfo or "?" in text or "#" in text:
-        raise ValueError("url must have no user, password, ? and #; give a token")
+        raise ValueError("url must not contain a user, a password, ? or #; pass a token instead")
     return f"{text.rstrip('/')}/pipelines/{pipeline}/events"
 
 
 def _checked_token(token: str) -> str:
-    # The token itself is in no message.
+    # Errors never contain the token.
     if not re.fullmatch("[\x21-\x7e]+", token):
-        raise ValueError("the token is none: a token is visible ASCII without blanks")
+        raise ValueError("invalid token: a token is visible ASCII without spaces")
     return token
 
 
@@ -456,7 +456,7 @@ def _count(events: int) -> str:
     return "1 event" if events == 1 else f"{events} events"
 
 
-# Nothing collected is lost silently: these have unsent events, and are flushed when the process ends.
+# No event is lost silently: these have unsent events, and are flushed when the process ends.
 _unsent: set[Send] = set()
 _collecting = threading.Lock()
 
@@ -481,5 +481,5 @@ def _flush_out(send: Send) -> None:
 
 atexit.register(_flush_unsent)
 if hasattr(os, "register_at_fork"):
-    # What was collected before is the parent's to send.
+    # The parent process sends what was collected before the fork.
     os.register_at_fork(after_in_child=_unsent.clear)

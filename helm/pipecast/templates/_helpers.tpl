@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
-{{/* 50 characters at most: the suffixes of other objects have to fit into the 63 of a DNS label. */}}
+{{/* At most 50 characters, so that the suffixes of other objects fit into the 63 characters of a DNS label. */}}
 {{- define "pipecast.fullname" -}}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
@@ -28,7 +28,7 @@ app.kubernetes.io/part-of: pipecast
 {{- end }}
 {{- end }}
 
-{{/* The component keeps the Services and budgets of nodes away from the pod of Redis. */}}
+{{/* The component label keeps the nodes' Services and disruption budgets from selecting the Redis pod. */}}
 {{- define "pipecast.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "pipecast.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -57,7 +57,7 @@ app.kubernetes.io/component: redis
 {{- end }}
 {{- end }}
 
-{{/* Which store: "external", "bundled" or "embedded". */}}
+{{/* The store in use: "external", "bundled" or "embedded". */}}
 {{- define "pipecast.store" -}}
 {{- $external := .Values.redis.external }}
 {{- if or $external.url $external.host (and $external.existingSecret $external.existingSecretUrlKey) }}external
@@ -66,12 +66,12 @@ app.kubernetes.io/component: redis
 {{- end }}
 {{- end }}
 
-{{/* The chart's own Secret as the cluster has it: JSON, of which an empty object says that there is none, or no cluster to ask. */}}
+{{/* The chart's own Secret as it exists in the cluster, as JSON. An empty object if there is none, or no cluster access. */}}
 {{- define "pipecast.installedSecret" -}}
 {{- lookup "v1" "Secret" .Release.Namespace (include "pipecast.fullname" .) | default dict | toJson }}
 {{- end }}
 
-{{/* What is in the chart's own Secret: JSON with what was given for each key, empty for what the chart makes. */}}
+{{/* The content of the chart's own Secret, as JSON: the given value for each key, or an empty one if the chart generates it. */}}
 {{- define "pipecast.ownSecret" -}}
 {{- $access := include "pipecast.access" . | fromJson }}
 {{- $auth := .Values.auth }}
@@ -109,8 +109,8 @@ app.kubernetes.io/component: redis
 {{- toJson $data }}
 {{- end }}
 
-{{/* The revision of the release in which the chart's own Secret was changed last, for pods to be started anew by. Whoever may look at pods
-sees it: no hash of a password, which could be guessed at. Without a cluster to ask it is always the first. */}}
+{{/* The release revision that last changed the chart's own Secret. As a pod annotation it restarts the pods. It replaces a hash of the
+Secret, from which anyone who may read pods could guess a password. Without cluster access it is always the first revision. */}}
 {{- define "pipecast.secretRevision" -}}
 {{- $installed := include "pipecast.installedSecret" . | fromJson }}
 {{- $revision := dig "metadata" "annotations" "pipecast/changed-in-revision" "1" $installed }}
@@ -123,7 +123,7 @@ sees it: no hash of a password, which could be guessed at. Without a cluster to 
 {{- $revision }}
 {{- end }}
 
-{{/* The Secret with keys of access, and what is in it by which key: JSON with secret, publishKey, jwtSecret, keysFile; empty for what is not there. */}}
+{{/* The Secret with access keys and the names of its keys, as JSON: secret, publishKey, jwtSecret, keysFile. Absent ones are empty. */}}
 {{- define "pipecast.access" -}}
 {{- $auth := .Values.auth }}
 {{- $needed := or (eq $auth.publish "token") (eq $auth.subscribe "token") }}
@@ -139,7 +139,7 @@ sees it: no hash of a password, which could be guessed at. Without a cluster to 
 {{- end }}
 {{- end }}
 
-{{/* The URL of a Redis from its parts. It stands in the ConfigMap, so no password is in it. */}}
+{{/* The Redis URL, built from its parts. It goes into the ConfigMap, so it contains no password. */}}
 {{- define "pipecast.redisUrl" -}}
 {{- if eq (include "pipecast.store" .) "bundled" }}
 {{- printf "redis://%s-redis:6379/0" (include "pipecast.fullname" .) }}
@@ -150,7 +150,7 @@ sees it: no hash of a password, which could be guessed at. Without a cluster to 
 {{- end }}
 {{- end }}
 
-{{/* The Secret with the whole URL of Redis: JSON with secret and key, empty where the URL is made of parts. */}}
+{{/* The Secret with the full Redis URL, as JSON: secret and key. The secret is empty if the URL is built from its parts. */}}
 {{- define "pipecast.redisUrlSecret" -}}
 {{- $external := .Values.redis.external }}
 {{- if ne (include "pipecast.store" .) "external" }}{{ dict "secret" "" | toJson }}
@@ -160,7 +160,7 @@ sees it: no hash of a password, which could be guessed at. Without a cluster to 
 {{- end }}
 {{- end }}
 
-{{/* The Secret with the password of Redis alone: JSON with secret and key, empty where there is none. */}}
+{{/* The Secret with only the Redis password, as JSON: secret and key. The secret is empty if there is none. */}}
 {{- define "pipecast.redisPasswordSecret" -}}
 {{- $external := .Values.redis.external }}
 {{- if eq (include "pipecast.store" .) "embedded" }}{{ dict "secret" "" | toJson }}
@@ -172,7 +172,7 @@ sees it: no hash of a password, which could be guessed at. Without a cluster to 
 {{- end }}
 {{- end }}
 
-{{/* What only the chart can know of the nodes' settings; it wins over `settings`. */}}
+{{/* Node settings that the chart determines. They override `settings`. */}}
 {{- define "pipecast.ownSettings" -}}
 {{- $access := include "pipecast.access" . | fromJson }}
 {{- if .Values.tls.enabled }}
@@ -240,7 +240,7 @@ redis:
 {{- end }}
 {{- end }}
 
-{{/* A value as TOML. Numbers of values files are floats, and `toToml` would write them so; all numbers of Pipecast are whole. */}}
+{{/* A value as TOML. `toToml` would write numbers as floats, which is how Helm parses them, but all Pipecast numbers are integers. */}}
 {{- define "pipecast.toml" -}}
 {{- if kindIs "string" . }}{{ toJson . }}
 {{- else if kindIs "bool" . }}{{ . }}
@@ -250,7 +250,7 @@ redis:
 {{- end }}
 {{- end }}
 
-{{/* Seconds of a duration of the section `drain`; the schema has seen to its form. */}}
+{{/* A duration from the section `drain`, in seconds. The schema has already checked its format. */}}
 {{- define "pipecast.seconds" -}}
 {{- $number := regexFind "^[0-9]+" . | int64 }}
 {{- if hasSuffix "ms" . }}{{ div (add $number 999) 1000 }}
@@ -259,12 +259,12 @@ redis:
 {{- end }}
 {{- end }}
 
-{{/* What readiness asks; a load balancer that checks by itself asks the same. */}}
+{{/* The readiness path. Load balancers with their own health checks use the same one. */}}
 {{- define "pipecast.readinessPath" -}}
 {{- dig "httpGet" "path" "/readyz" .Values.readinessProbe }}
 {{- end }}
 
-{{/* The label `job` of the metrics: one for each installation, so that none is counted with another. */}}
+{{/* The `job` label of the metrics. Each installation has its own, so that their metrics stay separate. */}}
 {{- define "pipecast.metricsJob" -}}
 {{- default (printf "%s/%s" .Release.Namespace (include "pipecast.fullname" .)) .Values.metricsJob }}
 {{- end }}
@@ -279,41 +279,41 @@ redis:
 {{- $given := .Values.terminationGracePeriodSeconds }}
 {{- if kindIs "invalid" $given }}{{ add $drain 10 }}
 {{- else if le (int64 $given) $drain }}
-{{- fail (printf "terminationGracePeriodSeconds is %d, but must be above the %d s of settings.drain.lead + settings.drain.deadline, or pods are killed with streams open. Raise it, or leave it null." (int64 $given) $drain) }}
+{{- fail (printf "terminationGracePeriodSeconds is %d, but must be above the %d s of settings.drain.lead + settings.drain.deadline. Otherwise pods are killed with open streams. Raise it, or set it to null." (int64 $given) $drain) }}
 {{- else }}{{ int64 $given }}
 {{- end }}
 {{- end }}
 
-{{/* What the schema cannot say, because it depends on several values. */}}
+{{/* Checks that involve several values, which the schema cannot express. */}}
 {{- define "pipecast.validate" -}}
 {{- $auth := .Values.auth }}
 {{- $external := .Values.redis.external }}
 {{- if and (eq (include "pipecast.store" .) "embedded") (or (gt (int64 .Values.replicaCount) 1) .Values.autoscaling.enabled) }}
-{{- fail "Several nodes are one broker only when they share a Redis: give redis.external.url or redis.external.host, set redis.bundled.enabled=true to try things out, or replicaCount=1 and autoscaling.enabled=false for a single node that keeps events in memory." }}
+{{- fail "Several nodes need a Redis to share. Set redis.external.url or redis.external.host, or redis.bundled.enabled=true for evaluation. For a single node that keeps events in memory, set replicaCount=1 and autoscaling.enabled=false." }}
 {{- end }}
 {{- if and $external.url $external.host }}
-{{- fail "Give redis.external.url or redis.external.host, not both." }}
+{{- fail "Set redis.external.url or redis.external.host, not both." }}
 {{- end }}
 {{- if and $external.existingSecret (not $external.host) (not $external.existingSecretUrlKey) }}
-{{- fail "redis.external.existingSecret needs redis.external.host, whose password it holds, or redis.external.existingSecretUrlKey, by which it holds the whole URL." }}
+{{- fail "redis.external.existingSecret needs either redis.external.host, if it holds the password, or redis.external.existingSecretUrlKey, if it holds the full URL." }}
 {{- end }}
 {{- $access := include "pipecast.access" . | fromJson }}
 {{- if and (or (eq $auth.publish "token") (eq $auth.subscribe "token")) (not (or $access.publishKey $access.jwtSecret $access.keysFile $auth.jwksUrl)) }}
-{{- fail "auth.publish or auth.subscribe is token, but there is none: nobody could use the broker. Set auth.generate=true, or give auth.publishKey, auth.keys, auth.jwtSecret, auth.jwksUrl or auth.existingSecret." }}
+{{- fail "auth.publish or auth.subscribe is token, but no key or token secret is configured, so no client could use the broker. Set auth.generate=true, auth.publishKey, auth.keys, auth.jwtSecret, auth.jwksUrl or auth.existingSecret." }}
 {{- end }}
 {{- if and .Values.tls.enabled (not .Values.tls.existingSecret) }}
-{{- fail "tls.enabled needs tls.existingSecret, a Secret of the type kubernetes.io/tls." }}
+{{- fail "tls.enabled needs tls.existingSecret: a Secret of type kubernetes.io/tls." }}
 {{- end }}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
-{{- fail "serviceMonitor and podMonitor would scrape everything twice: enable one of them." }}
+{{- fail "serviceMonitor and podMonitor together would scrape every node twice. Enable only one." }}
 {{- end }}
 {{- if and .Values.autoscaling.enabled (not (or .Values.autoscaling.targetCPUUtilizationPercentage .Values.autoscaling.targetMemoryUtilizationPercentage .Values.autoscaling.targetStreams)) }}
 {{- fail "autoscaling needs autoscaling.targetCPUUtilizationPercentage, autoscaling.targetMemoryUtilizationPercentage or autoscaling.targetStreams." }}
 {{- end }}
 {{- if and .Values.autoscaling.enabled (gt (int64 .Values.autoscaling.minReplicas) (int64 .Values.autoscaling.maxReplicas)) }}
-{{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas." }}
+{{- fail "autoscaling.minReplicas must not exceed autoscaling.maxReplicas." }}
 {{- end }}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
-{{- fail "httpRoute needs httpRoute.parentRefs: the Gateway that it belongs to." }}
+{{- fail "httpRoute needs httpRoute.parentRefs: the Gateway to attach to." }}
 {{- end }}
 {{- end }}

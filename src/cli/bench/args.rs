@@ -1,13 +1,13 @@
-//! What is asked of a bench, on the command line.
+//! The flags of each kind of load, and those that all kinds share.
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use pipecast_bench::MIN_PAYLOAD_BYTES;
 
-use super::stamp::STAMP_BYTES;
-use super::target::TargetArgs;
+use super::target_args::TargetArgs;
 
-/// Load a server of Server-Sent Events and measure it
+/// Put load on a Server-Sent Events server and measure it
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     pipecast bench fanout --readers 1000 --rate 40\n  \
@@ -15,9 +15,9 @@ use super::target::TargetArgs;
     pipecast bench saturate --readers 1000 --publishers 16 --json > result.json\n  \
     pipecast bench publish --publishers 32 --url http://10.0.0.1:8080 --url http://10.0.0.2:8080\n  \
     pipecast bench storm --preset nchan --url http://127.0.0.1:8090 --clients 3000\n\n\
-    Best on a CPU of its own, which --spin uses up: taskset -c 1 pipecast bench ... --spin\n\
-    Pipelines get new names in each run; a server forgets them in its own time.\n\
-    Ctrl-C ends a run early and reports what was measured until then.")]
+    For stable results, pin the bench to its own CPU and use --spin: taskset -c 1 pipecast bench ... --spin\n\
+    Each run uses new pipelines. They stay on the server until it expires them.\n\
+    Ctrl-C ends a run early and reports the results until then.")]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     pub(super) mode: Mode,
@@ -32,37 +32,37 @@ pub(super) enum Mode {
     Storm(StormArgs),
 }
 
-/// Hold streams on which nothing is sent: memory and CPU of the server (give --pid)
+/// Hold streams without events, and measure the server's memory and CPU per stream (needs --pid)
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  pipecast bench idle --streams 15000 --hold 30s --pid 1234\n\n\
-    Start the server anew before: memory that it has kept from earlier streams hides what new ones take.")]
+    Restart the server first: memory that it kept from earlier streams hides the cost of new ones.")]
 pub(super) struct IdleArgs {
     /// Streams to hold
     #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least(1))]
     pub(super) streams: usize,
-    /// Pipelines that they are spread over
+    /// Pipelines to spread the streams over
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least(1))]
     pub(super) pipelines: usize,
-    /// How long to hold them
+    /// How long to hold the streams
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     pub(super) hold: Duration,
     #[command(flatten)]
     pub(super) common: CommonArgs,
 }
 
-/// Publish at a rate to many readers: how late each has every event, and whether any is missing
+/// Publish at a fixed rate to many subscribers, and measure latency and lost events
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  pipecast bench fanout --readers 15000 --pipelines 5000 --rate 1000 --size 256 --pid 1234"
 )]
 pub(super) struct FanoutArgs {
-    /// Readers, spread evenly over the pipelines
+    /// Subscribers, spread evenly over the pipelines
     #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least(1))]
     pub(super) readers: usize,
-    /// Events a second, over all pipelines; they are sent on time however slowly the server answers
+    /// Events per second, over all pipelines; sent on time even if the server answers slowly
     #[arg(long, value_name = "N", default_value = "40", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) rate: u64,
-    /// Connections to publish on, each with one request at a time
+    /// Connections that publish, each with one request at a time
     #[arg(long, value_name = "N", default_value = "8", value_parser = at_least(1))]
     pub(super) publishers: usize,
     #[command(flatten)]
@@ -71,14 +71,14 @@ pub(super) struct FanoutArgs {
     pub(super) common: CommonArgs,
 }
 
-/// Publish as fast as the server takes it: how many deliveries a second there are
+/// Publish as fast as the server accepts events, and measure deliveries per second
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  pipecast bench saturate --readers 1000 --publishers 16 --pid 1234")]
 pub(super) struct SaturateArgs {
-    /// Readers, spread evenly over the pipelines
+    /// Subscribers, spread evenly over the pipelines
     #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least(1))]
     pub(super) readers: usize,
-    /// Connections to publish on, each with one request at a time
+    /// Connections that publish, each with one request at a time
     #[arg(long, value_name = "N", default_value = "16", value_parser = at_least(1))]
     pub(super) publishers: usize,
     #[command(flatten)]
@@ -87,19 +87,19 @@ pub(super) struct SaturateArgs {
     pub(super) common: CommonArgs,
 }
 
-/// Publish without readers: how many requests a second there are, and how long each takes
+/// Publish without subscribers, and measure requests per second and their latency
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     pipecast bench publish --publishers 32\n  \
     pipecast bench publish --rate 2000 --batch 100 --pipelines 50")]
 pub(super) struct PublishArgs {
-    /// Connections to publish on, each with one request at a time
+    /// Connections that publish, each with one request at a time
     #[arg(long, value_name = "N", default_value = "32", value_parser = at_least(1))]
     pub(super) publishers: usize,
-    /// Events a second; as fast as the server takes them if not given
+    /// Events per second; by default as fast as the server accepts them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) rate: Option<u64>,
-    /// Readers, spread evenly over the pipelines
+    /// Subscribers, spread evenly over the pipelines
     #[arg(long, value_name = "N", default_value = "0")]
     pub(super) readers: usize,
     #[command(flatten)]
@@ -108,21 +108,21 @@ pub(super) struct PublishArgs {
     pub(super) common: CommonArgs,
 }
 
-/// Fill a pipeline, then connect many clients at once: how long until all have caught up
+/// Fill pipelines, then connect many clients at once, and measure the time until all have caught up
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  pipecast bench storm --clients 3000 --events 100 --size 200")]
 pub(super) struct StormArgs {
-    /// Clients
+    /// Clients that connect
     #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least(1))]
     pub(super) clients: usize,
-    /// Events that each pipeline is filled with; no more than the server keeps
+    /// Events to fill each pipeline with; no more than the server keeps
     #[arg(long, value_name = "N", default_value = "100", value_parser = at_least(1))]
     pub(super) events: usize,
-    /// Pipelines that the clients are spread over
+    /// Pipelines to spread the clients over
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least(1))]
     pub(super) pipelines: usize,
-    /// Bytes of an event's payload
-    #[arg(long, value_name = "BYTES", default_value = "200", value_parser = at_least(STAMP_BYTES))]
+    /// Payload size of an event, in bytes
+    #[arg(long, value_name = "BYTES", default_value = "200", value_parser = at_least(MIN_PAYLOAD_BYTES))]
     pub(super) size: usize,
     #[command(flatten)]
     pub(super) common: CommonArgs,
@@ -130,16 +130,16 @@ pub(super) struct StormArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct LoadArgs {
-    /// Pipelines; events go to each in turn
+    /// Pipelines to publish to in turn
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least(1))]
     pub(super) pipelines: usize,
-    /// Bytes of an event's payload
-    #[arg(long, value_name = "BYTES", default_value = "128", value_parser = at_least(STAMP_BYTES))]
+    /// Payload size of an event, in bytes
+    #[arg(long, value_name = "BYTES", default_value = "128", value_parser = at_least(MIN_PAYLOAD_BYTES))]
     pub(super) size: usize,
-    /// Events in a request
+    /// Events per request
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least(1))]
     pub(super) batch: usize,
-    /// How long to load before measuring
+    /// How long to run the load before measuring
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
     pub(super) warm_up: Duration,
     /// How long to measure
@@ -151,27 +151,27 @@ pub(super) struct LoadArgs {
 pub(super) struct CommonArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    /// A process of the server, to report its memory and CPU time; repeat it for several
+    /// Process of the server, to report its memory and CPU time; repeat it for several
     #[arg(long, value_name = "PID")]
     pub(super) pid: Vec<u32>,
-    /// Streams that are on their way at once [default: 256; in a storm all]
+    /// Maximum streams that connect at the same time [default: 256; in a storm all]
     #[arg(long, value_name = "N", value_parser = at_least(1))]
     pub(super) at_once: Option<usize>,
-    /// How long a connection or an answer may take
+    /// Timeout for connections and answers
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub(super) timeout: Duration,
-    /// Never sleep: takes a whole CPU, and spares the server the work of waking the bench
+    /// Never sleep: uses a whole CPU, so that the server does no work to wake the bench
     #[arg(long)]
     pub(super) spin: bool,
-    /// One JSON object instead of a table
+    /// Print one JSON object instead of a table
     #[arg(long)]
     pub(super) json: bool,
 }
 
-/// Reads a number that is not too small.
+/// Parses a number that must not be smaller.
 fn at_least(least: usize) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync {
     move |text| match text.parse() {
         Ok(number) if number >= least => Ok(number),
-        _ => Err(format!("write a number from {least} up")),
+        _ => Err(format!("must be a number of at least {least}")),
     }
 }

@@ -1,10 +1,10 @@
-//! What things cost, as `bench/capacity` measured it.
+//! What each thing costs, as `bench/capacity` measured it.
 
 use serde::Deserialize;
 
-use super::args::Way;
+use super::protocol::Protocol;
 
-/// Written by `bench/capacity`; built in, so that a plan and its numbers are one.
+/// Written by `bench/capacity`. Built in, so a plan always counts with the numbers of its own version.
 const MEASURED: &str = include_str!("costs.json");
 
 /// Costs in microseconds of CPU time and bytes of memory.
@@ -12,20 +12,20 @@ const MEASURED: &str = include_str!("costs.json");
 pub(super) struct Costs {
     /// A process without streams.
     pub(super) base: Base,
-    ways: Ways,
-    /// Each KiB that a delivered event has more, us.
+    protocols: PerProtocol,
+    /// A delivery of an event that is one KiB larger: so much more, us.
     kib_us: f64,
-    /// An event, for the node that takes it.
+    /// An event, for the node that accepts it.
     publishing: Publishing,
-    /// One more node that hears an event and gives it to one reader, us.
-    hearing_us: f64,
+    /// An event, for each further node that receives it and delivers it to one subscriber, us.
+    receiving_us: f64,
     redis: RedisCosts,
     pub(super) checking: Checking,
-    /// A keepalive on a stream of plain HTTP/1.1, us.
+    /// A keepalive on a plain HTTP/1.1 stream, us.
     pub(super) keepalive_us: f64,
-    /// A client that connects among many and gets 100 events, us.
+    /// A client that connects among many others and receives 100 events, us.
     pub(super) replay_us: f64,
-    /// The kernel's for a connection, both ends.
+    /// Kernel memory of a connection, both ends.
     kernel_bytes: f64,
     pub(super) histories: Histories,
 }
@@ -38,17 +38,17 @@ pub(super) struct Base {
 
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "kebab-case")]
-struct Ways {
-    http1: WayCosts,
-    http2: WayCosts,
-    tls: WayCosts,
-    tls_http2: WayCosts,
+struct PerProtocol {
+    http1: StreamCosts,
+    http2: StreamCosts,
+    tls: StreamCosts,
+    tls_http2: StreamCosts,
 }
 
-/// A stream that comes some way.
+/// A stream with one protocol.
 #[derive(Deserialize, Debug)]
-pub(super) struct WayCosts {
-    /// The process' memory for it.
+pub(super) struct StreamCosts {
+    /// Memory of the node's process.
     pub(super) stream_bytes: f64,
     /// A delivery of 128 bytes.
     pub(super) delivery_us: f64,
@@ -57,9 +57,9 @@ pub(super) struct WayCosts {
 /// CPU of an event, us.
 #[derive(Deserialize, Debug, Clone, Copy)]
 struct Publishing {
-    /// Published alone.
+    /// One event per request.
     single_us: f64,
-    /// Among a hundred in a request.
+    /// A hundred events per request.
     batched_us: f64,
 }
 
@@ -68,16 +68,16 @@ struct Publishing {
 struct RedisCosts {
     #[serde(flatten)]
     publishing: Publishing,
-    /// One more node that hears an announcement.
-    announcing_us: f64,
+    /// A notification to each further node.
+    notifying_us: f64,
 }
 
-/// The regular comparison of one pipeline that is open on one node.
+/// The regular comparison of an open pipeline with Redis, by one node.
 #[derive(Deserialize, Debug)]
 pub(super) struct Checking {
     /// CPU of Redis.
     pub(super) redis_us: f64,
-    /// To Redis and from it.
+    /// Sent to Redis and back.
     pub(super) redis_bytes: f64,
 }
 
@@ -90,68 +90,72 @@ pub(super) struct Histories {
 /// Memory of a pipeline's history.
 #[derive(Deserialize, Debug)]
 pub(super) struct History {
-    /// By itself.
+    /// Without events.
     pub(super) pipeline_bytes: f64,
-    /// For each event, beside its text.
+    /// Per event, in addition to its text.
     pub(super) event_bytes: f64,
 }
 
-/// Streams on one connection, as the ways with HTTP/2 were measured.
-const STREAMS_A_CONNECTION: f64 = 100.0;
+/// Streams per connection in the measurements of HTTP/2.
+const STREAMS_PER_CONNECTION: f64 = 100.0;
 
 impl Costs {
-    /// The costs that were measured.
+    /// The measured costs.
     ///
     /// # Errors
-    /// When the file is not what `bench/capacity` writes.
+    /// When the file does not have the form that `bench/capacity` writes.
     pub(super) fn measured() -> serde_json::Result<Self> {
         serde_json::from_str(MEASURED)
     }
 
-    pub(super) fn way(&self, way: Way) -> &WayCosts {
-        match way {
-            Way::Http1 => &self.ways.http1,
-            Way::Http2 => &self.ways.http2,
-            Way::Tls => &self.ways.tls,
-            Way::TlsHttp2 => &self.ways.tls_http2,
+    pub(super) fn stream(&self, protocol: Protocol) -> &StreamCosts {
+        match protocol {
+            Protocol::Http1 => &self.protocols.http1,
+            Protocol::Http2 => &self.protocols.http2,
+            Protocol::Tls => &self.protocols.tls,
+            Protocol::TlsHttp2 => &self.protocols.tls_http2,
         }
     }
 
-    /// CPU of a delivery, us: a write, and what each further byte takes.
-    pub(super) fn delivery_us(&self, way: Way, payload: f64) -> f64 {
-        self.way(way).delivery_us + self.kib_us * (payload - 128.0).max(0.0) / 1024.0
+    /// CPU of a delivery, us: a write, and its bytes.
+    pub(super) fn delivery_us(&self, protocol: Protocol, payload: f64) -> f64 {
+        self.stream(protocol).delivery_us + self.kib_us * (payload - 128.0).max(0.0) / 1024.0
     }
 
-    /// CPU of a keepalive, us: a write like another, dearer where that is dearer.
-    pub(super) fn keepalive_us(&self, way: Way) -> f64 {
-        self.keepalive_us * self.way(way).delivery_us / self.ways.http1.delivery_us
+    /// CPU of a keepalive, us: a write, so it scales with the protocol as a delivery does.
+    pub(super) fn keepalive_us(&self, protocol: Protocol) -> f64 {
+        self.keepalive_us * self.stream(protocol).delivery_us / self.protocols.http1.delivery_us
     }
 
-    /// CPU of an event for the node that takes it, us, in requests of `batch` events.
+    /// CPU of an event for the node that accepts it, us, in requests of `batch` events.
     pub(super) fn publishing_us(&self, batch: f64) -> f64 {
         self.publishing.in_batches_us(batch)
     }
 
-    /// CPU of a node that hears an event, without delivering it, us.
-    pub(super) fn hearing_us(&self) -> f64 {
-        (self.hearing_us - self.ways.http1.delivery_us).max(0.0)
+    /// CPU of an event for a node that receives it, without its delivery, us.
+    pub(super) fn receiving_us(&self) -> f64 {
+        (self.receiving_us - self.protocols.http1.delivery_us).max(0.0)
     }
 
-    /// CPU of an event for Redis, us, in requests of `batch` events that `nodes` nodes hear.
+    /// CPU of an event for Redis, us, in requests of `batch` events, with notifications to `nodes` nodes.
     pub(super) fn redis_us(&self, batch: f64, nodes: f64) -> f64 {
-        // A request is announced once, however many events it has.
-        self.redis.publishing.in_batches_us(batch) + self.redis.announcing_us * nodes / batch
+        // One notification per request, however many events it has.
+        self.redis.publishing.in_batches_us(batch) + self.redis.notifying_us * nodes / batch
     }
 
-    /// The kernel's memory for a stream at the node's end.
-    pub(super) fn kernel_bytes(&self, way: Way) -> f64 {
+    /// Kernel memory for the node's end of a stream.
+    pub(super) fn kernel_bytes(&self, protocol: Protocol) -> f64 {
         let connection = self.kernel_bytes / 2.0;
-        if matches!(way, Way::Http2 | Way::TlsHttp2) { connection / STREAMS_A_CONNECTION } else { connection }
+        if matches!(protocol, Protocol::Http2 | Protocol::TlsHttp2) {
+            connection / STREAMS_PER_CONNECTION
+        } else {
+            connection
+        }
     }
 }
 
 impl Publishing {
-    /// A cost of the request, shared by its events, and one of the event.
+    /// The events of a request share its cost; each has a cost of its own too.
     fn in_batches_us(self, batch: f64) -> f64 {
         let event = (self.batched_us - self.single_us / 100.0) * 100.0 / 99.0;
         event + (self.single_us - event) / batch
@@ -163,11 +167,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_measured_can_be_counted_with() {
+    fn measured_costs_are_plausible() {
         let costs = Costs::measured().unwrap();
-        for way in [Way::Http1, Way::Http2, Way::Tls, Way::TlsHttp2] {
-            assert!(costs.delivery_us(way, 1024.0) > costs.way(way).delivery_us && costs.way(way).delivery_us > 0.0);
-            assert!(costs.way(way).stream_bytes > 0.0 && costs.kernel_bytes(way) > 0.0);
+        for protocol in [Protocol::Http1, Protocol::Http2, Protocol::Tls, Protocol::TlsHttp2] {
+            assert!(
+                costs.delivery_us(protocol, 1024.0) > costs.stream(protocol).delivery_us
+                    && costs.stream(protocol).delivery_us > 0.0
+            );
+            assert!(costs.stream(protocol).stream_bytes > 0.0 && costs.kernel_bytes(protocol) > 0.0);
         }
         let Publishing { single_us, batched_us } = costs.publishing;
         assert!(
@@ -178,6 +185,6 @@ mod tests {
             assert!(costs.publishing_us(batch) > 0.0 && costs.redis_us(batch, 3.0) > costs.redis_us(batch, 1.0));
             assert!(costs.publishing_us(batch) > costs.publishing_us(batch + 1.0));
         }
-        assert!(costs.hearing_us() > 0.0 && costs.kib_us > 0.0);
+        assert!(costs.receiving_us() > 0.0 && costs.kib_us > 0.0);
     }
 }

@@ -14,7 +14,7 @@ use super::state::ConnectionState;
 use super::stream_body::StreamBody;
 use super::transport::Transport;
 use crate::http::body::{Body, Opening};
-use crate::limits::SocketPlace;
+use crate::limits::ConnectionSlot;
 use crate::node::Node;
 use crate::stream::fanout::{Framing, Handover};
 
@@ -75,11 +75,11 @@ pub(super) fn stream_body(opening: Opening, node: &Node, state: Arc<ConnectionSt
 }
 
 /// Gives a socket and its stream to a fan-out thread. What the client has sent beyond its request is dropped.
-pub(super) fn hand_over(socket: TcpStream, place: SocketPlace, hand_off: HandOff, node: &Node) {
+pub(super) fn hand_over(socket: TcpStream, place: ConnectionSlot, hand_off: HandOff, node: &Node) {
     let HandOff { headers, framing, opening } = hand_off;
     let Opening { pipeline, wanted, encoding, keepalive, mut context } = *opening;
     if let Some(stream) = &mut context.place {
-        stream.hold_socket(place);
+        stream.hold_connection(place);
     }
     match socket.into_std() {
         Ok(socket) => {

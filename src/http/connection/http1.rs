@@ -26,7 +26,7 @@ use super::transport::Transport;
 use super::write_deadline::WriteTimer;
 use super::{Protocols, Visitor, answer};
 use crate::http::body::{Body, Bounded};
-use crate::limits::SocketPlace;
+use crate::limits::ConnectionSlot;
 use crate::limits::proxies::Peer;
 use crate::node::Node;
 
@@ -169,7 +169,7 @@ struct Left<T> {
     transport: T,
     /// Bytes of a request that hyper has not parsed.
     unparsed: Bytes,
-    place: SocketPlace,
+    place: ConnectionSlot,
 }
 
 impl<T: Transport> Left<T> {

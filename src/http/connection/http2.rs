@@ -24,7 +24,7 @@ use super::state::ConnectionState;
 use super::transport::Transport;
 use super::{BUFFER_BYTES, Visitor, answer};
 use crate::http::body::Body;
-use crate::http::handlers::history_pages::Pages;
+use crate::http::pages::Pages;
 use crate::limits::proxies::Peer;
 use crate::metrics::Rejection;
 use crate::node::{Node, Rules};

@@ -37,7 +37,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::timeout;
 
 use super::body::Body;
-use crate::limits::SocketPlace;
+use crate::limits::ConnectionSlot;
 use crate::limits::proxies::Peer;
 use crate::node::Node;
 use arriving::Arriving;
@@ -70,7 +70,7 @@ pub(in crate::http) struct Protocols {
 /// The client as far as it is known, and the place that its connection takes.
 pub(in crate::http) struct Visitor {
     pub(in crate::http) peer: Peer,
-    pub(in crate::http) place: SocketPlace,
+    pub(in crate::http) place: ConnectionSlot,
 }
 
 /// Serves one connection to its end, and drops `open` then.

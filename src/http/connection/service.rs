@@ -7,7 +7,7 @@ use hyper::{Request, Response};
 
 use super::arriving::{Arriving, Discards};
 use crate::http::body::Body;
-use crate::limits::SocketPlace;
+use crate::limits::ConnectionSlot;
 use crate::limits::proxies::Peer;
 use crate::metrics::Rejection;
 use crate::node::Node;
@@ -15,7 +15,7 @@ use crate::node::Node;
 /// What answers the requests of a listener.
 pub(in crate::http) trait Service: Clone + Send + Sync + Unpin + 'static {
     /// Admits a connection, or says why not.
-    fn admit(&self, node: &Node, peer: IpAddr) -> Result<SocketPlace, Rejection>;
+    fn admit(&self, node: &Node, peer: IpAddr) -> Result<ConnectionSlot, Rejection>;
 
     /// How much of unwanted request bodies is read.
     fn discards(&self, node: &Node) -> Discards;

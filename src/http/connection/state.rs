@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 
 use super::write_deadline::Unread;
-use crate::http::handlers::history_pages::Taking;
+use crate::http::taking::Taking;
 use crate::limits::Budget;
 
 /// Shared by the tasks of one connection. In HTTP/1.1 that is one task, in HTTP/2 there is one more for each request.

@@ -16,18 +16,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::files::pem::check_private_key;
 use crate::files::text::read_bytes;
 use crate::files::watched::WatchedFiles;
+use crate::http::tls_files::TlsFiles;
 
 /// HTTP/2's name in ALPN.
 pub(in crate::http) const H2: &[u8] = b"h2";
-
-/// Where the certificate and its key are. Settings `server.tls_cert` and `server.tls_key`.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// PEM: the certificate, then those that lead from it to the authority.
-    pub cert: PathBuf,
-    /// PEM: its private key, PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
-}
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +110,7 @@ fn read(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
         return Err(wrong(&files.cert, "no certificate found; write it as PEM".to_owned()));
     }
     let key = open(&files.key)?;
-    check_private_key(&key).map_err(|problem| wrong(&files.key, problem))?;
+    check_private_key(&key).map_err(|problem| wrong(&files.key, problem.to_string()))?;
     let key = PrivateKeyDer::from_pem_slice(&key)
         .map_err(|error| wrong(&files.key, format!("no private key in PEM form found ({error:?})")))?;
     Ok(CertifiedKey::from_der(certs, key, &ring::default_provider())?)

@@ -1,17 +1,17 @@
-//! History as JSON, what is known of a pipeline, and forgetting.
+//! Reads and deletes a pipeline's history, and describes the pipeline.
 
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use serde::Serialize;
 use url::form_urlencoded;
 
-use super::history_pages::{Leave, Pages, Reading, Room, Wanted};
-use super::subscribe::{channel, check_count, count, readable};
+use super::history_pages::{Leave, Reading, Room, Wanted, pages};
 use crate::auth::{PublishGrant, ReadGrant};
 use crate::event::EventId;
 use crate::http::body::Body;
-use crate::http::error::RequestError;
-use crate::http::router::{json, json_body};
+use crate::http::error::{RequestError, StoreRequest};
+use crate::http::json::{json, json_body};
+use crate::http::query::{channel, check_count, count, readable};
 use crate::metrics::{ReadReason, StoreOp};
 use crate::node::Node;
 use crate::store::StoreError;
@@ -21,7 +21,7 @@ use crate::store::page::About;
 struct Description<'a> {
     pipeline: &'a str,
     last_id: Option<String>,
-    /// As all numbers here: null for those who may read only some channels, and could count the others by them.
+    /// Like every number here, null for clients that may read only some channels: it would reveal activity in the others.
     events: Option<usize>,
     subscribers: Option<usize>,
 }
@@ -38,13 +38,15 @@ pub(in crate::http) async fn read(
         return Ok(json_body(StatusCode::OK, Body::Short(bytes::Bytes::new())));
     }
     let pipeline = grant.pipeline().clone();
-    // From here on the client may take its time: the right is looked at again with each page.
+    // From here on the client may be slow: the right is checked again with each page.
     let leave = Leave(node.auth.admit(grant)?);
     let room = Room::take(node).await?;
     node.metrics.history_read(ReadReason::Request);
-    let (text, rest) = Reading::begin(node, &pipeline, wanted, leave.clone()).await?;
+    let (text, rest) = Reading::begin(node, &pipeline, wanted, leave.clone())
+        .await
+        .map_err(|error| StoreRequest::Read.failed(error))?;
     leave.check()?;
-    Ok(json_body(StatusCode::OK, Body::Pages(Box::new(Pages::new(text, rest, room)))))
+    Ok(json_body(StatusCode::OK, Body::Pages(Box::new(pages(text, rest, room)))))
 }
 
 fn parse(node: &Node, grant: &ReadGrant, query: Option<&str>) -> Result<Wanted, RequestError> {
@@ -68,7 +70,7 @@ fn parse(node: &Node, grant: &ReadGrant, query: Option<&str>) -> Result<Wanted, 
 pub(in crate::http) async fn describe(node: &Node, grant: &ReadGrant) -> Result<Response<Body>, RequestError> {
     let pipeline = grant.pipeline();
     let about = node.store.about(pipeline).await;
-    let About { newest, events } = about.inspect_err(|error| failed(node, StoreOp::History, error))?;
+    let About { newest, events } = about.map_err(|error| failed(node, StoreOp::History, StoreRequest::Read, error))?;
     let may_count = grant.channels().is_none();
     let description = Description {
         pipeline: pipeline.as_str(),
@@ -84,13 +86,15 @@ pub(in crate::http) async fn describe(node: &Node, grant: &ReadGrant) -> Result<
 
 /// `DELETE /pipelines/{pipeline}/events`.
 pub(in crate::http) async fn forget(node: &Node, grant: &PublishGrant) -> Result<Response<Body>, RequestError> {
-    node.store.forget(grant.pipeline()).await.inspect_err(|error| failed(node, StoreOp::Forget, error))?;
+    let forgotten = node.store.forget(grant.pipeline()).await;
+    forgotten.map_err(|error| failed(node, StoreOp::Forget, StoreRequest::Delete, error))?;
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
 }
 
-fn failed(node: &Node, op: StoreOp, error: &StoreError) {
+fn failed(node: &Node, op: StoreOp, request: StoreRequest, error: StoreError) -> RequestError {
     node.metrics.store_error(op);
     tracing::debug!(%error, ?op, "the store failed");
+    request.failed(error)
 }

@@ -1,4 +1,4 @@
-//! One file a route: what it asks of the node, and the answer.
+//! One file per route: what it needs from the node, and its response.
 
 pub(super) mod history;
 pub(super) mod history_pages;

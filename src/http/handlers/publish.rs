@@ -1,4 +1,4 @@
-//! `POST /pipelines/{pipeline}/events`: from a request's body to the store's acknowledgement.
+//! `POST /pipelines/{pipeline}/events`: from the request body to the store's acknowledgement.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -12,8 +12,9 @@ use crate::auth::PublishGrant;
 use crate::event::{Batch, Shape};
 use crate::http::body::Body;
 use crate::http::connection::arriving::Arriving;
-use crate::http::error::RequestError;
-use crate::http::router::{json, may_publish};
+use crate::http::error::{RequestError, StoreRequest};
+use crate::http::json::json;
+use crate::http::permission::may_publish;
 use crate::limits::Publisher;
 use crate::metrics::StoreOp;
 use crate::node::Node;
@@ -22,7 +23,7 @@ use crate::store::{IdempotencyKey, InvalidIdempotencyKey, Origin, Receipt};
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// Stores what a publisher sends.
+/// Stores the events in a request.
 pub(in crate::http) async fn publish(
     node: &Node,
     grant: PublishGrant,
@@ -31,15 +32,15 @@ pub(in crate::http) async fn publish(
 ) -> Result<Response<Body>, RequestError> {
     let format = Format::of(request.headers())?;
     let key = idempotency_key(request.headers())?;
-    // What is made of a body takes as much as it: its room goes with the events, wherever they wait, also when this
-    // publisher does not.
+    // The events take as much memory as the body. Its reservation stays with them wherever they wait, even if the publisher
+    // has left.
     let (body, room) = receive(node, request).await?;
     let batch = match format {
         Format::Json => Batch::from_json(&body, &node.rules.events)?,
         Format::Ndjson => Batch::from_ndjson(&body, &node.rules.events)?,
     };
     drop(body);
-    // The body may have taken its time: meanwhile the token may have expired, or it or its key been taken away.
+    // While the body arrived, the token may have expired or been revoked.
     let grant = may_publish(node, grant.pipeline().clone(), request).await?;
     let pipeline = grant.pipeline();
     let publisher = match (grant.key_name(), grant.patterns()) {
@@ -60,16 +61,17 @@ pub(in crate::http) async fn publish(
         }
     };
     node.metrics.published(events, began.elapsed());
-    let receipt = stored?;
+    let receipt = stored.map_err(|error| StoreRequest::Publish.failed(error))?;
     if node.hub.keep_pace(pipeline).await {
         node.metrics.publish_delayed();
     }
     Ok(accepted(&receipt))
 }
 
-/// What clients call UTF-8, and the part of it that ASCII is.
+/// Charsets that are UTF-8 or a subset of it.
 const UTF_8: [&str; 3] = ["utf-8", "utf8", "us-ascii"];
 
+/// How events are written in a body.
 #[derive(Clone, Copy)]
 enum Format {
     Json,
@@ -77,6 +79,8 @@ enum Format {
 }
 
 impl Format {
+    /// Parsed by hand, because the `mime` crate (0.3) rejects what RFC 9110, 5.6.6 allows: a space before `;`, and empty
+    /// parameters.
     fn of(headers: &HeaderMap) -> Result<Self, RequestError> {
         let mut parts = header_text(headers, &header::CONTENT_TYPE)?.unwrap_or_default().split(';').map(str::trim);
         let format = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
@@ -95,7 +99,7 @@ impl Format {
     }
 }
 
-/// Whether a body has to be decoded before it is read.
+/// Whether a body is compressed.
 fn is_coded(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
     let mut codings = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);

@@ -1,4 +1,4 @@
-//! Receiving a request's body: within a size, a time, and the room that all bodies share.
+//! Receives a request body within a size, a time, and the memory that all bodies share.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -15,15 +15,18 @@ use crate::http::error::RequestError;
 use crate::limits::{BodyRoom, SMALL_BODY};
 use crate::node::Node;
 
-/// A body's pace is looked at so often.
+/// How often a body's pace is checked.
 const PACE_PERIOD: Duration = Duration::from_secs(1);
 
-/// While others wait for room, a body must come at least at this part of the pace that it needs to be whole in time.
+/// While others wait for memory, a body must arrive at least at this fraction of the pace that it needs to be complete in
+/// time.
 const PACE_PART: f64 = 0.5;
 
-/// Receives a body; what it takes stays reserved until the room is dropped.
+/// Receives a body. Its memory stays reserved until the returned room is dropped.
 ///
-/// One that is refused may still be on its way, and takes no room any more.
+/// # Errors
+/// When the body is too large, too slow or incomplete, or the node has no memory for it. The rest may still be arriving then,
+/// without any reserved memory.
 pub(in crate::http) async fn receive(
     node: &Node,
     request: &mut Request<Arriving>,
@@ -41,20 +44,20 @@ pub(in crate::http) async fn receive(
     Ok((whole, receiving.room))
 }
 
-/// A body on its way.
+/// A body that is arriving.
 struct Receiving<'a> {
     body: &'a mut Arriving,
     limit: usize,
-    /// Longest time for all of it.
+    /// Maximum time for the whole body.
     time: Duration,
     room: BodyRoom,
     began: Instant,
     pace: Pace,
-    /// For the end of its time, and to look at its pace. One for both: most bodies are there before either.
+    /// For the end of its time and for checking its pace. One timer for both, since most bodies are complete before either.
     timer: Pin<&'a mut Sleep>,
 }
 
-/// What came since when.
+/// Bytes that arrived since a moment.
 struct Pace {
     since: Instant,
     bytes: usize,
@@ -62,7 +65,7 @@ struct Pace {
 
 impl Receiving<'_> {
     async fn collect(&mut self) -> Result<Vec<u8>, RequestError> {
-        // What is announced says when no more will come.
+        // The announced length is an upper bound.
         let most = self.body.announced().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(self.limit);
         let mut whole = Vec::new();
         while let Some(frame) = self.next().await? {
@@ -72,11 +75,11 @@ impl Receiving<'_> {
             if needed > self.limit {
                 return Err(RequestError::BodyTooLarge(self.limit));
             }
-            // By doubling, or a body of many pieces would be copied for each.
+            // Doubles, since growing for each piece would copy the body every time.
             let doubled = needed.next_power_of_two().min(most).max(needed);
             if needed > self.room.size() {
-                // A large one gets all of its room once it has begun to come: of several that each have a part and
-                // wait for the rest none would go on.
+                // A large body reserves all of its memory once it has begun to arrive: several that each held a part and waited
+                // for the rest would block each other.
                 let size = if needed > SMALL_BODY { most.max(needed) } else { doubled };
                 if !self.room.try_grow_to(size) {
                     self.wait_for_room(size).await?;
@@ -94,14 +97,14 @@ impl Receiving<'_> {
     async fn wait_for_room(&mut self, size: usize) -> Result<(), RequestError> {
         let grown = timeout_at(self.began + self.time, self.room.grow_to(size)).await;
         grown.map_err(|_| RequestError::BodyTimeout(self.time))?.map_err(|_| RequestError::BodiesFull)?;
-        // That was not the client's time.
+        // The wait was not the client's fault.
         self.pace = Pace { since: Instant::now(), bytes: 0 };
         Ok(())
     }
 
-    /// The next of the body. One that hardly comes loses its room to those who wait for it.
+    /// The next part of the body. A body that hardly arrives loses its memory to others that wait for it.
     async fn next(&mut self) -> Result<Option<Frame<Bytes>>, RequestError> {
-        // Nothing was asked for when the last of it came.
+        // The end is known without another read.
         if self.body.is_whole() {
             return Ok(None);
         }

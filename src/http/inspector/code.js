@@ -1,15 +1,15 @@
-// Code to paste, with this pipeline's address filled in. A token is never in it: it names where to put one.
+// Code to copy, with this pipeline's address filled in. It never contains the token, only a place for it.
 
 const GAP = "pipecast.gap";
 
-// Whatever is in the text, the shell takes it as one word. What a terminal obeys when it is pasted is no part of it: addresses have it
-// encoded, and in JSON an escape is the same.
+// The shell reads any such text as one word. Characters that a terminal would obey when pasted cannot occur: addresses encode them, and in
+// JSON an escape means the same.
 const shellQuoted = (text) => `'${visible(text).replaceAll("'", "'\\''")}'`;
 
-// JSON is JavaScript, and for such texts Python.
+// JSON is valid JavaScript, and for such texts valid Python.
 const quoted = (text) => visible(JSON.stringify(text));
 
-// Tabs and carriage returns are white space between tokens: within strings JSON has none.
+// Tabs and carriage returns are whitespace between tokens: JSON strings cannot contain them.
 const safeJson = (json) => visible(json.replace(/[\t\r]/g, " "));
 
 /** `curl` for this stream: its channels, from this resume point. */
@@ -94,7 +94,7 @@ function copyButton(label, text) {
   return button;
 }
 
-/** Fills the section; pieces stay unfolded when their text changes. */
+/** Fills the section; pieces stay expanded when their text changes. */
 function showCode(texts) {
   const section = byId("code");
   for (const [index, [title, text]] of texts.entries()) {

@@ -1,16 +1,16 @@
-// What has arrived, as data; the page shows a part of it.
+// The events that have arrived; the page shows a part of them.
 
 const MOST_EVENTS = 20_000;
 const MOST_CHARACTERS = 64_000_000;
 
-/** Gaps, notes and events in the order of arrival, the oldest let go, and those of them that pass the filter. */
+/** Gaps, notes and events in order of arrival, without the oldest, and those of them that match the filter. */
 class Events {
   all = [];
-  /** Those that pass the filter. Each has its `number`, which grows. */
+  /** Those that match the filter. Each has an increasing `number`. */
   passing = [];
-  /** Those of the events in `all`, by name: the name, how many events, and which colour. */
+  /** The channels of the events in `all`, by name: name, number of events and colour. */
   channels = new Map();
-  #colors = 0; // channels that were given one
+  #colors = 0; // how many were assigned
   #others = 0; // gaps and notes in `all`
   #characters = 0;
   #number = 0;
@@ -30,10 +30,10 @@ class Events {
     if (this.all.length > MOST_EVENTS || this.#characters > MOST_CHARACTERS) this.#letGo();
   }
 
-  /** Only these channels, all for none, and only what holds the text. */
+  /** Only these channels (empty means all), and only events that contain the text. */
   filter(only, text) {
     this.#only = only;
-    // A pattern finds without making a lower-case copy of each payload.
+    // A pattern needs no lower-case copy of each payload.
     this.#text = text ? new RegExp(text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "i") : null;
     this.passing = this.all.filter((event) => this.#passes(event));
   }
@@ -46,12 +46,12 @@ class Events {
     this.#characters = 0;
   }
 
-  /** How many events there are and how many of them pass, without gaps and notes, which always do. */
+  /** How many events there are and how many match, without gaps and notes, which always match. */
   get counts() {
     return { all: this.all.length - this.#others, passing: this.passing.length - this.#others };
   }
 
-  /** Where in `passing` the first one after this number stands. */
+  /** The index in `passing` of the first one after this number. */
   indexAfter(number) {
     let [low, high] = [0, this.passing.length];
     while (low < high) {
@@ -62,14 +62,14 @@ class Events {
     return low;
   }
 
-  /** What passes the filter as NDJSON, oldest first, payloads as they came. */
+  /** The matching events as NDJSON, oldest first, with unchanged payloads. */
   ndjson() {
     const lines = this.passing.filter(({ kind }) => kind !== "note");
     return lines.map(({ id, channel, data }) => `{"id":${JSON.stringify(id)},"channel":${JSON.stringify(channel)},"payload":${data}}\n`);
   }
 
   #addChannel(text) {
-    // A piece of a string keeps all of it: this would be as much of the stream as arrived at once, for as long as the channel has events.
+    // A slice keeps its whole string alive, which would be a large piece of the stream, for as long as the channel has events.
     const name = structuredClone(text);
     const channel = { name, count: 0, color: this.#colors % 8 };
     this.#colors += 1;
@@ -77,21 +77,21 @@ class Events {
     return channel;
   }
 
-  // A publisher may make up a name for each event.
+  // A publisher may invent a name for each event.
   #takeFromChannel(name) {
     const channel = this.channels.get(name);
     channel.count -= 1;
     if (channel.count === 0) this.channels.delete(name);
   }
 
-  // A gap is always shown: what is missing could have passed.
+  // A gap is always shown: the missing events could have matched.
   #passes({ kind, channel, id, data }) {
     if (kind !== "event") return true;
     if (this.#only.size && !this.#only.has(channel)) return false;
     return !this.#text || this.#text.test(channel) || this.#text.test(data) || this.#text.test(id);
   }
 
-  // A twentieth at once: taking single ones from the front of long lists is slow.
+  // A twentieth at once: removing single elements from the front of long lists is slow.
   #letGo() {
     let end = 0;
     while (end < this.all.length - 1 && (this.all.length - end > MOST_EVENTS * 0.95 || this.#characters > MOST_CHARACTERS * 0.95)) {

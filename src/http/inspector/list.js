@@ -4,15 +4,15 @@ const SHOWN_AT_ONCE = 200;
 const MOST_SHOWN = 1000;
 
 const GAP_REASONS = {
-  trimmed: "older than what is kept",
+  trimmed: "no longer in the history",
   reset: "the history was reset",
-  unknown: "the resume point is not known",
-  slow: "this reader was too slow",
+  unknown: "unknown resume point",
+  slow: "this browser was too slow",
 };
 
 const byId = (id) => document.getElementById(id);
 
-/** An element whose text is only ever text. */
+/** An element whose text is never parsed as HTML. */
 function element(name, className = "", text = "") {
   const node = document.createElement(name);
   if (className) node.className = className;
@@ -42,10 +42,10 @@ class List {
   #openActions;
   #log = document.querySelector('[role="log"]');
   #list = byId("events");
-  #first = 0; // the number of the newest one in the list, or of the last one before it
+  #first = 0; // the number of the newest event in the list, or of the last one before it
   #isPaused = false;
 
-  /** `update()` has `showNewer` called with the next frame; `openActions(event)` gives the buttons of an unfolded event. */
+  /** `update()` makes the next frame call `showNewer`; `openActions(event)` returns the buttons of an expanded event. */
   constructor(events, update, openActions) {
     this.#events = events;
     this.#update = update;
@@ -56,7 +56,7 @@ class List {
     this.#log.addEventListener("keydown", (event) => this.#move(event));
   }
 
-  /** Shows the list anew, after the filter or all events have changed. */
+  /** Rebuilds the list after the filter or all events have changed. */
   reset() {
     const passing = this.#events.passing;
     this.#first = passing.at(-1)?.number ?? this.#first;
@@ -71,7 +71,7 @@ class List {
     else this.#goToNewest();
   }
 
-  // Whoever has scrolled down reads: nothing moves under them.
+  // Nothing moves while the user has scrolled down to read.
   get #isHeld() {
     return this.#isPaused || this.#log.scrollTop > 8;
   }
@@ -114,7 +114,7 @@ class List {
     this.#showEnds();
   }
 
-  // Above whoever reads, who must not notice.
+  // These are above the visible part, which must not move.
   #letGoOfNewest(count) {
     if (count <= 0) return;
     const height = this.#log.scrollHeight;
@@ -129,7 +129,7 @@ class List {
     this.#update();
   }
 
-  // What there is above and below.
+  // Shows whether there are more events above and below.
   #showEnds() {
     const passing = this.#events.passing;
     const newer = passing.length - this.#events.indexAfter(this.#first);
@@ -139,8 +139,8 @@ class List {
     byId("older").hidden = last === undefined || this.#events.indexAfter(last - 1) === 0;
     byId("empty").hidden = this.#list.childElementCount > 0;
     byId("empty").textContent = this.#events.all.length
-      ? "No event passes the filter."
-      : "No events yet. Publish one: it appears here, and in every other browser that has this pipeline open.";
+      ? "No events match the filter."
+      : "No events yet. Publish one, and it appears here and in every other browser that has this pipeline open.";
   }
 
   #item(event) {
@@ -157,7 +157,7 @@ class List {
   #fill(item, event) {
     const details = element("details");
     const summary = element("summary");
-    summary.tabIndex = -1; // the arrow keys come here: hundreds of stops would be none
+    summary.tabIndex = -1; // reached with the arrow keys; hundreds of tab stops would be useless
     const channel = element("span", `channel c${event.color}`, visible(event.channel));
     const time = timeOf(event.id);
     if (event.replayed) {
@@ -175,7 +175,7 @@ class List {
   #unfolded(event) {
     const open = element("div", "open");
     const payload = element("pre", "", visible(pretty(event.data)));
-    payload.tabIndex = 0; // it may have to be scrolled
+    payload.tabIndex = 0; // so that the keyboard can scroll it
     payload.setAttribute("role", "region");
     payload.setAttribute("aria-label", "Payload");
     const row = element("div", "row");

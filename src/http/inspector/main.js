@@ -1,22 +1,25 @@
-// The page: a pipeline, its stream, what is shown of it, and the form that publishes.
+// The page: a pipeline, its stream, the list of its events, and the form that publishes.
 
 const inPath = location.pathname.match(/^(.*)\/pipelines\/([^/]+)\/?$/);
 const base = location.origin + (inPath ? inPath[1] : location.pathname.replace(/\/[^/]*$/, ""));
 
 let pipeline = "";
 let stream = null;
-let isDue = false; // whether the next frame shows what is new
-let unannounced = 0; // events that a screen reader was not told of
+let isDue = false; // whether an update is scheduled for the next frame
+let needsToken = false; // a request was rejected with 401
+let unannounced = 0; // events not yet announced to screen readers
 const events = new Events();
-const only = new Set(); // channels chosen; none is all
+const only = new Set(); // selected channels; empty means all
 const list = new List(events, showProgress, (event) => [
   copyButton("Copy payload", () => visible(event.data)),
-  copyButton("Copy as curl", () => curlPublish(url(), `{"channel":${JSON.stringify(event.channel)},"payload":${event.data}}`, token() !== "")),
+  copyButton("Copy as curl", () => curlPublish(url(), `{"channel":${JSON.stringify(event.channel)},"payload":${event.data}}`, hasToken())),
 ]);
 const chart = new Chart();
 
-// In memory alone: neither the address nor the storage of the page ever holds it.
+// Only in memory, never in the address or in storage.
 const token = () => byId("token").value.trim();
+// The code to paste sends a token wherever this page does, or would have to.
+const hasToken = () => token() !== "" || needsToken;
 const authorization = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
 const url = () => `${base}/pipelines/${pipeline}`;
 
@@ -25,7 +28,7 @@ function fromAddress() {
   try {
     return decodeURIComponent(name);
   } catch {
-    return name; // not a pipeline's name: watch() says so
+    return name; // not a valid name: watch() reports it
   }
 }
 
@@ -36,7 +39,7 @@ function showState(state, why = "") {
   showProgress();
 }
 
-// At most once a frame, however fast events come; a hidden tab waits until it is seen.
+// At most once per frame, however fast events arrive; a hidden tab waits until it is visible.
 function showProgress() {
   if (isDue || document.hidden) return;
   isDue = true;
@@ -69,15 +72,20 @@ function take({ id, channel, data, replayed }) {
 function changed(state, why) {
   if (state === "open" && stream.opened > 1) {
     const from = stream.resume ? `resumed after ${stream.resume}` : "from the beginning";
-    events.add({ kind: "note", id: stream.resume, channel: "", data: `Connected again, ${from}` });
+    events.add({ kind: "note", id: stream.resume, channel: "", data: `Reconnected, ${from}` });
   }
   showState(state, why);
 }
 
-// The name itself, which a link may bring: the field leaves out line breaks, and would find another one valid.
+// Checks the name itself, which may come from a link: the field would drop line breaks first.
 function isPipeline(name) {
-  // "." and ".." cannot stand in a URL's path.
+  // "." and ".." cannot be used in a URL path.
   return /^[A-Za-z0-9._~-]{1,128}$/.test(name) && name !== "." && name !== "..";
+}
+
+function requireToken() {
+  needsToken = true;
+  showSnippets();
 }
 
 function watch(name) {
@@ -88,11 +96,11 @@ function watch(name) {
   stream = null;
   pipeline = isValid ? name : "";
   clear();
-  if (!isValid) return showState("closed", "not a pipeline's name");
+  if (!isValid) return showState("closed", "not a valid pipeline name");
   document.title = `${name} - Pipecast`;
   setResult("", "");
   showSnippets();
-  stream = new Stream(url(), authorization, { event: take, state: changed, progress: showProgress });
+  stream = new Stream(url(), authorization, { event: take, state: changed, progress: showProgress, unauthorized: requireToken });
   stream.open();
 }
 
@@ -109,7 +117,7 @@ function filter() {
   showProgress();
 }
 
-// The most used ones: a publisher may make up thousands.
+// Only the most used ones: a publisher may invent thousands.
 function showChannels() {
   const group = byId("channels");
   const shown = [...events.channels].sort(([, a], [, b]) => b.count - a.count).slice(0, 40);
@@ -139,12 +147,12 @@ function channelButton(name, color) {
 }
 
 function body() {
-  // Put together as text: reading the payload and writing it again would change numbers that JavaScript cannot hold.
+  // Assembled as text: parsing the payload would change numbers that JavaScript cannot represent.
   return `{"channel":${JSON.stringify(byId("channel").value)},"payload":${byId("payload").value.trim()}}`;
 }
 
 function showSnippets() {
-  showCode(pieces(url(), byId("channel").value, body(), token() !== ""));
+  showCode(pieces(url(), byId("channel").value, body(), hasToken()));
 }
 
 function setResult(kind, text) {
@@ -162,14 +170,15 @@ async function publish() {
   setResult("busy", "Publishing");
   try {
     const headers = { "Content-Type": "application/json", ...authorization() };
-    // A redirected POST would come back as a history.
+    // A redirected POST would return the history.
     const answer = await fetch(`${url()}/events`, { method: "POST", headers, body: body(), redirect: "manual" });
     const reply = await answer.json().catch(() => ({}));
+    if (answer.status === 401) requireToken();
     if (answer.status === 202 && reply.id) setResult("done", `Published as ${reply.id}`);
-    else if (answer.type === "opaqueredirect") setResult("error", "Not published: something on the way redirects");
-    else setResult("error", reply.detail ?? reply.title ?? `Not published: the server answered ${answer.status}`);
+    else if (answer.type === "opaqueredirect") setResult("error", "Not published: a proxy redirected the request");
+    else setResult("error", reply.detail ?? reply.title ?? `Not published: the server responded with ${answer.status}`);
   } catch {
-    setResult("error", "The server cannot be reached");
+    setResult("error", "Cannot reach the server");
   }
 }
 
@@ -181,7 +190,7 @@ function download() {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-// Every event would drown a screen reader: it is told how many came, now and then.
+// Announcing every event would drown a screen reader, so the number of new events is announced now and then.
 function announce() {
   if (unannounced) byId("news").textContent = `${unannounced} new ${unannounced === 1 ? "event" : "events"}`;
   unannounced = 0;
@@ -220,7 +229,7 @@ byId("pause").addEventListener("click", ({ currentTarget }) => {
 });
 byId("clear").addEventListener("click", clear);
 byId("copy-stream").addEventListener("click", ({ currentTarget }) => {
-  copy(currentTarget, curlStream(url(), { channels: [...only], resume: stream?.resume, hasToken: token() !== "" }));
+  copy(currentTarget, curlStream(url(), { channels: [...only], resume: stream?.resume, hasToken: hasToken() }));
 });
 byId("download").addEventListener("click", download);
 document.addEventListener("visibilitychange", showProgress);

@@ -1,5 +1,5 @@
-//! The inspector: one page in itself, put together from the files beside this one. It opens nothing by itself: its
-//! requests are judged as everybody's.
+//! The inspector: one self-contained page, assembled from the files beside this one. It has no special access: its requests
+//! are checked like any others.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,7 @@ use super::body::Body;
 const PAGE: &str = include_str!("index.html");
 const STYLE: &str = include_str!("style.css");
 
-/// One module: none of them imports from the others, and all of their names are the module's.
+/// One module: the files do not import each other, and share all names.
 const SCRIPT: &str = concat!(
     include_str!("json.js"),
     include_str!("stream.js"),
@@ -36,8 +36,8 @@ static INSPECTOR: LazyLock<Inspector> = LazyLock::new(|| Inspector {
         .replace("<style></style>", &format!("<style>{STYLE}</style>"))
         .replace("<script type=\"module\"></script>", &format!("<script type=\"module\">{SCRIPT}</script>"))
         .into(),
-    // Exactly this style and this script, by what they are: what the page shows comes from anyone who may publish, and the
-    // broker's origin serves that too.
+    // Allows exactly this style and this script, by their hashes: the page shows text from any publisher, and the same origin
+    // serves that text too.
     policy: HeaderValue::try_from(format!(
         "default-src 'none'; style-src {}; script-src {}; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -47,12 +47,12 @@ static INSPECTOR: LazyLock<Inspector> = LazyLock::new(|| Inspector {
     .expect("ASCII"),
 });
 
-/// What allows exactly this text (Content Security Policy Level 3, 2.3.1).
+/// The source expression that allows exactly this text (Content Security Policy Level 3, 2.3.1).
 fn source(text: &str) -> String {
     format!("'sha256-{}'", STANDARD.encode(digest(&SHA256, text.as_bytes())))
 }
 
-/// The page.
+/// Answers with the page.
 pub(in crate::http) fn page() -> Response<Body> {
     let mut response = Response::new(Body::Full(INSPECTOR.page.clone()));
     let headers = response.headers_mut();
@@ -60,7 +60,7 @@ pub(in crate::http) fn page() -> Response<Body> {
     headers.insert(header::CONTENT_SECURITY_POLICY, INSPECTOR.policy.clone());
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // The same address answers programs with JSON.
+    // The same address serves JSON to programs.
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     response
 }

@@ -1,9 +1,9 @@
-// The connection. `EventSource` with two things that it has not: every channel is heard, known or not, and the token goes in a header. The
-// protocol is the same: the resume point by `Last-Event-ID`, `retry:`, and the rules of WHATWG HTML 9.2.6.
+// The connection: like `EventSource`, but it receives every channel, known or not, and sends the token in a header. The protocol is the
+// same: the resume point in `Last-Event-ID`, `retry:`, and the rules of WHATWG HTML 9.2.6.
 
-const POSITION = "pipecast.position"; // the channel that tells the resume point, and no event
+const POSITION = "pipecast.position"; // the channel that carries the resume point; not an event
 
-/** The blocks of a stream, from text that comes in any pieces. */
+/** Splits a stream into blocks; its text may arrive in any pieces. */
 class Blocks {
   #rest = "";
   #data = [];
@@ -13,7 +13,7 @@ class Blocks {
   /** Calls `take({id, channel, data})` at each blank line; `data` is null in a block without one, `id` undefined. */
   feed(text, take, retry) {
     this.#rest += text;
-    // A CR at the end may be the first half of a line's end.
+    // A CR at the end may be the first half of a line break.
     const lines = this.#rest.split(/\r\n|\n|\r(?!$)/);
     this.#rest = lines.pop();
     for (const line of lines) this.#line(line, take, retry);
@@ -44,25 +44,28 @@ function isAfter(a, b) {
   return aMs > bMs || (aMs === bMs && aSeq > bSeq);
 }
 
-/** One pipeline's stream, which comes back by itself where it stopped until it is closed or refused. */
+/** One pipeline's stream. It reconnects and resumes by itself until it is closed or rejected. */
 class Stream {
   #url;
   #headers;
   #tell;
   #stop = null;
   #retryMs = 2000;
-  #replayedTo = "0-0"; // the newest event at the moment of opening
+  #replayedTo = "0-0"; // the newest event when the stream was opened
   resume = "";
   opened = 0;
 
-  /** `tell.event`, `tell.state(state, why)` and `tell.progress` are called as things happen; `headers()` gives the token's. */
+  /**
+   * Calls `tell.event`, `tell.state(state, why)`, `tell.progress` and, for a 401, `tell.unauthorized` as things happen.
+   * `headers()` returns those with the token.
+   */
   constructor(url, headers, tell) {
     this.#url = url;
     this.#headers = headers;
     this.#tell = tell;
   }
 
-  /** Opens it, or opens it again from the resume point. */
+  /** Opens it, or reopens it from the resume point. */
   open() {
     this.#stop?.abort();
     const stop = (this.#stop = new AbortController());
@@ -77,7 +80,7 @@ class Stream {
   async #run(signal) {
     for (let state = "connecting"; !signal.aborted; state = "reconnecting") {
       this.#tell.state(state);
-      const refusal = await this.#connect(signal).catch(() => null); // the network's: come back
+      const refusal = await this.#connect(signal).catch(() => null); // a network failure: reconnect
       if (signal.aborted) return;
       if (refusal) return this.#tell.state("closed", refusal);
       if (state === "connecting") this.#tell.state("reconnecting");
@@ -88,17 +91,19 @@ class Stream {
     }
   }
 
-  /** Gives why the stream was refused, or null once it has ended. */
+  /** Returns why the stream was rejected, or null once it has ended. */
   async #connect(signal) {
     await this.#askForNewest();
     const headers = { Accept: "text/event-stream", ...this.#headers() };
     if (this.resume) headers["Last-Event-ID"] = this.resume;
     const answer = await fetch(`${this.#url}/sse`, { headers, signal, cache: "no-store" });
-    // An overloaded proxy's answer is not the broker's refusal.
+    // An overloaded proxy's response is not a rejection by the broker.
     if (answer.status >= 500 || answer.status === 429) return null;
-    if (!answer.ok) return (await answer.json().catch(() => ({}))).detail ?? `the server answered ${answer.status}`;
-    // As `EventSource` does, for which a page in the stream's place is final.
-    if (!/^text\/event-stream *(;|$)/i.test(answer.headers.get("Content-Type") ?? "")) return "what answers is no stream";
+    if (answer.status === 401) this.#tell.unauthorized?.();
+    if (answer.status === 401 && !headers.Authorization) return "this pipeline requires a token. Paste one into the Token field above";
+    if (!answer.ok) return (await answer.json().catch(() => ({}))).detail ?? `the server responded with ${answer.status}`;
+    // Like `EventSource`, which does not reconnect after any other content type.
+    if (!/^text\/event-stream *(;|$)/i.test(answer.headers.get("Content-Type") ?? "")) return "the response is not an event stream";
     this.opened += 1;
     this.#tell.state("open");
     const blocks = new Blocks();
@@ -112,14 +117,14 @@ class Stream {
     }
   }
 
-  // What is not newer than this is past, whenever it arrives.
+  // Events that are not newer than this one are replayed, whenever they arrive.
   async #askForNewest() {
     try {
       const headers = { Accept: "application/json", ...this.#headers() };
       const answer = await fetch(this.#url, { headers, signal: AbortSignal.timeout(1500), cache: "no-store" });
       if (answer.ok) this.#replayedTo = (await answer.json()).last_id ?? "0-0";
     } catch {
-      // Then the events count as live; the stream's own state says what is wrong.
+      // Then all events count as live; the stream itself shows what is wrong.
     }
   }
 

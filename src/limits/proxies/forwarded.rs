@@ -1,6 +1,6 @@
-//! The syntax of the two headers that name a client: what they list, not yet whom.
+//! The syntax of the two headers that name a client. Returns what they list, without judging it.
 
-/// What cannot be an address, and stands for what cannot be read.
+/// An entry that cannot be read. It is not a valid address.
 const UNREADABLE: &str = "";
 
 /// `X-Forwarded-For`: the entries of all lines, in order. `None` without a line.
@@ -8,19 +8,19 @@ pub(super) fn split_lines<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<V
     let mut list = None;
     for line in lines {
         let list = list.get_or_insert_with(Vec::new);
-        // A byte that is no text spoils its own entry alone.
+        // A byte that is not text spoils only its own entry.
         list.extend(line.split(|byte| *byte == b',').map(|entry| std::str::from_utf8(entry).unwrap_or(UNREADABLE)));
     }
     list
 }
 
-/// `Forwarded` (RFC 7239, section 4): what stands at `for` in the elements of all lines, in order. `None` without a line.
+/// `Forwarded` (RFC 7239, section 4): the `for` values in the elements of all lines, in order. `None` without a line.
 pub(super) fn parse_lines<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Vec<&'a str>> {
     let mut list = None;
     for line in lines {
         let list = list.get_or_insert_with(Vec::new);
         let parsed = std::str::from_utf8(line).ok().and_then(parse_line);
-        // An open quote cannot be told from one that ends later: nothing of such a line is known.
+        // After an unbalanced quote it is unclear which parts are quoted, so nothing of the line can be used.
         list.extend(parsed.unwrap_or_else(|| vec![UNREADABLE]));
     }
     list
@@ -43,7 +43,7 @@ fn parse_element(element: &str) -> Option<&str> {
     Some(named.unwrap_or(UNREADABLE))
 }
 
-/// A token or a quoted string. No address needs an escape, so one with an escape is none.
+/// A token or a quoted string. No address needs an escape, so a string with one is rejected.
 fn unquote(value: &str) -> Option<&str> {
     match value.strip_prefix('"') {
         Some(rest) => rest.strip_suffix('"').filter(|inner| !inner.contains(['"', '\\'])),
@@ -51,7 +51,7 @@ fn unquote(value: &str) -> Option<&str> {
     }
 }
 
-/// Splits where a separator stands outside quotes; `None` where a quote is left open.
+/// Splits at separators outside quotes; `None` when a quote is left open.
 fn split_outside_quotes(text: &str, separator: u8) -> Option<Vec<&str>> {
     let (mut parts, mut start, mut is_quoted, mut is_escaped) = (Vec::new(), 0, false, false);
     for (index, byte) in text.bytes().enumerate() {

@@ -1,8 +1,8 @@
-//! Proxies whose word on a client's address is taken, and what they say in a request's headers.
+//! Trusted proxies, and the client address that they put into a request's headers.
 //!
-//! Anyone can send `X-Forwarded-For`. Only what a trusted proxy has added is believed: the list is read from its end, past other
-//! trusted proxies, to the first address that is none. What stands before that came with the request. So did a header that
-//! they do not write, of whatever name: one is believed, and the other is nothing.
+//! Any client can send `X-Forwarded-For`. Only what a trusted proxy has added counts: the list is read from its end, past other
+//! trusted proxies, to the first address that is not one. Everything before it came with the request, and so did any header that
+//! the proxies do not write. So exactly one header is read, and the others are ignored.
 
 mod forwarded;
 
@@ -16,10 +16,10 @@ use ipnet::IpNet;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
-/// What is no list of networks.
+/// A text that is not a list of networks.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "`{0}` is no network; write an address with the length of its prefix, such as 10.0.0.0/8 or 2001:db8::/32, or a single address"
+    "`{0}` is not a network; write an address with a prefix length, such as 10.0.0.0/8 or 2001:db8::/32, or a single address"
 )]
 pub struct InvalidNetwork(String);
 
@@ -46,24 +46,24 @@ impl fmt::Display for TrustedProxies {
 /// The header in which trusted proxies name the client. Setting `server.forwarded_header`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ForwardedHeader {
-    /// `X-Forwarded-For`, which most write.
+    /// `X-Forwarded-For`, which most proxies write.
     #[default]
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
 }
 
-/// Who is at the other end of a connection.
+/// The other end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Peer {
-    /// Whoever has this address, a proxy perhaps.
+    /// A client or a proxy at this address.
     At(IpAddr),
-    /// Somebody of whom the proxy at this address tells nothing but that they are not the proxy itself.
+    /// An unknown client behind the proxy at this address.
     Behind(IpAddr),
 }
 
 impl Peer {
-    /// The address that it is counted by.
+    /// The address that it counts for.
     pub fn address(self) -> IpAddr {
         let (Self::At(address) | Self::Behind(address)) = self;
         address
@@ -71,20 +71,20 @@ impl Peer {
 }
 
 impl TrustedProxies {
-    /// Whether none is trusted.
+    /// Whether no proxy is trusted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a trusted proxy is at this address.
+    /// Whether this is the address of a trusted proxy.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The client's address: the peer's, unless that is a trusted proxy that names another one in the lines of this header.
+    /// The client's address: the peer's, unless the peer is a trusted proxy that names another one in the lines of this header.
     ///
-    /// The peer's, too, where what they say cannot be read.
+    /// Also the peer's when those lines cannot be read.
     pub fn client<'a>(&self, peer: Peer, header: ForwardedHeader, lines: impl Iterator<Item = &'a [u8]>) -> IpAddr {
         let address = peer.address().to_canonical();
         let is_proxy = matches!(peer, Peer::At(_)) && self.contains(address);
@@ -98,7 +98,8 @@ impl TrustedProxies {
         list.and_then(|list| self.outermost(&list)).unwrap_or(address)
     }
 
-    /// The last address of a list that is no trusted proxy; the first, where all are. `None` where one that is reached cannot be read.
+    /// The last address of a list that is not a trusted proxy, or the first when all are. `None` when an address on the way there
+    /// cannot be read.
     fn outermost(&self, list: &[&str]) -> Option<IpAddr> {
         let mut reached = None;
         for text in list.iter().rev() {
@@ -112,7 +113,7 @@ impl TrustedProxies {
     }
 }
 
-/// An address as proxies write it: alone, in brackets, with a port.
+/// An address as proxies write it: bare, in brackets, or with a port.
 fn node_address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_the_last_address_that_is_no_trusted_proxy() {
+    fn client_is_the_last_address_that_is_not_a_trusted_proxy() {
         let check = |peer: &str, lines: &[&str], expected: &str| {
             assert_eq!(client(peer, X_FORWARDED_FOR, lines), expected, "{lines:?}");
         };
@@ -156,20 +157,20 @@ mod tests {
         check("::ffff:10.0.0.1", &["203.0.113.9"], "203.0.113.9");
         // All of them trusted: the first of them asks.
         check("10.0.0.1", &["10.9.9.9, 10.2.3.4"], "10.9.9.9");
-        // What cannot be read is nobody's address.
+        // An entry that cannot be read names no client.
         for rubbish in
             ["", ",", "unknown", "203.0.113.9,", "203.0.113.9, x", "203.0.113.999", "[203.0.113.9]", "2001:470::1]:80"]
         {
             check("10.0.0.1", &[rubbish], "10.0.0.1");
         }
-        // From anyone else the header is nothing.
+        // From any other peer the header is ignored.
         check("203.0.113.1", &["203.0.113.9"], "203.0.113.1");
         check("203.0.113.1", &["10.0.0.1"], "203.0.113.1");
         check("10.0.0.1", &[], "10.0.0.1");
     }
 
     #[test]
-    fn forwarded_says_the_same_in_its_own_way() {
+    fn forwarded_header_is_read_the_same_way() {
         let check = |lines: &[&str], expected: &str| {
             assert_eq!(client("10.0.0.1", ForwardedHeader::Forwarded, lines), expected, "{lines:?}");
         };
@@ -191,12 +192,12 @@ mod tests {
         ] {
             check(&[rubbish], "10.0.0.1");
         }
-        // A quote that the client left open swallows nothing that the proxy adds.
+        // A quote that the client left open must not hide what the proxy adds.
         check(&["for=6.6.6.6;by=\", for=203.0.113.9"], "10.0.0.1");
     }
 
     #[test]
-    fn whom_a_proxy_does_not_name_cannot_name_himself() {
+    fn unnamed_client_behind_a_proxy_cannot_name_itself() {
         for header in [X_FORWARDED_FOR, ForwardedHeader::Forwarded] {
             let peer = Peer::Behind("10.0.0.1".parse().unwrap());
             assert_eq!(client_of(peer, header, &["203.0.113.9", "for=203.0.113.9"]), "10.0.0.1");
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_read_and_others_told() {
+    fn networks_are_read_and_errors_show_the_form() {
         let shown = |text: &str| text.parse::<TrustedProxies>().map(|proxies| proxies.to_string());
         assert_eq!(shown("").as_deref(), Ok(""));
         assert_eq!(shown("10.1.2.3/8 , 192.0.2.1,::1").as_deref(), Ok("10.0.0.0/8,192.0.2.1/32,::1/128"));
@@ -215,7 +216,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_list_of_networks_is_read_or_refused(text in ".*", numbers in "[0-9a-f.:/, ]*") {
+        fn any_text_is_a_list_of_networks_or_an_error(text in ".*", numbers in "[0-9a-f.:/, ]*") {
             for text in [text, numbers] {
                 if let Ok(proxies) = text.parse::<TrustedProxies>() {
                     prop_assert_eq!(proxies.to_string().parse(), Ok(proxies));
@@ -224,7 +225,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_in_a_header_end_in_an_address(
+        fn any_header_bytes_give_an_address(
             lines in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..80), 0..4),
             texts in proptest::collection::vec("[for=;,\" \\\\\\[\\]0-9a-f:.]{0,60}", 0..4),
         ) {
@@ -242,11 +243,11 @@ mod tests {
         }
 
         #[test]
-        fn what_a_client_sends_in_front_changes_nothing(front in "[ -~]{0,60}") {
+        fn entries_that_a_client_sends_change_nothing(front in "[ -~]{0,60}") {
             let line = format!("{front},203.0.113.9");
             prop_assert_eq!(client("10.0.0.1", X_FORWARDED_FOR, &[&line]), "203.0.113.9");
             let spoofed = client("10.0.0.1", ForwardedHeader::Forwarded, &[&format!("{front},for=203.0.113.9")]);
-            // Never an address of the client's choice; at worst none.
+            // Never an address of the client's choice.
             prop_assert!(["203.0.113.9", "10.0.0.1"].contains(&spoofed.as_str()), "{}", spoofed);
         }
     }

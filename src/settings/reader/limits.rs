@@ -1,14 +1,15 @@
-//! Settings of kinds that only limits have.
+//! Settings that only limits have: rates, memory and networks.
 
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 
-use super::{Reader, parse_count, parse_size};
+use super::Reader;
+use super::numbers::{parse_count, parse_size};
 use crate::limits::proxies::TrustedProxies;
 use crate::limits::{Rate, available_memory};
 
 impl Reader {
-    /// A count, or one of the words for none: `off`, or `auto` where the program finds one by itself.
+    /// A count, or none: `off`, or `auto` where the node finds one by itself.
     pub(in crate::settings) fn optional_count(
         &mut self,
         key: &'static str,
@@ -22,7 +23,7 @@ impl Reader {
         })
     }
 
-    /// Bytes of memory, or `auto` for a part of what this process may use: one of `parts`, at most `most`.
+    /// Bytes of memory, or `auto`: one of `parts` of the memory that this process may use, at most `most`.
     pub(in crate::settings) fn memory(
         &mut self,
         key: &'static str,
@@ -41,11 +42,11 @@ impl Reader {
     pub(in crate::settings) fn rate(&mut self, key: &'static str, help: &'static str) -> Option<Rate> {
         self.read_plain(key, "off", help, None, |text| match text {
             "off" => Ok(None),
-            text => text.parse().map(Some).map_err(|problem| format!("`{text}` is no rate: {problem}, or `off`")),
+            text => text.parse().map(Some).map_err(|problem| format!("invalid value `{text}`: {problem}, or `off`")),
         })
     }
 
-    /// A rate, `off`, or `auto` for a part of another one.
+    /// A rate, `off`, or `auto` for a tenth of another one.
     pub(in crate::settings) fn rate_within(
         &mut self,
         key: &'static str,
@@ -58,13 +59,13 @@ impl Reader {
             "auto" => Ok(auto),
             "off" => Ok(None),
             text => {
-                let wrong = |problem| format!("`{text}` is no rate: {problem}, or `auto`, or `off`");
+                let wrong = |problem| format!("invalid value `{text}`: {problem}, or `auto`, or `off`");
                 text.parse().map(Some).map_err(wrong)
             }
         })
     }
 
-    /// A list of networks, which may be empty.
+    /// Networks separated by commas; there may be none.
     pub(in crate::settings) fn networks(&mut self, key: &'static str, help: &'static str) -> TrustedProxies {
         self.read_plain(key, "", help, TrustedProxies::default(), |text| {
             text.parse().map_err(|error: crate::limits::proxies::InvalidNetwork| error.to_string())

@@ -1,9 +1,9 @@
-//! What the embedded store answered to publishes with an `Idempotency-Key`, for ten minutes at most.
+//! The embedded store's answers to publishes with an `Idempotency-Key`, for at most ten minutes.
 //!
-//! Answers have a share of the memory of their own. When that is full the oldest ones go before their time: a publisher
-//! repeats a request that was not answered within seconds, so the newest matter most, and refusing publishes for the sake
-//! of repeats that hardly ever come would harm everybody. Who uses more keys in ten minutes than there is room for gets
-//! a shorter time, down to seconds; `store.memory` makes it longer.
+//! Answers have their own share of the memory. When it is full, the oldest are evicted: a publisher repeats an unanswered
+//! request within seconds, so the newest matter most, and to reject publishes for the sake of repeats that hardly ever happen
+//! would harm every publisher. With more keys in ten minutes than there is room for, the time gets shorter, down to seconds;
+//! a larger `store.memory` makes it longer.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,46 +13,44 @@ use crate::event::PipelineId;
 use crate::store::idempotency::Digest;
 use crate::store::{IDEMPOTENCY_TTL, IdempotencyKey, Receipt};
 
-/// What an answer costs beside its names: its entries in the map and the queue, which are half empty when they have just
-/// grown, and its key's. Measured.
+/// Bytes that an answer costs besides its names: its entries in the map and the queue, which are half empty when they have
+/// just grown. Measured.
 const ANSWER_BYTES: usize = 240;
 
-/// Answers that are taken out at one go at most, once their time is over.
+/// Maximum answers removed at once when they have expired.
 const EXPIRED_AT_ONCE: usize = 64;
 
 type Key = (PipelineId, IdempotencyKey);
 
-/// What was answered, and to what.
-type Answer = (Receipt, Digest);
+/// What was answered, and the digest of the events.
+type KeptReceipt = (Receipt, Digest);
 
-/// The newest answers.
 #[derive(Debug)]
 pub(super) struct Answers {
-    most_bytes: usize,
+    max_bytes: usize,
     bytes: usize,
-    given: HashMap<Arc<Key>, Answer>,
-    /// All of them, oldest first, and when each is over.
+    given: HashMap<Arc<Key>, KeptReceipt>,
+    /// All of them, oldest first, and when each expires.
     order: VecDeque<(Instant, Arc<Key>)>,
-    /// So many were taken out before their time.
-    forgotten: u64,
+    evicted: u64,
 }
 
 impl Answers {
-    /// None yet, and never more than so many bytes of them.
-    pub(super) fn new(most_bytes: usize) -> Self {
-        Self { most_bytes, bytes: 0, given: HashMap::new(), order: VecDeque::new(), forgotten: 0 }
+    /// No answers, and never more than `max_bytes` of them.
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, bytes: 0, given: HashMap::new(), order: VecDeque::new(), evicted: 0 }
     }
 
-    /// The answer that a key was given within its time.
-    pub(super) fn find(&self, key: &Key) -> Option<&Answer> {
+    /// The answer to an earlier publish with this key, unless it has expired.
+    pub(super) fn find(&self, key: &Key) -> Option<&KeptReceipt> {
         self.given.get(key)
     }
 
-    /// Remembers an answer to a key that has none.
-    pub(super) fn add(&mut self, key: Key, answer: Answer, now: Instant) {
+    /// Keeps the answer to a key that has none.
+    pub(super) fn add(&mut self, key: Key, answer: KeptReceipt, now: Instant) {
         let cost = cost(&key);
-        while self.bytes + cost > self.most_bytes && self.take_oldest() {
-            self.forgotten += 1;
+        while self.bytes + cost > self.max_bytes && self.take_oldest() {
+            self.evicted += 1;
         }
         let key = Arc::new(key);
         self.bytes += cost;
@@ -60,7 +58,7 @@ impl Answers {
         self.given.insert(key, answer);
     }
 
-    /// Takes out those whose time is over.
+    /// Removes expired answers, at most a bounded number of them.
     pub(super) fn expire(&mut self, now: Instant) {
         for _ in 0..EXPIRED_AT_ONCE {
             if self.order.front().is_none_or(|(until, _)| *until > now) {
@@ -75,12 +73,12 @@ impl Answers {
         self.bytes
     }
 
-    /// How many were taken out before their time.
-    pub(super) fn forgotten(&self) -> u64 {
-        self.forgotten
+    /// How many were evicted before they expired.
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted
     }
 
-    /// Whether there was one.
+    /// Removes the oldest answer. Returns whether there was one.
     fn take_oldest(&mut self) -> bool {
         let Some((_, key)) = self.order.pop_front() else { return false };
         self.bytes -= cost(&key);
@@ -102,7 +100,7 @@ mod tests {
     use crate::store::Origin;
 
     #[test]
-    fn the_oldest_go_when_the_share_is_full_and_all_when_their_time_is_over() {
+    fn oldest_answers_are_evicted_when_full_and_all_expire() {
         const MOST: usize = 100 * ANSWER_BYTES;
         let key = |n: u64| ("p".parse().unwrap(), format!("key-{n}").parse().unwrap());
         let limits = EventLimits { max_event_size: 1000, max_batch_events: 1, max_json_depth: 1 };
@@ -119,7 +117,7 @@ mod tests {
             assert_eq!(answers.given.len(), answers.order.len());
         }
         assert!(answers.given.len() > 90, "{}", answers.given.len());
-        assert_eq!(answers.forgotten(), 10_000 - answers.given.len() as u64);
+        assert_eq!(answers.evicted(), 10_000 - answers.given.len() as u64);
         assert_eq!(answers.find(&key(9999)), Some(&receipt(9999)));
         assert_eq!(answers.find(&key(9950)), Some(&receipt(9950)));
         assert_eq!(answers.find(&key(1)), None);

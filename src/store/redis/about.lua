@@ -1,8 +1,8 @@
--- The ids at both ends of a pipeline's history, whatever its events are like.
+-- The ids at both ends of a pipeline's history.
 --
--- KEYS[1]  the list of frames, newest last     ARGV[1]  frames kept
+-- KEYS[1]  the list of frames, newest last     ARGV[1]  maximum frames kept
 --
--- Returns {the first line of the oldest entry kept, and of the newest}; nothing where there is no list.
+-- Returns {the first line of the oldest entry kept, of the newest}; an empty table when there is no list.
 local newest = redis.call('LINDEX', KEYS[1], -1)
 if not newest then
   return {}

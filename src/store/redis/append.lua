@@ -1,22 +1,22 @@
--- Appends a batch of events to a pipeline's history and announces it, atomically.
+-- Appends a batch of events to a pipeline's history and notifies nodes, atomically.
 --
 -- KEYS[1]  the list of frames, newest last
 -- KEYS[2]  where the answer to an Idempotency-Key is kept (only when one was given)
 -- ARGV[1]  frames to keep            ARGV[2]  bytes of them to keep, about
 -- ARGV[3]  time to live of the list, ms
--- ARGV[4]  channel to announce on    ARGV[5]  PUBLISH or SPUBLISH
--- ARGV[6]  the request's shape       ARGV[7]  the digest of what was sent with the key
--- ARGV[8]  time to live of the answer, ms
--- ARGV[9]... the events' frames without their first line
+-- ARGV[4]  channel to notify on
+-- ARGV[5]  the request's shape       ARGV[6]  the digest of what was sent with the key
+-- ARGV[7]  time to live of the answer, ms
+-- ARGV[8]... the events' frames without their first line
 --
 -- Returns {first id's ms, first id's seq, events, shape, what was done}: 0 stored, 1 an earlier answer is repeated,
 -- 2 the key was used for other events.
 --
--- Nothing may fail once something is written, or an event would be stored and refused: rights are asked for, and all that
--- is built is built, before the first write.
+-- Nothing may fail after the first write, or an event would be stored although its publisher gets an error. So the script
+-- checks permissions and builds everything before it writes.
 local call, format = redis.call, string.format
 local list, answer_key = KEYS[1], KEYS[2]
-local channel, publish = ARGV[4], ARGV[5]
+local channel = ARGV[4]
 
 if answer_key then
   local answer = call('GET', answer_key)
@@ -24,7 +24,7 @@ if answer_key then
     local ms, seq, count, shape, digest = string.match(answer, '^(%d+) (%d+) (%d+) (%a+) ?(%x*)$')
     if ms then
       -- Answers without a digest are from an older version.
-      local is_same = digest == '' or digest == ARGV[7]
+      local is_same = digest == '' or digest == ARGV[6]
       return {ms, seq, count, shape, is_same and 1 or 2}
     end
   end
@@ -44,14 +44,14 @@ end
 
 local function check(...)
   if not redis.acl_check_cmd(...) then
-    error({err = 'NOPERM the user of this node has no right to ' .. select(1, ...)})
+    error({err = 'NOPERM the user of this node lacks permission to run ' .. select(1, ...)})
   end
 end
--- Each costs Redis time. The first write needs none: it fails by itself, and is RPUSH, since Redis looks for memory at the
--- first write of a script alone.
+-- Each check costs Redis time. The first write needs none: it fails by itself. It is RPUSH, since Redis checks for memory
+-- only at a script's first write.
 check('LTRIM', list, 0, 0)
 check('PEXPIRE', list, 1)
-check(publish, channel, '')
+check('PUBLISH', channel, '')
 if answer_key then
   check('SET', answer_key, '', 'PX', 1)
 end
@@ -60,7 +60,7 @@ end
 local time = call('TIME')
 local ms = math.max(time[1] * 1000 + math.floor(time[2] / 1000), prev_ms)
 
-local first, last = 9, #ARGV
+local first, last = 8, #ARGV
 local id = format('id: %.0f-', ms)
 local largest = 0
 for i = first, last do
@@ -68,9 +68,9 @@ for i = first, last do
   largest = math.max(largest, #ARGV[i])
 end
 local limit, most_bytes = tonumber(ARGV[1]), tonumber(ARGV[2])
-local answer = {format('%.0f', ms), format('%.0f', prev_seq + 1), tostring(last - first + 1), ARGV[6], 0}
-local kept_answer = answer_key and table.concat(answer, ' ', 1, 4) .. ' ' .. ARGV[7]
-local announcement = format('%.0f-%.0f\n', prev_ms, prev_seq) .. table.concat(ARGV, '', first)
+local answer = {format('%.0f', ms), format('%.0f', prev_seq + 1), tostring(last - first + 1), ARGV[5], 0}
+local kept_answer = answer_key and table.concat(answer, ' ', 1, 4) .. ' ' .. ARGV[6]
+local notification = format('%.0f-%.0f\n', prev_ms, prev_seq) .. table.concat(ARGV, '', first)
 
 -- Only frames larger than this can make a list too large. Those that follow add at most as much again.
 local is_measured = largest > most_bytes / limit
@@ -78,8 +78,7 @@ if is_measured then
   check('LRANGE', list, 0, 0)
 end
 if is_foreign then
-  -- Not written by this script. Nothing can follow it, so the history begins anew,
-  -- and clients are told of the reset.
+  -- Not written by this script. Nothing can follow it, so the history starts over, and clients get a gap (reset).
   check('RPUSH', list, '')
   call('DEL', list)
 end
@@ -107,7 +106,7 @@ if length > keep then
 end
 call('PEXPIRE', list, ARGV[3])
 if answer_key then
-  call('SET', answer_key, kept_answer, 'PX', ARGV[8])
+  call('SET', answer_key, kept_answer, 'PX', ARGV[7])
 end
-call(publish, channel, announcement)
+call('PUBLISH', channel, notification)
 return answer

@@ -1,24 +1,24 @@
-//! The call of the script that stores events: its arguments, in their order.
+//! The call of the script that stores events: its arguments, in order.
 
 use std::time::Duration;
 
 use redis::Cmd;
 
-use super::millis;
+use super::millis::millis;
 use crate::event::Shape;
 use crate::store::Retention;
 
-/// The script; it says what it takes and returns.
+/// The script. Its comments describe its arguments and its answer.
 pub(super) const APPEND: &str = include_str!("append.lua");
 
 /// One call of the script.
 pub(super) struct AppendCall<'a> {
-    /// The script's hash.
+    /// Its SHA-1, for `EVALSHA`.
     pub(super) script: &'a str,
     pub(super) list: &'a str,
-    /// Where the answer is kept, and the digest of what is stored, where there is a key.
+    /// With an `Idempotency-Key`: where the answer is kept, and the digest of the events.
     pub(super) answer: Option<(&'a str, &'a str)>,
-    /// For how long the answer is kept.
+    /// How long the answer is kept.
     pub(super) answer_ttl: Duration,
     pub(super) channel: &'a str,
     pub(super) retention: Retention,
@@ -26,7 +26,7 @@ pub(super) struct AppendCall<'a> {
 }
 
 impl AppendCall<'_> {
-    /// The command, with the bodies of events, oldest first.
+    /// The command, with the bodies of the events, oldest first.
     pub(super) fn command<'a>(&self, bodies: impl Iterator<Item = &'a [u8]>) -> Cmd {
         let mut command = redis::cmd("EVALSHA");
         command.arg(self.script).arg(1 + usize::from(self.answer.is_some())).arg(self.list);
@@ -34,7 +34,7 @@ impl AppendCall<'_> {
             command.arg(key);
         }
         let Retention { limit, bytes, ttl } = self.retention;
-        command.arg(limit).arg(bytes).arg(millis(ttl)).arg(self.channel).arg("PUBLISH").arg(shape_name(self.shape));
+        command.arg(limit).arg(bytes).arg(millis(ttl)).arg(self.channel).arg(shape_name(self.shape));
         command.arg(self.answer.map_or("", |(_, digest)| digest)).arg(millis(self.answer_ttl));
         bodies.for_each(|body| {
             command.arg(body);
@@ -43,7 +43,7 @@ impl AppendCall<'_> {
     }
 }
 
-/// A shape as the script keeps it.
+/// The shape as the script stores it.
 pub(super) fn shape_name(shape: Shape) -> &'static str {
     match shape {
         Shape::Single => "single",
@@ -51,7 +51,7 @@ pub(super) fn shape_name(shape: Shape) -> &'static str {
     }
 }
 
-/// A shape as the script gives it back.
+/// The shape that the script returns.
 pub(super) fn shape_named(name: &str) -> Shape {
     if name == shape_name(Shape::Single) { Shape::Single } else { Shape::List }
 }

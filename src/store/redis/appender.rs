@@ -1,8 +1,8 @@
 //! The appender: concurrent publishes share round trips to Redis.
 //!
-//! Requests that wait while others are under way go together, as one pipeline of script calls; one
-//! that comes alone goes at once. Those for the same pipeline share a call, which costs Redis a
-//! tenth of a call for each; every request has its own reply, and its events stay together.
+//! Requests that arrive while others are under way are sent together, as one pipeline of script calls; a single one is sent
+//! at once. Requests for the same pipeline share a call, which costs Redis a tenth of a call for each. Every request has its
+//! own reply, and its events stay together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,66 +12,69 @@ use redis::{Cmd, RedisError, Script, ServerErrorKind};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::append_script::{APPEND, AppendCall, shape_named};
-use super::failure::Failure;
+use super::command_error::{CommandError, Unreachable};
 use super::keys::Names;
-use super::wire::{Line, Wire};
-use crate::event::{Batch, Event, EventId, PipelineId};
+use super::shared_connection::{OpenConnection, SharedConnection};
+use crate::event::EventId;
+use crate::event::PipelineId;
+use crate::event::{Batch, Event};
 use crate::store::idempotency::Digest;
-use crate::store::{Hold, IDEMPOTENCY_TTL, IdempotencyKey, Origin, Receipt, Retention, StoreError};
+use crate::store::{IDEMPOTENCY_TTL, IdempotencyKey, Origin, Receipt, ReservedResources, Retention, StoreError};
 
-/// Connections, each with one round trip under way: while one is answered, the next can be on its way.
+/// Connections, each with one round trip under way: while Redis answers one, the next is being sent.
 pub(super) const LANES: usize = 2;
 
-/// Requests in one round trip.
+/// Maximum requests in one round trip.
 const REQUESTS: usize = 256;
 
-/// A call takes no further request once it has so many events, or bytes of them: Redis does nothing else
-/// while it runs a script.
+/// Maximum events, and bytes of them, in a call that is shared: Redis does nothing else while it runs a script.
 const CALL_EVENTS: usize = 1000;
 const CALL_BYTES: usize = 64 << 10;
 
 /// What the script answers: the first id's `ms` and `seq`, how many events, the shape, and what it did, see [`STORED`].
-type Answer = (u64, u64, u64, String, u8);
+type AppendAnswer = (u64, u64, u64, String, u8);
 
-/// What the script did: it stored the events, or the key was used for other events; else it repeats an earlier answer.
+/// What the script did: it stored the events, or found the key used for other events. Any other value: it repeats an
+/// earlier answer.
 const STORED: u8 = 0;
 const KEY_REUSED: u8 = 2;
 
-struct Request {
+struct AppendRequest {
     pipeline: PipelineId,
     batch: Batch,
     key: Option<(IdempotencyKey, Digest)>,
     reply: oneshot::Sender<Result<Receipt, StoreError>>,
     /// Dropped with the batch.
-    _hold: Hold,
+    _reserved: ReservedResources,
 }
 
-/// Requests that one call of the script serves: of one pipeline, and one alone if it has a key.
-struct Call {
-    requests: Vec<Request>,
+/// Requests that one call of the script serves: all of one pipeline, and only one if it has a key.
+struct AppendScriptCall {
+    requests: Vec<AppendRequest>,
     events: usize,
     bytes: usize,
 }
 
 /// The store's end of the appender.
 pub(super) struct Appender {
-    // Requests stay here until their turn, also when their publishers have left; what they hold is bounded by whoever
-    // gave it to them.
-    requests: mpsc::UnboundedSender<Request>,
+    // Unbounded: a request waits here until it is sent, even if its publisher has left, but it holds memory that was
+    // reserved within a budget.
+    requests: mpsc::UnboundedSender<AppendRequest>,
 }
 
-/// The appender, and its life, to be run by whoever stops it.
+/// The appender, and the future that does its work until it is dropped.
 pub(super) fn new(
-    wires: [Arc<Wire>; LANES],
+    connections: [Arc<SharedConnection>; LANES],
     names: &Names,
     retention: Retention,
 ) -> (Appender, impl Future<Output = ()> + Send + use<>) {
     let (requests, queue) = mpsc::unbounded_channel();
     let queue = Arc::new(Mutex::new(queue));
     let script = Arc::new(Script::new(APPEND));
-    let lane =
-        |wire| Lane { wire, names: names.clone(), retention, script: script.clone(), queue: queue.clone() }.run();
-    let lanes: Vec<_> = wires.into_iter().map(lane).collect();
+    let lane = |connection| {
+        Lane { connection, names: names.clone(), retention, script: script.clone(), queue: queue.clone() }.run()
+    };
+    let lanes: Vec<_> = connections.into_iter().map(lane).collect();
     (Appender { requests }, async move {
         join_all(lanes).await;
     })
@@ -81,73 +84,82 @@ impl Appender {
     /// Stores a batch. Dropping the future before the batch was sent takes it back.
     ///
     /// # Errors
-    /// Of the call that it went with.
+    /// Those of the call that it was sent with.
     pub(super) async fn append(
         &self,
         pipeline: &PipelineId,
         batch: Batch,
         key: Option<&IdempotencyKey>,
-        hold: Hold,
+        reserved: ReservedResources,
     ) -> Result<Receipt, StoreError> {
         let (reply, answer) = oneshot::channel();
         let key = key.map(|key| (key.clone(), Digest::of(&batch)));
-        // Nobody takes requests when the node is stopping.
-        let _ = self.requests.send(Request { pipeline: pipeline.clone(), batch, key, reply, _hold: hold });
-        answer.await.unwrap_or_else(|_| Err(StoreError::Away("the node is stopping".to_owned())))
+        // Fails when the node is stopping; then the reply is dropped.
+        let _ =
+            self.requests.send(AppendRequest { pipeline: pipeline.clone(), batch, key, reply, _reserved: reserved });
+        answer.await.unwrap_or_else(|_| Err(StoreError::Away("the node is stopping".into())))
     }
 }
 
-/// One connection and whoever sends on it.
+/// One connection and the loop that sends on it.
 struct Lane {
-    wire: Arc<Wire>,
+    connection: Arc<SharedConnection>,
     names: Names,
     retention: Retention,
     script: Arc<Script>,
-    queue: Arc<Mutex<mpsc::UnboundedReceiver<Request>>>,
+    queue: Arc<Mutex<mpsc::UnboundedReceiver<AppendRequest>>>,
 }
 
 impl Lane {
     async fn run(self) {
         let mut requests = Vec::new();
         loop {
-            // One lane waits for requests, the others for the lock: a request goes to whoever is free.
+            // One lane waits for requests, the others for the lock, so a request goes to a lane that is free.
             if self.queue.lock().await.recv_many(&mut requests, REQUESTS).await == 0 {
                 return;
             }
-            if let Err((calls, failure)) = self.send(share_calls(requests.drain(..))).await {
-                calls.into_iter().for_each(|call| call.fail(&failure));
+            if let Err((calls, error)) = self.send(share_calls(requests.drain(..))).await {
+                calls.into_iter().for_each(|call| call.fail(&error));
             }
         }
     }
 
-    /// Makes the calls in one round trip; an error is of all that are returned with it.
-    async fn send(&self, calls: Vec<Call>) -> Result<(), (Vec<Call>, Failure)> {
-        let mut line = match self.wire.line().await {
-            Ok(line) => line,
-            Err(failure) => return Err((calls, failure)),
+    /// Makes the calls in one round trip. An error applies to all calls that are returned with it.
+    async fn send(&self, calls: Vec<AppendScriptCall>) -> Result<(), FailedCalls> {
+        let mut open = match self.connection.get().await {
+            Ok(open) => open,
+            Err(error) => return Err((calls, error)),
         };
-        let unknown = self.call(&mut line, calls).await?;
+        let unknown = self.call(&mut open, calls).await?;
         if unknown.is_empty() {
             return Ok(());
         }
-        // A server that was restarted does not know the script any more, and has done nothing.
-        if let Err(error) = self.script.load_async(&mut line.connection).await {
-            let failure = Failure::from(error);
-            self.wire.report(&line, &Err::<(), _>(failure.clone()));
-            return Err((unknown, failure));
+        // A server that was restarted no longer has the script, and has done nothing.
+        if let Err(error) = self.script.load_async(&mut open.connection).await {
+            return Err((unknown, self.failed(&open, error)));
         }
-        let unknown = self.call(&mut line, unknown).await?;
+        let unknown = self.call(&mut open, unknown).await?;
         match unknown.is_empty() {
             true => Ok(()),
-            false => Err((unknown, Failure::away("Redis forgets the script that it was just given"))),
+            false => Err((unknown, Unreachable::ScriptLost.into())),
         }
     }
 
+    fn failed(&self, open: &OpenConnection, error: RedisError) -> CommandError {
+        let error = CommandError::from(error);
+        self.connection.report(open, &Err::<(), _>(error.clone()));
+        error
+    }
+
     /// One round trip. Returns the calls for which the server did not know the script.
-    async fn call(&self, line: &mut Line, calls: Vec<Call>) -> Result<Vec<Call>, (Vec<Call>, Failure)> {
-        // Here and nowhere earlier: a publisher that was told of a time-out, while a connection was made for instance,
-        // must not find its events stored later.
-        let calls: Vec<_> = calls.into_iter().filter_map(Call::without_those_who_left).collect();
+    async fn call(
+        &self,
+        open: &mut OpenConnection,
+        calls: Vec<AppendScriptCall>,
+    ) -> Result<Vec<AppendScriptCall>, FailedCalls> {
+        // Here and not earlier: if a publisher got a timeout, while a connection was being made for instance, its events
+        // must not be stored later.
+        let calls: Vec<_> = calls.into_iter().filter_map(AppendScriptCall::without_abandoned).collect();
         if calls.is_empty() {
             return Ok(calls);
         }
@@ -156,36 +168,31 @@ impl Lane {
         for call in &calls {
             pipeline.add_command(call.command(self.script.get_hash(), &self.names, self.retention));
         }
-        let answers: Vec<Result<Answer, RedisError>> = match pipeline.query_async(&mut line.connection).await {
+        let answers: Vec<Result<AppendAnswer, RedisError>> = match pipeline.query_async(&mut open.connection).await {
             Ok(answers) => answers,
-            Err(error) => {
-                let failure = Failure::from(error);
-                self.wire.report(line, &Err::<(), _>(failure.clone()));
-                return Err((calls, failure));
-            }
+            Err(error) => return Err((calls, self.failed(open, error))),
         };
         let mut unknown = Vec::new();
         for (call, answer) in calls.into_iter().zip(answers) {
             match answer {
                 Ok(answer) => {
-                    self.wire.report(line, &Ok(()));
+                    self.connection.report(open, &Ok(()));
                     call.succeed(&answer);
                 }
                 Err(error) if error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript) => unknown.push(call),
-                Err(error) => {
-                    let failure = Failure::from(error);
-                    self.wire.report(line, &Err::<(), _>(failure.clone()));
-                    call.fail(&failure);
-                }
+                Err(error) => call.fail(&self.failed(open, error)),
             }
         }
         Ok(unknown)
     }
 }
 
-/// Puts requests of the same pipeline together, in the order in which they came.
-fn share_calls(requests: impl Iterator<Item = Request>) -> Vec<Call> {
-    let mut calls: Vec<Call> = Vec::new();
+/// Calls that failed, and why.
+type FailedCalls = (Vec<AppendScriptCall>, CommandError);
+
+/// Puts requests of the same pipeline together, in the order in which they arrived.
+fn share_calls(requests: impl Iterator<Item = AppendRequest>) -> Vec<AppendScriptCall> {
+    let mut calls: Vec<AppendScriptCall> = Vec::new();
     let mut open: HashMap<PipelineId, usize> = HashMap::new();
     for request in requests {
         let events = request.batch.events.len();
@@ -201,30 +208,30 @@ fn share_calls(requests: impl Iterator<Item = Request>) -> Vec<Call> {
             call.requests.push(request);
             continue;
         }
-        // The answer that is kept for a key is of one request.
+        // The answer that is kept for a key belongs to one request.
         if request.key.is_some() {
             open.remove(&request.pipeline);
         } else {
             open.insert(request.pipeline.clone(), calls.len());
         }
-        calls.push(Call { requests: vec![request], events, bytes });
+        calls.push(AppendScriptCall { requests: vec![request], events, bytes });
     }
     calls
 }
 
-impl Call {
+impl AppendScriptCall {
     fn events(&self) -> impl Iterator<Item = &Event> {
         self.requests.iter().flat_map(|request| &request.batch.events)
     }
 
-    /// The call without requests that nobody waits for; `None` when that is all of them.
-    fn without_those_who_left(mut self) -> Option<Self> {
+    /// The call without requests whose publishers no longer wait; `None` when no request is left.
+    fn without_abandoned(mut self) -> Option<Self> {
         self.requests.retain(|request| !request.reply.is_closed());
         (!self.requests.is_empty()).then_some(self)
     }
 
     fn command(&self, script: &str, names: &Names, retention: Retention) -> Cmd {
-        // A call has at least one request, and all are of its pipeline.
+        // A call has at least one request, and all are for the same pipeline.
         let first = &self.requests[0];
         let pipeline = &first.pipeline;
         let kept = first.key.as_ref().map(|(key, digest)| (names.answer(pipeline, key), digest.to_string()));
@@ -241,27 +248,27 @@ impl Call {
     }
 
     /// Gives each request the ids of its own events.
-    fn succeed(self, (ms, seq, count, shape, done): &Answer) {
+    fn succeed(self, (ms, seq, count, shape, done): &AppendAnswer) {
         let mut next = EventId { ms: *ms, seq: *seq };
         let is_shared = self.requests.len() > 1;
         for request in self.requests {
             let events = request.batch.events.len() as u64;
             let receipt = Receipt {
                 first: next,
-                // A repeated answer may be of a request that was not like this one.
+                // A repeated answer may belong to a request with another shape.
                 count: if is_shared { events } else { *count },
                 shape: if is_shared { request.batch.shape } else { shape_named(shape) },
                 origin: if *done == STORED { Origin::Stored } else { Origin::Repeated },
             };
             next = next.plus(events);
             let reply = if *done == KEY_REUSED { Err(StoreError::KeyReused) } else { Ok(receipt) };
-            // A publisher that has gone meanwhile gets no answer.
+            // Fails when the publisher has left.
             let _ = request.reply.send(reply);
         }
     }
 
-    fn fail(self, failure: &Failure) {
-        let error = failure.clone().into_error();
+    fn fail(self, error: &CommandError) {
+        let error = error.clone().into_error();
         for request in self.requests {
             let _ = request.reply.send(Err(error.clone()));
         }
@@ -277,16 +284,16 @@ mod tests {
         pipeline: &str,
         events: usize,
         key: Option<&str>,
-    ) -> (Request, oneshot::Receiver<Result<Receipt, StoreError>>) {
+    ) -> (AppendRequest, oneshot::Receiver<Result<Receipt, StoreError>>) {
         let limits = EventLimits { max_event_size: 1 << 20, max_batch_events: 1000, max_json_depth: 10 };
         let events = vec![r#"{"channel": "a", "payload": 1}"#; events].join(",");
         let batch = Batch::from_json(format!("[{events}]").as_bytes(), &limits).unwrap();
         let (reply, answer) = oneshot::channel();
         let key = key.map(|key| (key.parse().unwrap(), Digest::of(&batch)));
-        (Request { pipeline: pipeline.parse().unwrap(), batch, key, reply, _hold: Box::new(()) }, answer)
+        (AppendRequest { pipeline: pipeline.parse().unwrap(), batch, key, reply, _reserved: Box::new(()) }, answer)
     }
 
-    fn sizes(calls: &[Call]) -> Vec<(String, usize, usize)> {
+    fn sizes(calls: &[AppendScriptCall]) -> Vec<(String, usize, usize)> {
         calls
             .iter()
             .map(|call| (call.requests[0].pipeline.to_string(), call.requests.len(), call.events().count()))
@@ -294,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_of_one_pipeline_share_a_call_and_those_with_a_key_have_their_own() {
+    fn requests_for_one_pipeline_share_a_call_unless_keyed() {
         let requests =
             [("p", 1, None), ("q", 2, None), ("p", 3, None), ("p", 1, Some("k")), ("p", 1, None), ("q", 1, None)];
         let calls = share_calls(requests.map(|(pipeline, events, key)| request(pipeline, events, key).0).into_iter());
@@ -303,42 +310,43 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_publisher_reserved_is_kept_for_as_long_as_its_events_wait() {
+    async fn reserved_memory_is_kept_while_events_wait() {
         let (requests, mut queue) = mpsc::unbounded_channel();
         let appender = Appender { requests };
         let (batch, reserved) = (request("p", 1, None).0.batch, Arc::new(()));
         let pipeline = "p".parse().unwrap();
-        let publishing = appender.append(&pipeline, batch, None, Box::new(reserved.clone()));
-        // The publisher leaves, or its time is over.
+        let kept = Arc::downgrade(&reserved);
+        let publishing = appender.append(&pipeline, batch, None, Box::new(reserved));
+        // The publisher leaves, or its request times out.
         assert!(futures_util::FutureExt::now_or_never(publishing).is_none());
         let queued = queue.try_recv().unwrap();
         assert!(queued.reply.is_closed());
-        assert_eq!(Arc::strong_count(&reserved), 2);
+        assert!(kept.upgrade().is_some());
         drop(queued);
-        assert_eq!(Arc::strong_count(&reserved), 1);
+        assert!(kept.upgrade().is_none());
     }
 
     #[test]
-    fn a_call_does_not_grow_without_end() {
+    fn shared_call_has_a_maximum_size() {
         let calls = share_calls([600, 400, 1, 1000, 1].into_iter().map(|events| request("p", events, None).0));
         assert_eq!(sizes(&calls).iter().map(|(_, _, events)| *events).collect::<Vec<_>>(), [1000, 1, 1000, 1]);
     }
 
     #[test]
-    fn events_of_publishers_that_have_left_are_not_sent() {
+    fn events_of_publishers_that_left_are_not_sent() {
         let (requests, mut answers): (Vec<_>, Vec<_>) =
             [1, 2, 3].map(|events| request("p", events, None)).into_iter().unzip();
         let call = share_calls(requests.into_iter()).remove(0);
-        // Told of a time-out while a connection was made.
+        // It timed out while a connection was being made.
         drop(answers.remove(1));
-        let call = call.without_those_who_left().unwrap();
+        let call = call.without_abandoned().unwrap();
         assert_eq!(call.events().count(), 4);
         drop(answers);
-        assert!(call.without_those_who_left().is_none());
+        assert!(call.without_abandoned().is_none());
     }
 
     #[test]
-    fn each_request_gets_the_ids_of_its_own_events() {
+    fn shared_call_gives_each_request_its_own_ids() {
         let (requests, mut answers): (Vec<_>, Vec<_>) =
             [2, 1, 3].map(|events| request("p", events, None)).into_iter().unzip();
         let mut calls = share_calls(requests.into_iter());

@@ -1,123 +1,164 @@
 //! The pool: connections for what clients ask, apart from those that live streams depend on.
 //!
-//! A checkout proves by a `PING` that its connection is good, which costs a round trip.
+//! `deadpool-redis` keeps the connections and proves at each checkout, by a round trip, that the one it gives out works.
+//! A pool belongs to one password and to one generation of connections. When either is over, a new pool replaces it, and
+//! the old connections are closed with the old pool: none of them can be given out again.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool::Runtime;
-use deadpool::managed::{self, Metrics, PoolConfig, RecycleError, RecycleResult, Timeouts};
+use deadpool_redis::{Connection, Hook, HookError, Manager, Pool, PoolConfig};
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisError};
 use tokio::time::{Instant, timeout_at};
 
-use super::connector::Connector;
-use super::failure::Failure;
+use super::command_error::{CommandError, Unreachable};
+use super::connector::{self, Connector};
 use super::health::Health;
-use super::{RedisOptions, RedisSetupError};
+use super::options::RedisOptions;
 
 /// A connection that was not used for so long is closed: nothing has to keep it alive.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Connections for what clients ask.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct ClientPool {
-    pool: managed::Pool<Manager>,
+    connector: Connector,
     health: Arc<Health>,
+    size: usize,
     timeout: Duration,
+    /// Written and read by every checkout. Held for a few statements.
+    current: Arc<Mutex<Option<CurrentPool>>>,
+}
+
+#[derive(Clone)]
+struct CurrentPool {
+    pool: Pool,
+    generation: u64,
+    password: Option<String>,
+}
+
+/// A connection that was given out.
+struct CheckedOut {
+    connection: Connection,
+    generation: u64,
 }
 
 impl ClientPool {
     /// No connection yet.
-    ///
-    /// # Errors
-    /// When the options cannot be right.
-    pub(super) fn new(
-        connector: &Connector,
-        options: &RedisOptions,
-        health: &Arc<Health>,
-    ) -> Result<Self, RedisSetupError> {
-        // redis-rs' own default of half a second would turn a slow fork of Redis into errors.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(options.timeout))
-            .set_response_timeout(Some(options.timeout));
-        let manager = Manager { connector: connector.clone(), health: health.clone(), config };
-        let mut pool = PoolConfig::new(options.pool_size);
-        let each = Some(options.timeout);
-        pool.timeouts = Timeouts { wait: each, create: each, recycle: each };
-        let pool = managed::Pool::builder(manager).config(pool).runtime(Runtime::Tokio1).build()?;
-        Ok(Self { pool, health: health.clone(), timeout: options.timeout })
+    pub(super) fn new(connector: &Connector, options: &RedisOptions, health: &Arc<Health>) -> Self {
+        let RedisOptions { pool_size: size, timeout, .. } = *options;
+        Self { connector: connector.clone(), health: health.clone(), size, timeout, current: Arc::default() }
     }
 
-    /// Runs a command when one of the connections is free.
+    /// Runs a command when one of the connections is free. All of it takes at most `redis.timeout`.
     ///
     /// # Errors
-    /// None became free or could be made, or the command failed.
-    ///
-    /// All of it takes `redis.timeout` at most.
+    /// No connection became free or could be made, or the command failed.
     pub(super) async fn run<T>(
         &self,
         command: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
-    ) -> Result<T, Failure> {
-        let until = Instant::now() + self.timeout;
-        let no_answer = || Failure::away(format!("no answer within {:?} (redis.timeout)", self.timeout));
-        // In a box: what makes a connection is several kilobytes of state, which every request that may come to
-        // need one would carry along.
-        let taking = timeout_at(until, Box::pin(self.pool.get())).await;
-        let mut pooled = taking.map_err(|_| no_answer())?.map_err(Failure::from)?;
-        let outcome = match timeout_at(until, command(&mut pooled.connection)).await {
-            Ok(outcome) => outcome.map_err(Failure::from),
+    ) -> Result<T, CommandError> {
+        let deadline = Instant::now() + self.timeout;
+        let no_answer = || CommandError::from(Unreachable::NoAnswer(self.timeout));
+        let checkout = timeout_at(deadline, self.check_out()).await;
+        let CheckedOut { mut connection, generation } = checkout.map_err(|_| no_answer())??;
+        let outcome = match timeout_at(deadline, command(&mut connection)).await {
+            Ok(outcome) => outcome.map_err(CommandError::from),
             Err(_) => Err(no_answer()),
         };
-        self.health.outcome(pooled.generation, &outcome);
-        if let Err(Failure::Away(_)) = outcome {
-            // Without an answer the next one on this connection may never come either.
-            drop(managed::Object::take(pooled));
+        self.health.outcome(generation, &outcome);
+        if let Err(CommandError::Unreachable(_)) = outcome {
+            // A later answer may be lost on this connection as well.
+            drop(Connection::take(connection));
         }
         outcome
     }
 
-    /// Closes connections that nobody uses, and those to a server that is no primary any more.
+    /// Closes connections that are not used, and those to a server that is no longer the primary.
     pub(super) fn close_idle(&self) {
-        let generation = self.health.generation();
-        self.pool.retain(|pooled, metrics| pooled.generation == generation && metrics.last_used() < IDLE);
-    }
-}
-
-#[derive(Debug)]
-struct Pooled {
-    connection: MultiplexedConnection,
-    generation: u64,
-}
-
-struct Manager {
-    connector: Connector,
-    health: Arc<Health>,
-    config: AsyncConnectionConfig,
-}
-
-impl managed::Manager for Manager {
-    type Type = Pooled;
-    type Error = Failure;
-
-    async fn create(&self) -> Result<Pooled, Failure> {
-        let generation = self.health.generation();
-        Ok(Pooled { connection: self.connector.connect(&self.config, &self.health).await?, generation })
-    }
-
-    async fn recycle(&self, pooled: &mut Pooled, _: &Metrics) -> RecycleResult<Failure> {
-        if pooled.generation != self.health.generation() {
-            return Err(RecycleError::message("the server was no primary any more"));
+        let mut current = self.current.lock();
+        current.take_if(|current| current.generation != self.health.generation());
+        if let Some(current) = &*current {
+            current.pool.retain(|_, metrics| metrics.last_used() < IDLE);
         }
-        redis::cmd("PING")
-            .query_async::<()>(&mut pooled.connection)
-            .await
-            .map_err(|error| RecycleError::Backend(error.into()))
+    }
+
+    async fn check_out(&self) -> Result<CheckedOut, CommandError> {
+        let mut current = self.current(None)?;
+        let mut connection = current.get().await;
+        if let Err(CommandError::Denied { .. }) = connection {
+            // The password file may hold a newer one. To read it at each checkout would slow down every request.
+            let newest = self.current(Some(&current))?;
+            if newest.password != current.password {
+                connection = newest.get().await;
+                current = newest;
+            }
+        }
+        if connection.is_err() {
+            self.health.connected(Instant::now(), false);
+        }
+        Ok(CheckedOut { connection: connection?, generation: current.generation })
+    }
+
+    /// The pool to use, a new one if the last is over; `refused` is one whose password Redis rejects.
+    fn current(&self, refused: Option<&CurrentPool>) -> Result<CurrentPool, CommandError> {
+        let generation = self.health.generation();
+        let usable = |current: &&CurrentPool| {
+            current.generation == generation && refused.is_none_or(|refused| current.password != refused.password)
+        };
+        if let Some(current) = self.current.lock().as_ref().filter(usable) {
+            return Ok(current.clone());
+        }
+        let new = self.open(generation)?;
+        let mut current = self.current.lock();
+        // Another request may have been faster.
+        match current.as_ref().filter(|other| other.generation >= generation && other.password == new.password) {
+            Some(other) => Ok(other.clone()),
+            None => Ok(current.insert(new).clone()),
+        }
+    }
+
+    fn open(&self, generation: u64) -> Result<CurrentPool, CommandError> {
+        let info = self.connector.connection_info()?;
+        let password = info.redis_settings().password().map(str::to_owned);
+        // redis-rs' own default of half a second would turn a slow fork of Redis into errors.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout));
+        let health = self.health.clone();
+        let verify = Hook::async_fn(move |connection: &mut MultiplexedConnection, _| {
+            let health = health.clone();
+            Box::pin(async move {
+                let verified = connector::verify(connection).await;
+                verified.map_err(|error| HookError::Backend(error.into()))?;
+                health.connected(Instant::now(), true);
+                Ok(())
+            })
+        });
+        // Without time-outs: the whole checkout has one.
+        let pool = Pool::builder(Manager::new_with_config(info, config)?)
+            .config(PoolConfig::new(self.size))
+            .post_create(verify)
+            .build()
+            .map_err(|error| Unreachable::Pool(error.to_string()))?;
+        Ok(CurrentPool { pool, generation, password })
     }
 }
 
-impl std::fmt::Debug for Manager {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Manager").finish_non_exhaustive()
+impl CurrentPool {
+    async fn get(&self) -> Result<Connection, CommandError> {
+        // In a box: what makes a connection is several kilobytes of state, which every request that may need one would
+        // carry along.
+        Ok(Box::pin(self.pool.get()).await?)
+    }
+}
+
+impl fmt::Debug for ClientPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Knows the password.
+        f.debug_struct("ClientPool").field("size", &self.size).finish_non_exhaustive()
     }
 }

@@ -1,15 +1,15 @@
--- Forgets a pipeline's history; what stays is the newest id, so that ids go on from there.
+-- Deletes a pipeline's history. The newest id stays, so that ids continue from there.
 --
--- KEYS[1]  the list of frames       ARGV[1]  time to live of what stays, ms
--- ARGV[2]  channel to announce on   ARGV[3]  PUBLISH or SPUBLISH
+-- KEYS[1]  the list of frames
+-- ARGV[1]  time to live of what stays, ms    ARGV[2]  channel to notify on
 local newest = redis.call('LINDEX', KEYS[1], -1)
 if not newest then
   return 0
 end
--- Nothing may fail once something is written.
-for _, command in ipairs({{'DEL', KEYS[1]}, {'RPUSH', KEYS[1], ''}, {'PEXPIRE', KEYS[1], 1}, {ARGV[3], ARGV[2], ''}}) do
+-- Nothing may fail after the first write.
+for _, command in ipairs({{'DEL', KEYS[1]}, {'RPUSH', KEYS[1], ''}, {'PEXPIRE', KEYS[1], 1}, {'PUBLISH', ARGV[2], ''}}) do
   if not redis.acl_check_cmd(unpack(command)) then
-    error({err = 'NOPERM the user of this node has no right to ' .. command[1]})
+    error({err = 'NOPERM the user of this node lacks permission to run ' .. command[1]})
   end
 end
 redis.call('DEL', KEYS[1])
@@ -20,6 +20,6 @@ if id then
 else
   id = '0-0'
 end
--- An announcement of no events: nodes read the list.
-redis.call(ARGV[3], ARGV[2], id .. '\n')
+-- A notification without events makes nodes read the list.
+redis.call('PUBLISH', ARGV[2], id .. '\n')
 return 1

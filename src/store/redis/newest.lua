@@ -1,10 +1,10 @@
--- Tells the newest of each pipeline, and keeps their histories from expiring.
+-- Returns the newest event of each pipeline, and keeps their histories from expiring.
 --
 -- KEYS     the lists of frames, newest last
--- ARGV[1]  time to live of a list, ms    ARGV[2]  most entries that a list has
+-- ARGV[1]  time to live of a list, ms    ARGV[2]  maximum entries of a list
 --
--- Returns a line for each key: "event <id> <events kept>", "nothing <id>" when what is left is a marker, "none" for no list
--- or an entry that is no frame, or "error <text>". No entry leaves the server: it may have 64 MiB.
+-- Returns a line for each key: "event <id> <events kept>", "nothing <id>" when only a marker is left, "none" when there is no
+-- list or its newest entry is not a frame, or "error <text>". No entry leaves the server: it may have 64 MiB.
 local call, pcall, match, find = redis.call, redis.pcall, string.match, string.find
 local ttl, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local least = ttl / 3 * 2
@@ -23,13 +23,13 @@ for i, key in ipairs(KEYS) do
       lines[i] = 'nothing ' .. id
     else
       local events = call('LLEN', key)
-      -- What was forgotten leaves a marker, until the list is full.
+      -- A deleted history leaves a marker, until the list is full.
       if events > 1 and events < limit and find(call('LINDEX', key, 0), '^id: %d+%-%d+\n\n$') then
         events = events - 1
       end
       lines[i] = 'event ' .. id .. ' ' .. events
     end
-    -- Written for a replica and the append-only file too: only when a third has gone.
+    -- A write, which also goes to replicas and the append-only file: only when a third of the time has passed.
     if call('PTTL', key) < least then
       call('PEXPIRE', key, ttl)
     end

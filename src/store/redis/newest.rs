@@ -1,17 +1,18 @@
-//! The newest of many pipelines in Redis: what is asked, and how the answer is read. No connection.
+//! The newest events of many pipelines in Redis: the call that asks for them, and how its answer is read. Knows no connection.
 
 use redis::{Script, ScriptInvocation};
 
 use super::keys::Names;
-use super::millis;
-use crate::event::{EventId, PipelineId};
+use super::millis::millis;
+use crate::event::EventId;
+use crate::event::PipelineId;
 use crate::store::{Newest, Retention, StoreError};
 
-/// Pipelines in one call, which Redis does nothing else during: it copies the newest and the oldest entry of each, 32 MiB
-/// in all when every event is as large as `limits.max_event_size` allows by default.
+/// Maximum pipelines in one call. Redis does nothing else meanwhile: it copies the newest and the oldest entry of each, 32 MiB
+/// in all when every event is as large as allowed by default.
 pub(super) const AT_ONCE: usize = 64;
 
-/// The script that is called.
+/// The script. Its comments describe its arguments and its answer.
 pub(super) struct NewestScript(Script);
 
 impl Default for NewestScript {
@@ -37,13 +38,13 @@ impl NewestScript {
     }
 }
 
-/// What a call for so many pipelines answered, one result for each of them.
+/// The results for `count` pipelines, from the answer to one call.
 pub(super) fn read(count: usize, answers: Result<Vec<String>, StoreError>) -> Vec<Result<Newest, StoreError>> {
     match answers {
         Ok(lines) if lines.len() == count => lines.iter().map(|line| read_line(line)).collect(),
         Ok(lines) => {
             let problem = format!("{} answers about {count} pipelines", lines.len());
-            vec![Err(StoreError::Unexpected(problem)); count]
+            vec![Err(StoreError::Unexpected(problem.into())); count]
         }
         Err(error) => vec![Err(error); count],
     }
@@ -52,7 +53,7 @@ pub(super) fn read(count: usize, answers: Result<Vec<String>, StoreError>) -> Ve
 fn read_line(line: &str) -> Result<Newest, StoreError> {
     let mut words = line.splitn(2, ' ');
     let (kind, rest) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    // An id that is none was not written by this broker: the history has to begin anew there.
+    // An id that cannot be read was not written by this broker: the history starts over there.
     let id = |text: &str| text.parse().unwrap_or(EventId::ZERO);
     match (kind, rest.split_once(' ')) {
         ("event", Some((event, events))) => match (id(event), events.parse()) {
@@ -61,7 +62,7 @@ fn read_line(line: &str) -> Result<Newest, StoreError> {
         },
         ("nothing", None) => Ok(Newest::Nothing(id(rest))),
         ("none", None) => Ok(Newest::Nothing(EventId::ZERO)),
-        _ => Err(StoreError::Unexpected(rest.to_owned())),
+        _ => Err(StoreError::Unexpected(rest.into())),
     }
 }
 
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_pipeline_has_its_own_answer() {
+    fn each_pipeline_gets_its_own_answer() {
         let newest = |line: &str| read_line(line).unwrap();
         let id = EventId { ms: 9, seq: 3 };
         assert_eq!(newest("event 9-3 2"), Newest::Event { id, events: 2 });
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_call_is_the_failure_of_each() {
+    fn failed_call_fails_each_of_its_pipelines() {
         let away = StoreError::Away("x".into());
         assert_eq!(read(3, Err(away)).iter().filter(|one| one.is_err()).count(), 3);
         assert_eq!(read(2, Ok(vec!["none".into()])).iter().filter(|one| one.is_err()).count(), 2);

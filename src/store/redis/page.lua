@@ -2,22 +2,22 @@
 --
 -- KEYS[1]  the list of frames, newest last
 -- ARGV[1]  where the page begins: 'newest', 'after' or 'next'
--- ARGV[2]  most entries of the window      ARGV[3]  most bytes of the window
--- ARGV[4]  most entries of the page        ARGV[5]  most bytes of the page, unless it is one entry
--- newest:  ARGV[6] how many entries        ARGV[7]... of these channels; of all when there are none
+-- ARGV[2]  maximum entries of the window   ARGV[3]  maximum bytes of the window
+-- ARGV[4]  maximum entries of the page     ARGV[5]  maximum bytes of the page, unless it is one entry
+-- newest:  ARGV[6] how many entries        ARGV[7]... on these channels; on all when there are none
 -- after:   ARGV[6] ms, ARGV[7] seq         the page begins with the last entry up to this id, if the window has it
 -- next:    ARGV[6] ms, ARGV[7] seq         the page begins with the first entry after this id
 --
 -- Returns {the newest entry's id if the page ends before it, else '', entries...}.
 --
--- Indexes are negative throughout: -1 is the newest entry, so that the list's length need not be known.
+-- All indexes are negative, -1 being the newest entry, so that the script need not know the list's length.
 local call, match, floor = redis.call, string.match, math.floor
 local list, from = KEYS[1], ARGV[1]
 local limit, most_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
 local page_entries, page_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 
--- Entries in one LRANGE at most: each is copied, needed or not.
-local MOST_AT_ONCE = 128
+-- Maximum entries in one LRANGE: each is copied, needed or not.
+local MAX_AT_ONCE = 128
 
 local newest = call('LINDEX', list, -1)
 if not newest then
@@ -29,12 +29,12 @@ local function id(entry)
   return tonumber(ms), tonumber(seq)
 end
 
--- How many entries to read at once where the last one had so many bytes.
+-- How many entries to read at once when the last one had this many bytes.
 local function step(bytes)
-  return math.max(1, math.min(MOST_AT_ONCE, floor(page_bytes / bytes)))
+  return math.max(1, math.min(MAX_AT_ONCE, floor(page_bytes / bytes)))
 end
 
--- The index of the first entry that `holds`, which holds for all after it; 0 if it holds for none.
+-- The index of the first entry for which `holds` is true, as it is for all after it; 0 if there is none.
 local function search(low, holds)
   local high = 0
   while low < high do
@@ -55,7 +55,7 @@ local function is_after(entry)
   return ms and (ms > after_ms or ms == after_ms and seq > after_seq)
 end
 
--- Walk from the newest entry back to where the page begins: `oldest` at the farthest.
+-- Walk from the newest entry back to where the page begins, at most to `oldest`.
 local oldest, first = -limit, 0
 local wanted, channels = math.huge, nil
 if from == 'newest' and ARGV[7] then
@@ -71,7 +71,7 @@ else
 end
 
 local start, bytes = 0, 0
--- What was walked over, in the order in which it was read, as long as it fits into a page.
+-- Entries walked over, in the order in which they were read, as long as they fit into a page.
 local walked = {}
 if from == 'next' then
   if first == 0 then
@@ -121,8 +121,8 @@ if bytes <= page_bytes and -start <= page_entries then
 end
 walked = nil
 
--- What does not lead up to the newest entry without a hole was not written by the broker: a reader of all pages
--- would come upon the hole only later. Counting is enough to find it.
+-- Entries that do not lead up to the newest one without missing numbers were not written by the broker. A client that reads
+-- all pages would find that out only later. Counting is enough to see it here.
 local newest_ms, newest_seq = id(newest)
 if not newest_seq then
   return {''}
@@ -135,7 +135,7 @@ if from ~= 'next' and not leads_up(call('LINDEX', list, start), start) then
   start = search(start, leads_up)
 end
 
--- The entry before the first one after an id is there to be compared with; the page has one more.
+-- The entry before the first one after an id is only for comparison; the page has one more.
 local least = (from == 'after' and start < first) and 2 or 1
 local index, count = start, 0
 local entry_bytes = page_bytes

@@ -1,47 +1,47 @@
-//! The prober: proves every few seconds, on a connection of its own, that the server stores and announces.
+//! The prober: proves every few seconds, on a connection of its own, that the server stores and publishes.
 //!
-//! Whether the announcement is heard is the listener's business. The prober judges no other connection; it only keeps idle
-//! ones from being forgotten.
+//! The listener judges whether the notification arrives. The prober judges no other connection; it only keeps idle ones
+//! alive.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use redis::{RedisError, Value};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::client_pool::ClientPool;
-use super::failure::Failure;
+use super::command_error::CommandError;
 use super::health::Health;
-use super::millis;
-use super::wire::Wire;
+use super::millis::millis;
+use super::shared_connection::SharedConnection;
 use crate::backoff::Backoff;
 
-/// A probe's key outlives so many probes: less than a missed one, and Redis would be told of its end each time.
-const LIVES: u32 = 3;
+/// Intervals that a probe's key lives for: a shorter life would have Redis expire it between two probes.
+const KEY_LIFETIME_INTERVALS: u32 = 3;
 
-/// Least time between two probes, whatever happens.
+/// Minimum time between two probes.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Prober {
-    pub(super) wire: Arc<Wire>,
-    /// Connections of others, kept from being forgotten while they are idle.
-    pub(super) others: Vec<Arc<Wire>>,
+    pub(super) connection: Arc<SharedConnection>,
+    /// The connections of others, kept alive while they are idle.
+    pub(super) others: Vec<Arc<SharedConnection>>,
     pub(super) pool: ClientPool,
     pub(super) health: Arc<Health>,
     pub(super) interval: Duration,
     /// This node's own key and channel.
-    pub(super) key: String,
-    pub(super) channel: String,
+    pub(super) name: String,
 }
 
 impl Prober {
-    /// Probes for ever: each interval, and at once when a command of others got no answer or the listener is new.
+    /// Probes at each interval, and at once when another command got no answer or the listener has a new connection. Never
+    /// ends.
     pub(super) async fn run(self) {
         let mut backoff = Backoff::for_connections();
         loop {
             let is_answered = self.probe().await;
-            join_all(self.others.iter().map(|wire| wire.keep_warm())).await;
+            join_all(self.others.iter().map(|other| other.keep_alive())).await;
             self.pool.close_idle();
             self.health.forget_refusals(self.interval * 2);
             if is_answered {
@@ -57,26 +57,26 @@ impl Prober {
         }
     }
 
-    /// Stores and announces. Whether the server answered, with whatever.
+    /// Stores and publishes a probe. Returns whether the server answered at all.
     async fn probe(&self) -> bool {
         let sent = Instant::now();
-        let Ok(mut line) = Box::pin(self.wire.line()).await else { return false };
+        let Ok(mut open) = Box::pin(self.connection.get()).await else { return false };
         let mut probe = redis::pipe();
-        // Each has its own answer: a server that refuses to store may still announce.
+        // Each has its own answer: a server that refuses to store may still publish.
         probe.ignore_errors();
-        probe.cmd("SET").arg(&self.key).arg("").arg("PX").arg(millis(self.interval * LIVES));
-        probe.cmd("PUBLISH").arg(&self.channel).arg("");
-        let answers: Result<Vec<Result<Value, RedisError>>, RedisError> = probe.query_async(&mut line.connection).await;
+        probe.cmd("SET").arg(&self.name).arg("").arg("PX").arg(millis(self.interval * KEY_LIFETIME_INTERVALS));
+        probe.cmd("PUBLISH").arg(&self.name).arg("");
+        let answers: Result<Vec<Result<Value, RedisError>>, RedisError> = probe.query_async(&mut open.connection).await;
         let answers = match answers {
             Ok(answers) => answers,
             Err(error) => {
-                self.wire.report(&line, &Err::<(), _>(error.into()));
+                self.connection.report(&open, &Err::<(), _>(error.into()));
                 return false;
             }
         };
-        for (answer, note) in answers.into_iter().zip([Health::stored, Health::announced]) {
-            let outcome = answer.map_err(Failure::from);
-            self.wire.report(&line, &outcome);
+        for (answer, note) in answers.into_iter().zip([Health::stored, Health::published]) {
+            let outcome = answer.map_err(CommandError::from);
+            self.connection.report(&open, &outcome);
             if outcome.is_ok() {
                 note(&self.health, sent);
             }

@@ -1,74 +1,133 @@
-//! The trial: at the start, each call that is made later is made once, on a pipeline that nobody can name.
+//! The trial: at the start, each call that is made later is made once, on a pipeline that no publisher can name.
 //!
-//! A right that is missing is then an error at the start, and not one at the first event. What it stores is gone in seconds.
+//! A missing permission is then an error at the start, and not at the first event. What the trial stores expires in seconds.
 
 use std::time::Duration;
 
-use redis::{RedisError, Script};
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, RedisError, Script, ScriptInvocation};
 
-use super::{Reached, RedisSetupError, RedisStore, millis};
+use super::append_script::{APPEND, AppendCall};
+use super::command_error::CommandError;
+use super::forget_script::ForgetScript;
+use super::histories::{AboutCall, Histories, PageCall};
+use super::keys::{Names, TrialNames};
+use super::millis::millis;
+use super::newest::NewestScript;
+use super::setup_error::RedisSetupError;
+use super::shared_connection::SharedConnection;
 use crate::event::Shape;
-use crate::store::Retention;
 use crate::store::page::{PageBounds, PageStart};
-use crate::store::redis::append_script::{APPEND, AppendCall};
-use crate::store::redis::failure::Failure;
+use crate::store::{Retention, StoreError};
 
-/// What is stored is forgotten by Redis after so long.
+/// Redis deletes what the trial stores after this time.
 const TTL: Duration = Duration::from_secs(10);
 
-/// Tries everything on one connection.
-pub(super) async fn run(store: &RedisStore) -> Result<Reached, RedisSetupError> {
-    let trial = store.names.trial();
-    let retention = Retention { ttl: TTL, ..store.retention };
-    let append = Script::new(APPEND);
-    let publish = AppendCall {
-        script: append.get_hash(),
-        list: &trial.list,
-        answer: Some((&trial.answer, "0")),
-        answer_ttl: TTL,
-        channel: &trial.channel,
-        retention,
-        shape: Shape::Single,
-    };
-    let publish = publish.command([&b"event: trial\ndata: null\n\n"[..]].into_iter());
-    let mut forget = store.forget.key(&trial.list);
-    forget.arg(millis(TTL)).arg(&trial.channel).arg("PUBLISH");
-    let probe = redis::cmd("SET").arg(store.names.new_probe()).arg("").arg("PX").arg(millis(TTL)).to_owned();
+/// Whether the server answered at the start.
+#[derive(Debug)]
+pub enum Reached {
+    /// It did, and can be used.
+    Yes,
+    /// It did not; the node starts and waits for it.
+    No(StoreError),
+}
 
-    let one = PageStart::Newest { count: 1, channels: &[] };
-    let page = store.pages.page(&trial.list, retention, one, PageBounds::WHOLE);
-    let about = store.pages.about(&trial.list, retention);
+/// Every call that is made later, once.
+pub(super) struct TrialCalls<'a> {
+    names: TrialNames,
+    probe: Cmd,
+    append: Script,
+    publish: Cmd,
+    page: PageCall<'a>,
+    about: AboutCall<'a>,
+    newest: ScriptInvocation<'a>,
+    forget: ScriptInvocation<'a>,
+}
 
-    let newest = store.newest.call_on(std::iter::once(trial.list.clone()), retention);
-
-    let mut doing = "the connection";
-    // Each by itself within `redis.timeout`: all of them through a long way may take longer.
-    let tried = store.live.run(async |connection| {
-        doing = "to listen";
-        connection.subscribe(&trial.channel).await?;
-        connection.unsubscribe(&trial.channel).await?;
-        doing = "a probe";
-        probe.query_async::<()>(connection).await?;
-        redis::cmd("PUBLISH").arg(&trial.channel).arg("").query_async::<()>(connection).await?;
-        doing = "to store events";
-        append.load_async(connection).await?;
-        publish.query_async::<redis::Value>(connection).await?;
-        doing = "to read histories";
-        page.invoke_async::<redis::Value>(connection).await?;
-        about.invoke_async::<redis::Value>(connection).await?;
-        doing = "to compare histories";
-        newest.invoke_async::<redis::Value>(connection).await?;
-        doing = "to forget histories";
-        forget.invoke_async::<redis::Value>(connection).await?;
-        Ok::<_, RedisError>(())
-    });
-    match tried.await {
-        Ok(()) => Ok(Reached::Yes),
-        Err(Failure::Unfit(unfit)) => Err(unfit.into()),
-        // A command that the server does not know, or knows by another name, comes to the same as one that is not allowed.
-        Err(Failure::Denied { text, .. } | Failure::Unexpected { text, .. }) => {
-            Err(RedisSetupError::Refused { doing, problem: text })
+impl<'a> TrialCalls<'a> {
+    pub(super) fn new(
+        names: &Names,
+        retention: Retention,
+        histories: &'a Histories,
+        forget: &'a ForgetScript,
+        newest: &'a NewestScript,
+    ) -> Self {
+        let trial = names.trial();
+        let retention = Retention { ttl: TTL, ..retention };
+        let append = Script::new(APPEND);
+        let publish = AppendCall {
+            script: append.get_hash(),
+            list: &trial.list,
+            answer: Some((&trial.answer, "0")),
+            answer_ttl: TTL,
+            channel: &trial.channel,
+            retention,
+            shape: Shape::Single,
+        };
+        let one = PageStart::Newest { count: 1, channels: &[] };
+        Self {
+            probe: redis::cmd("SET").arg(names.new_probe()).arg("").arg("PX").arg(millis(TTL)).to_owned(),
+            publish: publish.command([&b"event: trial\ndata: null\n\n"[..]].into_iter()),
+            page: histories.page_of_list(&trial.list, one, PageBounds::WHOLE),
+            about: histories.about_list(&trial.list),
+            newest: newest.call_on(std::iter::once(trial.list.clone()), retention),
+            forget: forget.call(&trial.list, &trial.channel, TTL),
+            append,
+            names: trial,
         }
-        Err(failure) => Ok(Reached::No(failure.into_error())),
+    }
+
+    /// Makes all calls on one connection; `doing` is what the last one was for.
+    async fn make(&self, connection: &mut MultiplexedConnection, doing: &mut &'static str) -> Result<(), RedisError> {
+        let channel = &self.names.channel;
+        *doing = "to listen";
+        connection.subscribe(channel).await?;
+        connection.unsubscribe(channel).await?;
+        *doing = "a probe";
+        self.probe.query_async::<()>(connection).await?;
+        redis::cmd("PUBLISH").arg(channel).arg("").query_async::<()>(connection).await?;
+        *doing = "to store events";
+        self.append.load_async(connection).await?;
+        self.publish.query_async::<redis::Value>(connection).await?;
+        *doing = "to read histories";
+        self.page.run(connection).await?;
+        self.about.run(connection).await?;
+        *doing = "to compare histories";
+        self.newest.invoke_async::<redis::Value>(connection).await?;
+        *doing = "to delete histories";
+        self.forget.invoke_async::<redis::Value>(connection).await?;
+        *doing = "to reuse a connection";
+        try_unwatch(connection).await
+    }
+}
+
+/// Makes the calls.
+///
+/// # Errors
+/// What no retry would fix.
+pub(super) async fn run(shared: &SharedConnection, calls: TrialCalls<'_>) -> Result<Reached, RedisSetupError> {
+    let mut doing = "the connection";
+    // Each by itself within `redis.timeout`: over a long distance, all of them may take longer.
+    match shared.run(async |connection| calls.make(connection, &mut doing).await).await {
+        Ok(()) => Ok(Reached::Yes),
+        Err(CommandError::Unfit(unfit)) => Err(unfit.into()),
+        // A command that the server does not know, or knows by another name, is the same as one that is not allowed.
+        Err(CommandError::Denied { source, .. } | CommandError::Unexpected { source, .. }) => {
+            Err(RedisSetupError::Refused { doing, problem: source })
+        }
+        Err(error) => Ok(Reached::No(error.into_error())),
+    }
+}
+
+/// The pool of `deadpool-redis` sends `UNWATCH` with the `PING` of each checkout. Without the permission it still works, with
+/// a new connection for every read of a history.
+async fn try_unwatch(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    match redis::cmd("UNWATCH").query_async::<()>(connection).await.map_err(|error| (error.clone(), error.into())) {
+        Err((error, CommandError::Denied { .. } | CommandError::Unexpected { .. })) => {
+            tracing::warn!(%error, "Redis does not allow UNWATCH, so each read of a history opens a connection; allow it (README: Redis rights)");
+            Ok(())
+        }
+        Err((error, _)) => Err(error),
+        Ok(()) => Ok(()),
     }
 }

@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::settings::StreamSettings;
+use crate::stream::StreamOptions;
 pub use handover::{Framing, Handover};
 use inbox::Inbox;
 use shared::Shared;
@@ -49,7 +49,7 @@ impl Fanout {
     ///
     /// # Errors
     /// When the system is out of threads or file descriptors.
-    pub fn start(count: usize, hub: Arc<Hub>, metrics: Arc<Metrics>, stream: StreamSettings) -> io::Result<Self> {
+    pub fn start(count: usize, hub: Arc<Hub>, metrics: Arc<Metrics>, stream: StreamOptions) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(hub, metrics, stream));
         let (mut inboxes, mut threads) = (Vec::new(), Vec::new());
         for number in 0..count {

@@ -156,7 +156,7 @@ mod tests {
     use crate::hub::{Hub, HubOptions};
     use crate::log::LogLimits;
     use crate::metrics::Metrics;
-    use crate::settings::StreamSettings;
+    use crate::stream::StreamOptions;
     use crate::stream::content_encoding::ContentEncoding;
     use crate::stream::context::StreamContext;
     use crate::stream::fanout::client::Client;
@@ -186,7 +186,7 @@ mod tests {
             let options =
                 HubOptions { log, log_memory: usize::MAX, hold: Duration::ZERO, linger: DAY, check_interval: DAY };
             let (hub, _) = Hub::new(options, metrics.clone());
-            let stream = StreamSettings {
+            let stream = StreamOptions {
                 keepalive: DAY / 10,
                 keepalive_min: DAY,
                 write_timeout: DAY / 5,

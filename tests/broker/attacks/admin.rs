@@ -1,4 +1,4 @@
-//! The admin listener is for one scraper and one probe; whoever else reaches it gets little.
+//! The admin listener serves a scraper and a probe; any other client gets little from it.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ async fn half_sent_requests_to_the_admin_listener_are_let_go() {
     for half in ["", "GET /met", "GET /metrics HTTP/1.1\r\nHost: x\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
         .iter()
         .cycle()
-        // The listener has 64 places: with all of them taken probes would wait their turn.
+        // The listener has 64 slots: with all of them in use, probes would have to wait.
         .take(40)
     {
         let mut raw = Raw::connect_to(target.node.admin_address()).await;
@@ -44,14 +44,14 @@ async fn bodies_for_the_admin_listener_are_not_read() {
             while sent < 64 << 20 && raw.try_send(vec![b'1'; 1 << 20]).await {
                 sent += 1 << 20;
             }
-            assert!(sent < 16 << 20, "{first}, {length}: {sent} bytes were taken");
+            assert!(sent < 16 << 20, "{first}, {length}: {sent} bytes were accepted");
         }
     }
     target.assert_unharmed().await;
 }
 
 #[tokio::test]
-async fn a_large_head_for_the_admin_listener_is_refused() {
+async fn large_head_for_the_admin_listener_is_refused() {
     let target = Target::start(Options::default()).await;
     let mut raw = Raw::connect_to(target.node.admin_address()).await;
     raw.try_send(format!("GET /livez HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(12 << 10))).await;

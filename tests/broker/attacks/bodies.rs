@@ -13,7 +13,7 @@ use crate::support::raw::Raw;
 const SENT: usize = 3900 << 10;
 const ANNOUNCED: usize = 4 << 20;
 
-/// What all bodies under way may take, and what the allocator keeps.
+/// What all bodies in flight may hold, and what the allocator keeps.
 const SHARE: u64 = 32 << 20;
 const MOST_BYTES: u64 = 2 * SHARE + KEPT_BYTES;
 
@@ -38,7 +38,7 @@ impl Stalling {
         Self { raw, sent: 0 }
     }
 
-    /// Sends on as far as the node takes it.
+    /// Sends as much as the node accepts.
     fn go_on(&mut self) {
         self.sent += self.raw.send_what_is_taken(&vec![b' '; SENT - self.sent]);
     }
@@ -73,7 +73,7 @@ async fn peak_beside_publishers(node: &Node, used: impl Fn() -> u64, mut each_tu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_bodies_that_stall_leave_room_for_ordinary_publishers() {
+async fn stalled_bodies_leave_room_for_other_publishers() {
     let target = Target::start(options()).await;
     let mut attackers = Vec::new();
     for _ in 0..200 {
@@ -88,14 +88,14 @@ async fn two_hundred_bodies_that_stall_leave_room_for_ordinary_publishers() {
     )
     .await;
     assert!(peak < MOST_BYTES, "{peak} bytes more");
-    eventually("those without room are told so", || async {
+    eventually("those without room are rejected", || async {
         target.node.metric("pipecast_rejected_total{reason=\"body_memory_limit\"}").await > 0.0
     })
     .await;
-    // Whoever stands still while others wait gives its room up, so a whole body gets through.
+    // A stalled body gives up its room when others wait, so a whole body gets through.
     let large = json!({"channel": "a", "payload": "x".repeat(200 << 10)});
     let large = json!(vec![large; 15]);
-    eventually("a large body is taken", || async { target.node.post("q", &large).await.status() == 202 }).await;
+    eventually("a large body is accepted", || async { target.node.post("q", &large).await.status() == 202 }).await;
     drop(attackers);
     eventually("nothing is held any longer", || async { target.node.metric("pipecast_bodies_bytes").await == 0.0 })
         .await;
@@ -126,16 +126,17 @@ async fn large_bodies_that_come_at_once_take_turns() {
     let target = Target::start(options()).await;
     let large = json!({"channel": "a", "payload": "x".repeat(200 << 10)});
     let large = json!(vec![large; 19]).to_string();
-    // A publisher that is refused comes again, as it is told to.
-    let publishing = (0..30)
-        .map(|_| eventually("a large body is taken", || async { target.node.post("q", &large).await.status() == 202 }));
+    // A rejected publisher retries after `Retry-After`.
+    let publishing = (0..30).map(|_| {
+        eventually("a large body is accepted", || async { target.node.post("q", &large).await.status() == 202 })
+    });
     futures_util::future::join_all(publishing).await;
     target.node.forget("q").await;
     target.assert_unharmed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_announced_as_too_large_takes_no_room() {
+async fn body_that_is_announced_as_too_large_takes_no_room() {
     let target = Target::start(options()).await;
     let mut raw = Raw::connect(&target.node).await;
     let length = 3 * ANNOUNCED;
@@ -154,7 +155,7 @@ async fn a_body_that_is_announced_as_too_large_takes_no_room() {
     target.assert_unharmed().await;
 }
 
-/// What is announced and does not come takes no room.
+/// A body that is announced and never sent takes no room.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_are_only_announced_take_no_room() {
     let target = Target::start(options()).await;
@@ -172,7 +173,7 @@ async fn bodies_that_are_only_announced_take_no_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_with_256_mib_survives_bodies_that_stall() {
+async fn node_with_256_mib_survives_bodies_that_stall() {
     const MEMORY: u64 = 256 << 20;
     let cgroup = Cgroup::with_memory(MEMORY);
     let mut node = match &cgroup {

@@ -1,4 +1,4 @@
-//! What somebody else on the same Redis, or damage, can put where the node reads: lists and announcements.
+//! What another user of the same Redis, or damage, can put where the node reads: lists and notifications.
 
 use serde_json::json;
 
@@ -22,7 +22,7 @@ fn frame(id: &str, payload: &str) -> String {
     format!("id: {id}\nevent: a\ndata: {payload}\n\n")
 }
 
-/// Entries and announcements that are nearly what a node writes for the event of this id.
+/// Entries and notifications that are nearly what a node writes for the event of this id.
 fn nearly_frames(id: &str) -> Vec<String> {
     let whole = frame(id, "1");
     let mut nearly = vec![
@@ -69,7 +69,7 @@ async fn rubbish_in_a_list_breaks_no_stream_and_no_history() {
     let mut raw = Raw::connect(&target.node).await;
     raw.get("/pipelines/p/sse").await;
     raw.read_until("retry: ").await;
-    // What comes before and after goes on from it: if it were taken for a frame, it would be sent.
+    // Valid frames before and after it continue: if it were treated as a frame, it would be sent.
     for rubbish in nearly_frames("5-3") {
         redis.command(&["DEL", &list("p")]);
         redis.command(&[
@@ -81,13 +81,13 @@ async fn rubbish_in_a_list_breaks_no_stream_and_no_history() {
             &frame("5-4", "\"end\""),
         ]);
         assert!(!target.node.history("p", "").await.to_string().contains("injected"), "{rubbish:?}");
-        // A reader who comes now has the same list before it.
+        // A new reader reads the same list.
         let mut other = Raw::connect(&target.node).await;
         other.get("/pipelines/p/sse").await;
         other.read_until("data: \"end\"\n\n").await;
         assert_clean(&other);
     }
-    // Whatever stood there, who publishes begins a history that can be read.
+    // Whatever was there, the next publish starts a readable history.
     target.node.publish("p", "a", json!("after all that")).await;
     raw.read_until("data: \"after all that\"\n\n").await;
     assert_clean(&raw);
@@ -96,7 +96,7 @@ async fn rubbish_in_a_list_breaks_no_stream_and_no_history() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_announcements_get_no_line_into_a_stream() {
+async fn hostile_notifications_get_no_line_into_a_stream() {
     let (target, redis) = start().await;
     let newest = target.node.publish("p", "a", json!("before")).await;
     let mut raw = Raw::connect(&target.node).await;
@@ -117,15 +117,15 @@ async fn hostile_announcements_get_no_line_into_a_stream() {
     target.assert_unharmed().await;
 }
 
-/// One announcement or entry with the highest numbers there are must not overflow anything.
+/// One notification or entry with the highest numbers there are must not overflow anything.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_highest_ids_there_are_end_a_pipeline_and_no_node() {
+async fn highest_ids_there_are_end_a_pipeline_and_no_node() {
     let (target, redis) = start().await;
     let highest = "9007199254740991-9007199254740991";
     redis.command(&["RPUSH", &list("p"), &frame(highest, "1")]);
     let mut stream = target.node.open("p", "").await;
     assert_eq!(stream.next().await.id, highest);
-    // There is no id after it; the publisher is told, and forgetting mends it for good.
+    // No id can follow it; the publisher gets an error, and deleting the history repairs it.
     let answer = target.node.post("p", json!({"channel": "a", "payload": 2})).await;
     assert!([202, 503].contains(&answer.status().as_u16()), "{answer:?}");
     let resumed = target.node.open_with("p", "", Some(highest)).await;
@@ -142,7 +142,7 @@ async fn the_highest_ids_there_are_end_a_pipeline_and_no_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ids_that_go_backwards_are_told_as_a_gap_and_never_out_of_order() {
+async fn backward_ids_become_a_gap_and_never_reorder() {
     let (target, redis) = start().await;
     for (pipeline, ids) in
         [("p", ["9-1", "9-2", "5-3", "4-4"]), ("q", ["9-9", "9-8", "9-7", "9-6"]), ("r", ["9-1", "9-1", "9-1", "9-2"])]
@@ -169,7 +169,7 @@ async fn ids_that_go_backwards_are_told_as_a_gap_and_never_out_of_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_of_another_kind_fails_its_pipeline_alone() {
+async fn key_of_another_kind_fails_its_pipeline_alone() {
     let (target, redis) = start().await;
     for (kind, command) in [
         ("string", &["SET", "KEY", "x"][..]),
@@ -184,7 +184,7 @@ async fn a_key_of_another_kind_fails_its_pipeline_alone() {
         let history =
             target.node.http.get(format!("{}/pipelines/{kind}/events", target.node.url)).send().await.unwrap();
         assert_eq!(history.status(), 500, "{kind}");
-        // A stream waits, as it does while the store is away, and gets what comes when the key is right.
+        // A stream waits, as it does while Redis is unreachable, and receives events once the key is right.
         let mut stream = target.node.open(kind, "").await;
         redis.command(&["DEL", &key]);
         target.node.publish(kind, "a", json!(1)).await;
@@ -194,7 +194,7 @@ async fn a_key_of_another_kind_fails_its_pipeline_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_of_a_million_entries_is_read_at_its_end_and_trimmed() {
+async fn list_of_a_million_entries_is_read_at_its_end_and_trimmed() {
     let (target, redis) = start().await;
     let fill = "for n = 1, 1000000 do redis.call('RPUSH', KEYS[1], 'id: 5-' .. n .. '\\nevent: a\\ndata: 1\\n\\n') end";
     redis.command(&["EVAL", fill, "1", &list("p")]);

@@ -1,4 +1,4 @@
-//! Histories as JSON that are asked for and not taken: what takes an attacker a few bytes must not take the node a
+//! Histories as JSON that are requested and not read: what costs an attacker a few bytes must not cost the node a
 //! whole history for each.
 
 use std::time::{Duration, Instant};
@@ -84,9 +84,9 @@ async fn answers_on_closed_windows_hold_a_page_each_and_not_a_history() {
     }
 }
 
-/// Each takes some bytes now and then, so no deadline for clients that take nothing ends it.
+/// Each reads a few bytes now and then, so no stall timeout ends it.
 #[tokio::test(flavor = "multi_thread")]
-async fn hundreds_of_readers_that_take_a_little_are_bounded_and_delay_no_live_event() {
+async fn trickling_history_readers_delay_no_live_event() {
     let redis = Redis::start().await;
     for options in [options(), options().redis(&redis.url())] {
         let target = target(options).await;
@@ -102,7 +102,7 @@ async fn hundreds_of_readers_that_take_a_little_are_bounded_and_delay_no_live_ev
         .await;
         assert!(peak < MOST_BYTES, "{peak} bytes more");
         assert!(target.node.metric("pipecast_histories_bytes").await <= SHARE as f64);
-        eventually("those without room are told so", || async {
+        eventually("those without room are rejected", || async {
             target.node.metric("pipecast_rejected_total{reason=\"history_memory_limit\"}").await > 0.0
         })
         .await;
@@ -134,7 +134,7 @@ async fn one_connection_cannot_take_the_room_of_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_with_256_mib_survives_histories_that_are_not_taken() {
+async fn node_with_256_mib_survives_histories_that_are_not_taken() {
     const MEMORY: u64 = 256 << 20;
     let cgroup = Cgroup::with_memory(MEMORY);
     let options = Options::default().set("STREAM__WRITE_TIMEOUT", "10m");
@@ -175,11 +175,11 @@ async fn a_node_with_256_mib_survives_histories_that_are_not_taken() {
 
 /// How few bytes ever come out of it is the client's choice; how long a page's room is kept for that is not.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_which_hardly_anything_is_taken_gives_its_room_back() {
+async fn answer_of_which_hardly_anything_is_taken_gives_its_room_back() {
     let options = Options::default().set("STREAM__WRITE_TIMEOUT", "2s").set("LIMITS__HISTORIES", "16MiB");
     let target = Target::start(options).await;
     let held = async || target.node.metric("pipecast_histories_bytes").await;
-    // One page, which the HTTP library has taken whole as soon as the window opens a little.
+    // One page, which the HTTP library buffers whole as soon as the window opens a little.
     target.node.publish("small", "a", json!("x".repeat(100 << 10))).await;
     fill(&target.node).await;
     for pipeline in ["small", "large"] {
@@ -197,7 +197,7 @@ async fn an_answer_of_which_hardly_anything_is_taken_gives_its_room_back() {
         eventually("it holds its room", || async { held().await > 0.0 }).await;
         let (began, mut drips) = (Instant::now(), interval(Duration::from_millis(100)));
         while held().await > 0.0 {
-            assert!(began.elapsed() < PATIENCE, "a reader that takes a little holds its room for ever");
+            assert!(began.elapsed() < PATIENCE, "a trickling reader holds its room forever");
             // Far less than the 16 KiB in two seconds of one that reads on.
             drips.tick().await;
             dripping.take_some(64);
@@ -209,7 +209,7 @@ async fn an_answer_of_which_hardly_anything_is_taken_gives_its_room_back() {
 
 /// Half a document must not pass for a whole one.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_the_store_cannot_finish_breaks_off() {
+async fn answer_that_the_store_cannot_finish_breaks_off() {
     let mut redis = Redis::start().await;
     let node = options().redis(&redis.url()).start().await;
     fill(&node).await;
@@ -234,7 +234,7 @@ async fn an_answer_that_the_store_cannot_finish_breaks_off() {
 
 /// A client that reads as fast as it can gets all of it, over both.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_history_arrives_whole() {
+async fn large_history_arrives_whole() {
     let redis = Redis::start().await;
     for options in [options(), options().redis(&redis.url()), options().client(http2())] {
         let node = options.start().await;

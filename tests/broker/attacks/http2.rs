@@ -36,7 +36,7 @@ async fn flood(attacker: &mut Http2, frames: &[u8], times: usize) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_that_are_reset_at_once_end_the_connection_and_no_other() {
+async fn rapid_reset_ends_only_its_connection() {
     let target = Target::start(Options::default()).await;
     let mut other = Http2::connect(&target.node, &[]).await;
     other.send(get(1, STREAM)).await;
@@ -82,7 +82,7 @@ async fn headers_that_are_continued_for_ever_end_the_connection() {
         let mut attacker = Http2::connect(&target.node, &[]).await;
         attacker.send(frame(HEADERS, END_STREAM, 1, &request("GET", STREAM))).await;
         let continued = frame(CONTINUATION, 0, 1, &more).repeat(100);
-        assert!(flood(&mut attacker, &continued, 10_000).await, "all of it was taken");
+        assert!(flood(&mut attacker, &continued, 10_000).await, "all of it was accepted");
         let frames = attacker.rest().await;
         assert!(!frames.iter().any(|frame| frame.kind == HEADERS), "it was answered: {frames:?}");
     }
@@ -122,9 +122,9 @@ async fn floods_of_settings_and_pings_hold_nothing_and_nobody() {
     target.assert_unharmed().await;
 }
 
-/// The HTTP library takes an answer whole as soon as the window opens a little, and holds it for as long as the client likes.
+/// The HTTP library buffers a whole answer as soon as the window opens a little, and holds it for as long as the client likes.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_which_hardly_anything_is_taken_is_ended_whatever_it_says() {
+async fn barely_read_answers_are_ended() {
     let target = Target::start(Options::default().set("STREAM__WRITE_TIMEOUT", "1s")).await;
     let batch = json!(vec![json!({"channel": "a", "payload": 1}); 1000]).to_string();
     let head = [request("POST", "/pipelines/p/events"), header(0, "content-type", "application/json")].concat();
@@ -143,7 +143,7 @@ async fn an_answer_of_which_hardly_anything_is_taken_is_ended_whatever_it_says()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_is_not_taken_is_ended_and_its_neighbours_go_on() {
+async fn stream_that_is_not_taken_is_ended_and_its_neighbours_go_on() {
     let target = Target::start(Options::default().set("STREAM__WRITE_TIMEOUT", "1s")).await;
     // No stream may be sent anything until the client opens its window.
     let mut client = Http2::connect(&target.node, &[(INITIAL_WINDOW, 0)]).await;
@@ -168,9 +168,9 @@ async fn a_stream_that_is_not_taken_is_ended_and_its_neighbours_go_on() {
     target.assert_unharmed().await;
 }
 
-/// The window of the whole connection is closed: then all of its streams stand still.
+/// The window of the whole connection is closed, so all of its streams stall.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_streams_of_which_nothing_is_taken_are_ended_with_bounded_memory() {
+async fn stalled_streams_are_closed_within_bounded_memory() {
     const STREAMS: u32 = 200;
     let target = Target::start(Options::default().set("STREAM__WRITE_TIMEOUT", "2s")).await;
     let mut attacker = Http2::connect(&target.node, &[]).await;
@@ -181,7 +181,7 @@ async fn two_hundred_streams_of_which_nothing_is_taken_are_ended_with_bounded_me
         target.node.publish("p", "a", json!("x".repeat(64 << 10))).await;
         grown = grown.max(target.grown_bytes());
     }
-    // The log, and for each stream what the HTTP library takes at a time.
+    // The log, and for each stream what the HTTP library buffers at a time.
     let most = 2 * (4 << 20) + u64::from(STREAMS) * (64 << 10) + super::KEPT_BYTES;
     assert!(grown < most, "{grown} bytes more, {most} are allowed");
     eventually("all are ended", || async {
@@ -236,7 +236,7 @@ async fn headers_that_unpack_to_megabytes_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_streams_than_a_connection_may_have_are_refused_and_the_others_go_on() {
+async fn excess_http2_streams_are_refused_and_others_go_on() {
     const LIMIT: u32 = 10;
     let target =
         Target::start(Options::default().set("LIMITS__HTTP2_MAX_CONCURRENT_STREAMS", &LIMIT.to_string())).await;
@@ -290,7 +290,7 @@ async fn frames_that_break_the_protocol_end_the_connection() {
     target.assert_unharmed().await;
 }
 
-/// What cannot stand in a header of HTTP/1.1 could split a request for whoever translates.
+/// Bytes that are invalid in an HTTP/1.1 header could split a request in a proxy that translates.
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_that_would_split_a_request_are_refused() {
     let target = Target::start(Options::default()).await;
@@ -321,7 +321,7 @@ async fn headers_that_would_split_a_request_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_asks_nothing_more_is_told_and_let_go_and_one_with_a_stream_is_not() {
+async fn idle_http2_connections_close_unless_they_stream() {
     let options = Options::default().set("LIMITS__REQUEST_TIMEOUT", "500ms").set("LIMITS__IDLE_TIMEOUT", "500ms");
     let target = Target::start(options).await;
     let mut reader = Http2::connect(&target.node, &[]).await;

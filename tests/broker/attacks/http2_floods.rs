@@ -39,7 +39,7 @@ fn allowed(began: Instant, cost: u64) -> u64 {
     (FRAMES + (began.elapsed().as_secs() + 1) * FRAMES_PER_SECOND) / cost + 1
 }
 
-/// Sends `flood` in pieces, `times` times, and takes what comes meanwhile; all that came until the node ended the connection.
+/// Sends `flood` in pieces, `times` times, and reads meanwhile; returns everything received until the node ended the connection.
 async fn flood(attacker: &mut Http2, flood: &[u8], times: usize) -> Vec<Received> {
     let mut sent = 0;
     while sent < times * flood.len() && !attacker.raw.has_ended() {
@@ -50,7 +50,7 @@ async fn flood(attacker: &mut Http2, flood: &[u8], times: usize) -> Vec<Received
     attacker.rest().await
 }
 
-/// Whether the client was told that it asks for nothing too often, unless the end overtook that.
+/// Whether the client received ENHANCE_YOUR_CALM, unless the end of the connection overtook it.
 fn is_told(frames: &[Received]) -> bool {
     frames.last().is_some_and(|last| last.kind == GOAWAY && last.payload[4..8] == CALM)
 }
@@ -60,7 +60,7 @@ async fn ended_for_it(target: &Target) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_that_walk_over_all_streams_end_the_connection_after_a_few() {
+async fn costly_control_frames_end_the_connection_early() {
     let target = Target::start(Options::default()).await;
     let mut reader = target.node.open("live", "").await;
     let walks = [
@@ -89,7 +89,7 @@ async fn frames_that_walk_over_all_streams_end_the_connection_after_a_few() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_that_ask_for_nothing_end_the_connection_after_some_thousands() {
+async fn idle_control_frames_end_the_connection_eventually() {
     let target = Target::start(Options::default()).await;
     let mut reader = target.node.open("live", "").await;
     let floods = [
@@ -135,7 +135,7 @@ async fn pieces_of_a_body_with_nothing_in_them_end_the_connection() {
 
 /// A byte at a time, each of which is a frame: of the answer nothing is earned that way.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_let_in_byte_by_byte_ends_the_connection() {
+async fn answer_that_is_let_in_byte_by_byte_ends_the_connection() {
     let target = Target::start(Options::default()).await;
     let large = json!("x".repeat(100_000));
     target.node.publish("p", "a", large).await;
@@ -152,7 +152,7 @@ async fn an_answer_that_is_let_in_byte_by_byte_ends_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_changes_its_settings_now_and_then_keeps_its_streams() {
+async fn occasional_settings_changes_keep_streams_open() {
     let target = Target::start(Options::default()).await;
     let mut client = Http2::connect(&target.node, &[]).await;
     for stream in (1..100).step_by(2) {
@@ -174,7 +174,7 @@ async fn a_client_that_changes_its_settings_now_and_then_keeps_its_streams() {
 
 /// For each piece it gives back the window of its stream and that of the connection, which is the most that a client does.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_gives_its_window_back_for_each_event_is_never_cut_off() {
+async fn window_updates_per_event_never_end_a_stream() {
     const BATCHES: u64 = 20;
     let target = Target::start(Options::default()).await;
     let mut client = Http2::connect(&target.node, &[]).await;
@@ -193,7 +193,7 @@ async fn a_reader_that_gives_its_window_back_for_each_event_is_never_cut_off() {
 /// It has room for all that its streams replay, and comes late to read it: then it says something about more pieces than it
 /// could ever send of its own accord.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_gives_its_window_back_for_a_burst_of_events_is_never_cut_off() {
+async fn window_updates_in_a_burst_never_end_a_stream() {
     const STREAMS: u32 = 100;
     const LARGE: u32 = 16 << 20;
     let target = Target::start(Options::default()).await;
@@ -226,7 +226,7 @@ async fn a_reader_that_gives_its_window_back_for_a_burst_of_events_is_never_cut_
 
 /// A proxy has many publishers on one connection. Of some the body comes a moment later than the head, for which they are refused.
 #[tokio::test(flavor = "multi_thread")]
-async fn publishers_that_are_refused_before_their_bodies_come_cut_off_nobody_on_their_connection() {
+async fn early_rejections_keep_the_connections_other_streams() {
     const REFUSED: u32 = 1500;
     const AT_ONCE: usize = 50;
     let target = Target::start(Options::default()).await;
@@ -266,7 +266,7 @@ async fn publishers_that_are_refused_before_their_bodies_come_cut_off_nobody_on_
 
 /// Each answer earns what a client says about it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_ranks_and_cancels_its_requests_is_never_cut_off() {
+async fn client_that_ranks_and_cancels_its_requests_is_never_cut_off() {
     const REQUESTS: u32 = 5000;
     let target = Target::start(Options::default()).await;
     let mut client = Http2::connect(&target.node, &[]).await;

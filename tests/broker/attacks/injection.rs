@@ -47,7 +47,7 @@ async fn line_breaks_in_a_channel_are_refused_however_written() {
         let channel = format!("a{line_break}{INJECTED}{line_break}");
         let answer = target.node.post("p", json!({"channel": channel, "payload": 1})).await;
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{channel:?}");
-        // Bare in the JSON, where no control character may stand.
+        // Unescaped in the JSON, where control characters are not allowed.
         let bare = format!(r#"{{"channel":"{channel}","payload":1}}"#);
         assert_eq!(target.node.post("p", bare).await.status(), StatusCode::BAD_REQUEST, "{channel:?}");
         let query = format!("{}/pipelines/p/sse?channel={}", target.node.url, escaped(&channel));
@@ -194,7 +194,7 @@ async fn resume_points_that_are_none_make_one_gap_and_no_line() {
 }
 
 #[tokio::test]
-async fn a_resume_header_of_any_bytes_makes_no_line() {
+async fn resume_header_of_any_bytes_makes_no_line() {
     for way in both_ways() {
         let target = Target::start(way).await;
         target.node.publish_numbers("p", 1..=3).await;
@@ -217,9 +217,9 @@ async fn a_resume_header_of_any_bytes_makes_no_line() {
     }
 }
 
-/// An id that nobody gave out yet costs one read of the history, not one a client.
+/// An id that was never issued costs one read of the history, not one per client.
 #[tokio::test]
-async fn made_up_ids_of_the_future_are_told_a_gap_and_follow_from_there() {
+async fn forged_future_ids_get_a_gap_and_then_follow() {
     for way in both_ways() {
         let target = Target::start(way).await;
         let newest = target.node.publish_numbers("p", 1..=3).await.pop().unwrap();
@@ -236,7 +236,7 @@ async fn made_up_ids_of_the_future_are_told_a_gap_and_follow_from_there() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_that_is_no_visible_ascii_is_refused() {
+async fn idempotency_key_that_is_no_visible_ascii_is_refused() {
     let target = Target::start(Options::default()).await;
     let body = r#"{"channel":"a","payload":1}"#;
     let long = "k".repeat(256);

@@ -25,7 +25,7 @@ async fn assert_turned_away(raw: &mut Raw, statuses: &[u16]) {
 }
 
 #[tokio::test]
-async fn a_gigabyte_announced_a_hundred_times_costs_nothing() {
+async fn gigabyte_announced_a_hundred_times_costs_nothing() {
     let target = Target::start(Options::default()).await;
     for expect in ["", "Expect: 100-continue\r\n"] {
         let mut attackers = Vec::new();
@@ -43,9 +43,9 @@ async fn a_gigabyte_announced_a_hundred_times_costs_nothing() {
     target.assert_unharmed().await;
 }
 
-/// It announces what could just be thrown away, and sends more.
+/// It announces as much as may be discarded, and sends more.
 #[tokio::test]
-async fn a_gigabyte_that_is_sent_all_the_same_is_cut_off() {
+async fn gigabyte_that_is_sent_all_the_same_is_cut_off() {
     let target = Target::start(Options::default()).await;
     for head in ["Content-Length: 1073741824\r\n\r\n", "Content-Length: 16777216\r\n\r\n"] {
         let mut raw = Raw::connect(&target.node).await;
@@ -55,10 +55,10 @@ async fn a_gigabyte_that_is_sent_all_the_same_is_cut_off() {
             sent += 1 << 20;
             assert!(target.grown_bytes() < A_BODY + super::KEPT_BYTES, "{} bytes", target.grown_bytes());
         }
-        assert!(sent < 64 << 20, "{sent} bytes were taken");
+        assert!(sent < 64 << 20, "{sent} bytes were accepted");
         raw.read_to_end().await;
         let text = raw.text();
-        // What comes after a body that was drained is a request that is none.
+        // After a drained body comes something that is not a request.
         let is_refused = text.starts_with("HTTP/1.1 413 ") && text.matches("HTTP/1.1 4").count() <= 2;
         assert!(text.is_empty() || is_refused && !text.contains("HTTP/1.1 2"), "{text}");
     }
@@ -66,7 +66,7 @@ async fn a_gigabyte_that_is_sent_all_the_same_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_body_of_endless_chunks_is_cut_off() {
+async fn body_of_endless_chunks_is_cut_off() {
     let target = Target::start(Options::default().set("LIMITS__REQUEST_TIMEOUT", "2s")).await;
     let mebibyte = [b"100000\r\n".as_slice(), &vec![b'1'; 1 << 20], b"\r\n"].concat();
     // Many small ones cost more than they carry.
@@ -79,7 +79,7 @@ async fn a_body_of_endless_chunks_is_cut_off() {
             sent += chunks.len();
             assert!(target.grown_bytes() < A_BODY + super::KEPT_BYTES, "{} bytes", target.grown_bytes());
         }
-        assert!(sent < 256 << 20, "{sent} bytes were taken");
+        assert!(sent < 256 << 20, "{sent} bytes were accepted");
         assert_turned_away(&mut raw, &[408, 413]).await;
     }
     target.assert_unharmed().await;
@@ -98,7 +98,7 @@ async fn chunks_of_nothing_but_extensions_and_trailers_are_cut_off() {
         while sent < 64 << 20 && raw.try_send(endless.repeat(10)).await {
             sent += 10 * endless.len();
         }
-        assert!(sent < 32 << 20, "{sent} bytes were taken of {:?}", &endless[..10]);
+        assert!(sent < 32 << 20, "{sent} bytes were accepted of {:?}", &endless[..10]);
         assert_turned_away(&mut raw, &[400, 408]).await;
     }
     target.assert_unharmed().await;
@@ -106,7 +106,7 @@ async fn chunks_of_nothing_but_extensions_and_trailers_are_cut_off() {
 
 /// A byte now and then keeps nothing open: the time is for the whole body.
 #[tokio::test]
-async fn a_body_that_drips_is_refused_in_time() {
+async fn body_that_drips_is_refused_in_time() {
     let target = Target::start(Options::default().set("LIMITS__REQUEST_TIMEOUT", "1s")).await;
     let mut attackers = Vec::new();
     for n in 0..100 {
@@ -133,7 +133,7 @@ async fn a_body_that_drips_is_refused_in_time() {
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_large_is_refused() {
+async fn head_that_is_too_large_is_refused() {
     let target = Target::start(Options::default()).await;
     let one = format!("X: {}\r\n", "y".repeat(64 << 10));
     let some: String = (0..64).map(|n| format!("X-{n}: {}\r\n", "y".repeat(1016))).collect();
@@ -151,7 +151,7 @@ async fn a_head_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn a_thousand_headers_are_refused() {
+async fn thousand_headers_are_refused() {
     let target = Target::start(Options::default()).await;
     for header in ["X: y\r\n", "Last-Event-ID: 1-1\r\n", "Content-Length: 0\r\n", "Authorization: Bearer x\r\n"] {
         let mut raw = Raw::connect(&target.node).await;
@@ -163,7 +163,7 @@ async fn a_thousand_headers_are_refused() {
 }
 
 #[tokio::test]
-async fn an_address_of_64_kib_is_refused() {
+async fn address_of_64_kib_is_refused() {
     let target = Target::start(Options::default()).await;
     let long = "x".repeat(64 << 10);
     for path in [

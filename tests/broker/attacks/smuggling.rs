@@ -1,4 +1,4 @@
-//! Requests whose end is told in two ways. Whoever stands before the node may read it the one way and the
+//! Requests whose end is given in two ways. A proxy in front of the node may read it one way and the
 //! node the other; then a part of one client's body is another client's request.
 
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::support::eventually;
 use crate::support::node::{Node, Options, both_ways};
 use crate::support::raw::Raw;
 
-/// A whole request for those who read a body as what follows it.
+/// A whole request, for a server that reads the body as the next request.
 fn hidden() -> String {
     let event = r#"{"channel":"a","payload":"smuggled"}"#;
     format!(
@@ -17,7 +17,7 @@ fn hidden() -> String {
     )
 }
 
-/// A request to publish, with these lines in its head; what is hidden stands in its body.
+/// A publish request with these lines in its head; the hidden request is in its body.
 fn request(lines: &str, body: &str) -> String {
     format!("POST /pipelines/p/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{lines}\r\n\r\n{body}")
 }
@@ -53,7 +53,7 @@ async fn assert_one(node: &Node, request: &str) {
 }
 
 #[tokio::test]
-async fn a_request_with_two_lengths_is_refused() {
+async fn request_with_two_lengths_is_refused() {
     let target = Target::start(Options::default()).await;
     let hidden = hidden();
     for lines in [
@@ -69,7 +69,7 @@ async fn a_request_with_two_lengths_is_refused() {
 }
 
 #[tokio::test]
-async fn a_length_that_is_no_number_is_refused() {
+async fn length_that_is_no_number_is_refused() {
     let target = Target::start(Options::default()).await;
     let hidden = hidden();
     for length in ["-1", "+0", "0x0", "1e1", " ", "0 0", "18446744073709551616", "٠", "1_0", "\"0\""] {
@@ -79,7 +79,7 @@ async fn a_length_that_is_no_number_is_refused() {
 }
 
 #[tokio::test]
-async fn a_length_beside_chunks_ends_with_the_chunks_and_the_connection_with_it() {
+async fn content_length_with_chunks_closes_the_connection() {
     let target = Target::start(Options::default()).await;
     let body = format!("0\r\n\r\n{}", hidden());
     for lines in [
@@ -95,7 +95,7 @@ async fn a_length_beside_chunks_ends_with_the_chunks_and_the_connection_with_it(
 }
 
 #[tokio::test]
-async fn a_transfer_coding_that_hides_its_chunks_is_refused() {
+async fn transfer_coding_that_hides_its_chunks_is_refused() {
     let target = Target::start(Options::default()).await;
     let body = format!("0\r\n\r\n{}", hidden());
     for coding in ["xchunked", "chunked, identity", "identity", "chunked; q=1", "chunk", "\"chunked\"", "chunked,"] {
@@ -114,7 +114,7 @@ async fn a_transfer_coding_that_hides_its_chunks_is_refused() {
 }
 
 #[tokio::test]
-async fn a_header_that_goes_on_in_the_next_line_is_refused() {
+async fn header_that_goes_on_in_the_next_line_is_refused() {
     let target = Target::start(Options::default()).await;
     let hidden = hidden();
     for lines in [
@@ -129,7 +129,7 @@ async fn a_header_that_goes_on_in_the_next_line_is_refused() {
 }
 
 #[tokio::test]
-async fn a_header_with_a_space_before_its_colon_is_refused() {
+async fn header_with_a_space_before_its_colon_is_refused() {
     let target = Target::start(Options::default()).await;
     let hidden = hidden();
     for lines in [
@@ -190,7 +190,7 @@ async fn bare_line_feeds_have_one_meaning() {
     // The whole body belongs to the one request.
     let whole = request(&format!("Content-Length: {}", hidden.len()), "").replace("\r\n", "\n");
     assert_one(&target.node, &format!("{whole}{hidden}")).await;
-    // Within chunks it is none.
+    // Inside chunks it is not a request.
     for chunk in ["0\n\n", "0\n\r\n", "1;x\n0\r\n", "5\n\r\n0\r\n\r\n"] {
         assert_refused(&target.node, &request("Transfer-Encoding: chunked", &format!("{chunk}{hidden}"))).await;
     }
@@ -212,7 +212,7 @@ async fn chunk_sizes_that_are_no_numbers_are_refused() {
 }
 
 #[tokio::test]
-async fn a_body_where_none_is_read_is_not_a_request() {
+async fn body_where_none_is_read_is_not_a_request() {
     let target = Target::start(Options::default()).await;
     let hidden = hidden();
     for first in
@@ -230,9 +230,9 @@ async fn a_body_where_none_is_read_is_not_a_request() {
 }
 
 #[tokio::test]
-async fn what_follows_a_subscription_is_dropped_and_never_executed() {
+async fn requests_after_a_subscription_never_run() {
     for way in both_ways() {
-        // Streams end by themselves: also then the rest is no request.
+        // When the stream ends by itself, the rest is not a request either.
         let target = Target::start(way.set("STREAM__MAX_AGE", "1s")).await;
         let mut raw = Raw::connect(&target.node).await;
         raw.send(format!("GET /pipelines/p/sse HTTP/1.1\r\nHost: x\r\n\r\n{}", hidden().repeat(3))).await;

@@ -1,4 +1,4 @@
-//! Clients that keep a connection and do nothing with it: half a request, an answer that is not taken.
+//! Clients that hold a connection and do nothing with it: half a request, an answer that is never read.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::support::raw::Raw;
 use crate::support::stream::assert_contiguous;
 use crate::support::{PATIENCE, eventually};
 
-/// What those send who never finish: nothing, the beginning of a head, a head without its body, and of HTTP/2 a
+/// What unfinished clients send: nothing, the beginning of a head, a head without its body, and over HTTP/2 a
 /// part of its first line, all of it, and that with the settings but never a request.
 const HALVES: [&[u8]; 7] = [
     b"",
@@ -23,7 +23,7 @@ const HALVES: [&[u8]; 7] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_thousand_half_sent_requests_are_let_go_beside_live_traffic() {
+async fn half_sent_requests_time_out_beside_live_traffic() {
     const ATTACKERS: usize = 5000;
     let target = Target::start(Options::default().set("LIMITS__REQUEST_TIMEOUT", "6s")).await;
     let mut reader = target.node.open("live", "").await;
@@ -81,7 +81,7 @@ async fn connections_that_come_and_go_leave_nothing_behind() {
 
 /// Fifty readers that would have to be sent 2 GB between them.
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_that_take_nothing_while_40_mib_pass_cost_no_memory_and_no_other_reader_an_event() {
+async fn stalled_readers_cost_no_memory_and_no_events() {
     const STUCK: usize = 50;
     const EVENTS: usize = 640;
     /// The log (its backlog and history, twice while it is trimmed), and 256 KiB a reader.
@@ -104,7 +104,7 @@ async fn readers_that_take_nothing_while_40_mib_pass_cost_no_memory_and_no_other
             }
         }
         let events = fast.take(EVENTS).await;
-        assert!(events.iter().all(|event| event.event == "a"), "a gap was told");
+        assert!(events.iter().all(|event| event.event == "a"), "a gap was reported");
         assert_contiguous(&events);
         assert!(grown < MOST_BYTES, "{grown} bytes more, {MOST_BYTES} are allowed");
         // Still there, and none of them got what passed.
@@ -116,9 +116,9 @@ async fn readers_that_take_nothing_while_40_mib_pass_cost_no_memory_and_no_other
     }
 }
 
-/// Readers that take a little now and then: never long enough nothing to be closed, and blocked over and over.
+/// Readers that read a little now and then: never stalled long enough to be closed, and blocked again and again.
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_that_take_a_little_at_a_time_cost_no_memory_and_no_other_reader_an_event() {
+async fn trickling_readers_cost_no_memory_and_no_events() {
     const DRIPPING: usize = 50;
     const EVENTS: usize = 400;
     for way in both_ways() {
@@ -140,7 +140,7 @@ async fn readers_that_take_a_little_at_a_time_cost_no_memory_and_no_other_reader
             }
         }
         let events = fast.take(EVENTS).await;
-        assert!(events.iter().all(|event| event.event == "a"), "a gap was told");
+        assert!(events.iter().all(|event| event.event == "a"), "a gap was reported");
         assert_contiguous(&events);
         // The log, what each reader has not been sent, and nothing for each time that one was blocked.
         let most = 2 * (4 << 20) + DRIPPING as u64 * (256 << 10) + super::KEPT_BYTES;
@@ -153,7 +153,7 @@ async fn readers_that_take_a_little_at_a_time_cost_no_memory_and_no_other_reader
     }
 }
 
-/// A client that asks on and on, and never takes an answer.
+/// A client that keeps asking and never reads an answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_are_not_taken_end_the_connection() {
     let target = Target::start(Options::default().set("STREAM__WRITE_TIMEOUT", "1s")).await;
@@ -174,7 +174,7 @@ async fn answers_that_are_not_taken_end_the_connection() {
 
 /// Between its requests too a connection has no more time than a request.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_asks_nothing_more_is_let_go() {
+async fn connection_that_asks_nothing_more_is_let_go() {
     let target = Target::start(Options::default().set("LIMITS__IDLE_TIMEOUT", "500ms")).await;
     let mut raw = Raw::connect(&target.node).await;
     raw.get("/nowhere").await;

@@ -9,7 +9,7 @@ use crate::support::node::Options;
 use crate::support::raw::Raw;
 use crate::support::{PATIENCE, eventually};
 
-/// A node with a certificate of its own making, asked by a client that takes it.
+/// A node with a self-signed certificate, and a client that accepts it.
 async fn start(options: Options) -> (Target, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let certified = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
@@ -47,7 +47,7 @@ fn client_hello(version: [u8; 2]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_hundred_handshakes_that_never_end_are_let_go_beside_live_traffic() {
+async fn unfinished_handshakes_time_out_beside_live_traffic() {
     let (target, _folder) = start(Options::default().set("LIMITS__REQUEST_TIMEOUT", "3s")).await;
     let mut reader = target.node.open("live", "").await;
     let hello = client_hello([3, 3]);
@@ -75,7 +75,7 @@ async fn five_hundred_handshakes_that_never_end_are_let_go_beside_live_traffic()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_handshake_ends_the_connection() {
+async fn non_tls_bytes_end_the_connection() {
     let (target, _folder) = start(Options::default().set("LIMITS__REQUEST_TIMEOUT", "2s")).await;
     let hello = client_hello([3, 3]);
     let mut broken = hello.clone();
@@ -121,7 +121,7 @@ async fn versions_of_tls_before_1_2_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plain_http_to_a_port_with_tls_is_answered_with_nothing_of_http() {
+async fn plain_http_on_a_tls_port_gets_no_http_answer() {
     let (target, _folder) = start(Options::default()).await;
     for request in [
         "GET /pipelines/p/sse HTTP/1.1\r\nHost: x\r\n\r\n",

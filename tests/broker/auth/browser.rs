@@ -23,7 +23,7 @@ async fn ask(node: &Node, method: Method, path: &str, headers: &[(&str, &str)]) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cookie_counts_for_listed_origins_and_our_own_page_alone() {
+async fn cookie_counts_for_listed_origins_and_our_own_page_alone() {
     let node = guarded(Options::default()).set("SERVER__CORS_ORIGINS", OURS).start().await;
     publish(&node, "p", "a", json!(1), &hs256(&claims(all()))).await;
     let check = async |method: Method, headers: &[(&str, &str)], expected: u16| {
@@ -65,7 +65,7 @@ async fn where_every_origin_may_ask_no_cookie_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_may_send_the_header_and_preflights_need_no_token() {
+async fn page_may_send_the_header_and_preflights_need_no_token() {
     let node = guarded(Options::default()).set("SERVER__CORS_ORIGINS", OURS).start().await;
     let url = format!("{}/pipelines/p/events", node.url);
     let request = node.http.request(Method::OPTIONS, url).header("Origin", OURS);
@@ -77,7 +77,7 @@ async fn a_page_may_send_the_header_and_preflights_need_no_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_query_wins_over_the_cookie() {
+async fn query_wins_over_the_cookie() {
     let node = guarded(Options::default()).set("SERVER__CORS_ORIGINS", OURS).start().await;
     assert_eq!(ask(&node, Method::GET, "/events?token=x.y.z", &[("Origin", OURS)]).await.status(), 401);
     let header = ("Authorization", "Bearer x.y.z");

@@ -11,7 +11,7 @@ async fn node() -> Node {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_that_is_null_opens_nothing() {
+async fn claim_that_is_null_opens_nothing() {
     let node = node().await;
     for name in ["exp", "nbf", "iss", "aud", "jti", "pipecast"] {
         let mut claims = claims(all());
@@ -31,7 +31,7 @@ async fn a_claim_that_is_null_opens_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_array_in_the_place_of_an_object_opens_nothing() {
+async fn array_in_the_place_of_an_object_opens_nothing() {
     let node = node().await;
     let (header, exp) = (r#"{"alg":"HS256"}"#, now() + 3600);
     for claims in [
@@ -50,7 +50,7 @@ async fn an_array_in_the_place_of_an_object_opens_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_that_is_there_twice_opens_nothing() {
+async fn member_that_is_there_twice_opens_nothing() {
     let node = node().await;
     let (header, exp) = (r#"{"alg":"HS256"}"#, now() + 3600);
     let all = all();
@@ -70,7 +70,7 @@ async fn a_member_that_is_there_twice_opens_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_a_time_that_no_calendar_has_opens_nothing() {
+async fn token_of_a_time_that_no_calendar_has_opens_nothing() {
     let node = node().await;
     let (milliseconds, all) = (now() * 1000, all());
     for moment in ["1e20", "1e300", "18446744073709551616", "253402300800", &milliseconds.to_string()] {

@@ -1,4 +1,4 @@
-//! An issuer of tokens that is not ours: it signs whatever it is told to, the wrong things too.
+//! A token issuer that signs whatever a test asks for, including invalid tokens.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
-pub const SECRET: &str = "a secret of forty bytes, for tests alone";
+pub const SECRET: &str = "a secret of forty bytes, for tests only!";
 
 /// A file of the test's keys.
 pub fn key_path(name: &str) -> String {
@@ -37,7 +37,7 @@ pub fn all() -> Value {
     json!({"publish": ["*"], "subscribe": ["*"]})
 }
 
-/// A claim changed, or with `null` taken away.
+/// Changes a claim, or removes it with `null`.
 pub fn with(mut claims: Value, name: &str, value: Value) -> Value {
     match value {
         Value::Null => claims.as_object_mut().unwrap().remove(name),

@@ -1,4 +1,4 @@
-//! Keys from a URL: an issuer that changes them, one that is away, and tokens that try to make us ask too often.
+//! Keys from a URL: an issuer that rotates them, one that is unreachable, and tokens that try to cause a fetch storm.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ struct Issuer {
     url: String,
     /// None answers with a failure.
     document: Arc<Mutex<Option<String>>>,
-    /// The status of an answer with a document, and headers; with none there is no answer.
+    /// The status of a response with a document, and its headers; without a status there is no response.
     head: Arc<Mutex<String>>,
     asked: Arc<AtomicUsize>,
 }
@@ -69,7 +69,7 @@ impl Issuer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_is_fetched_when_a_token_names_it() {
+async fn new_key_is_fetched_when_a_token_names_it() {
     let (old, new) = (NamedKey::new("old"), NamedKey::new("new"));
     let issuer = Issuer::start(Some(key_set(&[&old]))).await;
     let node = issuer.options().start().await;
@@ -81,7 +81,7 @@ async fn a_new_key_is_fetched_when_a_token_names_it() {
     assert_eq!(status(&node, "/events", &old_token).await, 401);
     publish(&node, "p", "a", json!(1), &new_token).await;
     assert_eq!(stream.numbers(1).await, [1]);
-    // A set that is none changes nothing.
+    // An invalid set changes nothing.
     *issuer.document.lock() = Some("<html>".to_owned());
     assert_eq!(status(&node, "/events", &new_token).await, 200);
 }
@@ -120,7 +120,7 @@ fn odd_keys() -> Vec<(Value, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_odd_key_is_left_out_and_the_others_count() {
+async fn odd_key_is_left_out_and_the_others_count() {
     let (stolen, new) = (NamedKey::new("stolen"), NamedKey::new("new"));
     let issuer = Issuer::start(Some(key_set(&[&stolen]))).await;
     let node = issuer.options().start().await;
@@ -129,7 +129,7 @@ async fn an_odd_key_is_left_out_and_the_others_count() {
     assert_eq!(node.metric("pipecast_auth_keys_left_out").await, 0.0);
     let odd = odd_keys();
     let mut keys: Vec<Value> = odd.iter().map(|(key, _)| key.clone()).collect();
-    // For something else than signatures, which is no fault; and two of one name, as while a key is renewed.
+    // A key for another use, which is valid; and two with one name, as during a rotation.
     let mut for_encryption = NamedKey::new("enc").entry();
     for_encryption["use"] = json!("enc");
     let namesake = NamedKey::new("new");
@@ -163,13 +163,13 @@ async fn many_keys_without_a_name_cost_no_named_one_its_tokens() {
     for key in [&named, &ours] {
         assert_eq!(status(&node, "/events", &key.token(&claims(all()))).await, 200);
     }
-    // Which of them it was nobody says: so it is none, and somebody is told why.
+    // The token does not say which of them it was: none is used, and the log says why.
     assert_eq!(status(&node, "/events", &named.nameless_token(&claims(all()))).await, 401);
-    eventually("it is told", || async { node.log().contains("9 keys without a name for ES256") }).await;
+    eventually("it is logged", || async { node.log().contains("9 keys without a `kid` for ES256") }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_of_odd_keys_alone_does_not_fill_the_log() {
+async fn set_of_odd_keys_alone_does_not_fill_the_log() {
     let key = NamedKey::new("key");
     let odd = |n: usize| {
         let mut keys = vec![json!({}); n];
@@ -192,7 +192,7 @@ async fn a_set_of_odd_keys_alone_does_not_fill_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_without_a_usable_key_takes_the_stolen_one_away() {
+async fn set_without_a_usable_key_takes_the_stolen_one_away() {
     let (stolen, new) = (NamedKey::new("stolen"), NamedKey::new("new"));
     let small = json!({"kty": "RSA", "kid": "small", "n": super::issuer::base64url(&[0xff; 128]), "e": "AQAB"});
     for keys in [json!([]), json!([small])] {
@@ -201,7 +201,7 @@ async fn a_set_without_a_usable_key_takes_the_stolen_one_away() {
         let token = stolen.token(&claims(all()));
         assert_eq!(status(&node, "/events", &token).await, 200);
         issuer.publishes(keys);
-        // As while there are none yet: nobody is refused for good.
+        // As before the first fetch: no client is rejected for good.
         eventually("it is not trusted", || async { status(&node, "/events", &token).await == 503 }).await;
         *issuer.document.lock() = Some(key_set(&[&new]));
         eventually("the new key counts", || async {
@@ -229,7 +229,7 @@ async fn keys_that_cannot_be_fetched_again_are_trusted_for_a_while() {
     assert_eq!(node.metric(stale).await, 1.0);
     // In use meanwhile, and then no more; streams that are open end with their tokens.
     eventually("they are too old", || async { status(&node, "/events", &token).await == 503 }).await;
-    eventually("it is told", || async { node.log().contains("older than auth.jwks_max_age") }).await;
+    eventually("it is logged", || async { node.log().contains("older than auth.jwks_max_age") }).await;
     assert!(node.metric("pipecast_auth_keys_age_seconds").await >= 10.0);
     assert_eq!(ask(&node, &Method::POST, "p", "/events", Some(&token)).await.status(), 503);
     *issuer.document.lock() = Some(key_set(&[&key]));
@@ -258,7 +258,7 @@ fn failures(elsewhere: &Issuer, key: &NamedKey) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_no_key_set_changes_nothing_and_is_counted() {
+async fn answer_that_is_no_key_set_changes_nothing_and_is_counted() {
     let (key, other) = (NamedKey::new("key"), NamedKey::new("other"));
     let elsewhere = Issuer::start(Some(key_set(&[&other]))).await;
     let check = async |(head, body): (String, String)| {
@@ -281,7 +281,7 @@ async fn an_answer_that_is_no_key_set_changes_nothing_and_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_with_made_up_names_do_not_turn_a_node_against_the_issuer() {
+async fn forged_kids_cause_no_fetch_storm_at_the_issuer() {
     let key = NamedKey::new("key");
     let issuer = Issuer::start(Some(key_set(&[&key]))).await;
     let node = issuer.options().start().await;
@@ -319,7 +319,7 @@ async fn while_there_are_no_keys_nobody_is_refused_for_good() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_set_that_anyone_may_read_holds_no_secrets() {
+async fn key_set_that_anyone_may_read_holds_no_secrets() {
     let secret = super::issuer::base64url(super::issuer::SECRET.as_bytes());
     let key = NamedKey::new("key");
     let mut set: serde_json::Value = serde_json::from_str(&key_set(&[&key])).unwrap();

@@ -48,7 +48,7 @@ fn write(path: &Path, text: impl AsRef<[u8]>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_ends_after_its_right_is_not_stored() {
+async fn body_that_ends_after_its_right_is_not_stored() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let static_key =
@@ -91,14 +91,14 @@ async fn a_body_that_ends_after_its_right_is_not_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_under_way_ends_with_its_right() {
+async fn history_under_way_ends_with_its_right() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("revoked");
     write(&file, "");
     let options = guarded(Options::default()).set("AUTH__REVOCATION_FILE", &file.display().to_string());
     let node = options.set("STREAM__SEND_BUFFER", "16KiB").start().await;
     let lasting = hs256(&with(claims(all()), "jti", json!("lasting")));
-    // More than the sockets on the way take, and many pages.
+    // More than the sockets' buffers hold, and many pages.
     for n in 0..100 {
         publish(&node, "p", "a", json!(format!("{n}-{}", "x".repeat(60_000))), &lasting).await;
     }
@@ -121,13 +121,13 @@ async fn a_history_under_way_ends_with_its_right() {
     for mut raw in begun {
         raw.read_to_end().await;
         let text = raw.text();
-        // Cut off, so that nobody takes it for all there is.
+        // Cut off, so that no client mistakes it for the whole history.
         assert!(!text.contains("\"gap\"") && !text.contains("99-xxx") && !text.ends_with("0\r\n\r\n"), "it went on");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_waits_for_the_store_ends_with_its_right() {
+async fn stream_that_waits_for_the_store_ends_with_its_right() {
     for options in both_ways() {
         let mut redis = Redis::start().await;
         let folder = tempfile::tempdir().unwrap();
@@ -136,7 +136,7 @@ async fn a_stream_that_waits_for_the_store_ends_with_its_right() {
         let options = guarded(options).set("AUTH__REVOCATION_FILE", &file.display().to_string());
         let node = options.redis(&redis.url()).start().await;
         redis.kill();
-        eventually("the store is away", || async { !node.is_ready().await }).await;
+        eventually("the store is unreachable", || async { !node.is_ready().await }).await;
         let revoked = hs256(&with(claims(all()), "jti", json!("revoked")));
         let expiring = hs256(&with(claims(all()), "exp", json!(now() + 10)));
         let mut begun = Vec::new();

@@ -1,4 +1,4 @@
-//! Tokens and secrets are seen by nobody: not in logs, not in metrics, not in answers.
+//! Tokens and secrets appear nowhere: not in logs, metrics or answers.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ const KEY: &str = "static-0123456789abcdef";
 const ORIGIN: &str = "https://app.example";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_repeated_nowhere_however_it_came_and_whatever_it_was() {
+async fn tokens_never_appear_in_output() {
     for options in both_ways() {
         let keys = format!(r#"[{{name="reader", key="{KEY}", subscribe=["*"]}}]"#);
         let options = guarded(options).set("AUTH__KEYS", &keys).set("SERVER__CORS_ORIGINS", ORIGIN);

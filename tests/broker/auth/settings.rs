@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use super::issuer::{SECRET, key_path, key_text};
 
 fn pipecast(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    // A node that starts where it should not would run for ever.
+    // A node that starts by mistake would run forever.
     let mut command = Command::new("timeout");
     command.arg("30").arg(env!("CARGO_BIN_EXE_pipecast")).args(arguments).env_clear();
     for (name, value) in environment {
@@ -29,9 +29,9 @@ fn away_from_loopback_somebody_must_have_decided() {
             let text = faults(&output);
             assert_eq!(output.status.code(), Some(if missing.is_empty() { 0 } else { 2 }), "{listen}: {text}");
             for key in missing {
-                assert!(text.contains(&format!("{key}: must be decided, since server.listen {listen}")), "{text}");
+                assert!(text.contains(&format!("{key}: must be set, because server.listen {listen}")), "{text}");
             }
-            assert_eq!(text.matches("must be decided").count(), missing.len(), "{text}");
+            assert_eq!(text.matches("must be set").count(), missing.len(), "{text}");
         }
     };
     let both = ["auth.publish", "auth.subscribe"];
@@ -47,7 +47,7 @@ fn away_from_loopback_somebody_must_have_decided() {
 }
 
 #[test]
-fn secrets_are_not_shown_and_bad_ones_are_refused_without_a_word_of_them() {
+fn bad_secrets_are_rejected_without_being_shown() {
     let keys = r#"[{name="backend", key="hunter2-hunter2-hunter2", publish=["p_*"]}]"#;
     let output = pipecast(&["config"], &[("KEYS", keys), ("JWT_SECRET", &format!("hunter2{SECRET}"))]);
     let text = faults(&output);
@@ -71,34 +71,34 @@ fn secrets_are_not_shown_and_bad_ones_are_refused_without_a_word_of_them() {
         assert!(!text.contains("hunter2"), "{text}");
     };
     check(&[("KEYS", r#"[{name="a", key="hunter2", publish=["*"]}]"#)], "fewer than 16 characters");
-    check(&[("KEYS", r#"[{name="a", key="hunter2hunter2hunter2, publish=["*"]}]"#)], "not TOML");
-    check(&[("KEYS", "hunter2hunter2hunter2")], "not TOML");
-    check(&[("JWT_SECRET", "hunter2-hunter2-hunter2")], "32 are the least");
+    check(&[("KEYS", r#"[{name="a", key="hunter2hunter2hunter2, publish=["*"]}]"#)], "not valid TOML");
+    check(&[("KEYS", "hunter2hunter2hunter2")], "not valid TOML");
+    check(&[("JWT_SECRET", "hunter2-hunter2-hunter2")], "at least 32");
     check(&[("JWT_SECRET_FILE", &write("secret", "hunter2\n"))], "fewer than 32 bytes");
     check(
         &[("KEYS_FILE", &write("keys", "[[keys]]\nname = \"a\"\nkey = hunter2hunter2hunter2\n"))],
-        "line 3 is not TOML",
+        "line 3 is not valid TOML",
     );
     check(
         &[("KEYS_FILE", &write("short", "[[keys]]\nname = \"a\"\nkey = \"hunter2\"\npublish = [\"*\"]\n"))],
         "fewer than 16",
     );
     check(&[("JWT_KEYS", &key_path("rsa.pem"))], "it holds a private key");
-    check(&[("JWT_KEYS", &key_path("rsa1024.pub.pem"))], "too small");
-    check(&[("JWT_KEYS", &key_path("p384.pub.pem"))], "of another curve");
+    check(&[("JWT_KEYS", &key_path("rsa1024.pub.pem"))], "key size");
+    check(&[("JWT_KEYS", &key_path("p384.pub.pem"))], "curve is not supported");
     let pem = |name: &str| String::from_utf8(key_text(name)).unwrap();
     let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     check(&[("JWT_KEYS", &write("two.pem", &(pem("ec.pub.pem") + &pem("rsa1024.pub.pem"))))], "key 2 of 2: ");
-    check(&[("JWT_KEYS", &write("more.pem", &(pem("ec.pub.pem") + certificate)))], "a CERTIFICATE in it");
+    check(&[("JWT_KEYS", &write("more.pem", &(pem("ec.pub.pem") + certificate)))], "a CERTIFICATE");
     check(
         &[("JWT_KEYS", &write("cut.pem", &(pem("ec.pub.pem") + "-----BEGIN PUBLIC KEY-----\nAA")))],
         "cut off or damaged",
     );
-    check(&[("JWT_KEYS", &write("nine.pem", &pem("ec.pub.pem").repeat(9)))], "9 keys without a name for ES256");
-    check(&[("JWT_KEYS", &write("no.pem", "hunter2"))], "no public key in it");
-    check(&[("JWKS_FILE", &write("jwks", "{\"keys\": hunter2}"))], "no JSON Web Key Set");
-    check(&[("JWKS_FILE", &write("oct", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]}"))], "too small");
-    check(&[("JWKS_FILE", &write("array", "[[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]]"))], "no JSON Web Key Set");
+    check(&[("JWT_KEYS", &write("nine.pem", &pem("ec.pub.pem").repeat(9)))], "9 keys without a `kid` for ES256");
+    check(&[("JWT_KEYS", &write("no.pem", "hunter2"))], "no public key");
+    check(&[("JWKS_FILE", &write("jwks", "{\"keys\": hunter2}"))], "not a JSON Web Key Set");
+    check(&[("JWKS_FILE", &write("oct", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]}"))], "key size");
+    check(&[("JWKS_FILE", &write("array", "[[{\"kty\":\"oct\",\"k\":\"aHVudGVyMg\"}]]"))], "not a JSON Web Key Set");
     // An operator's own file, with one odd key among others.
     let good = super::issuer::NamedKey::new("good").entry();
     let mut odd = super::issuer::NamedKey::new("odd-one").entry();
@@ -108,14 +108,14 @@ fn secrets_are_not_shown_and_bad_ones_are_refused_without_a_word_of_them() {
     check(&[("REVOCATION_FILE", &write("revoked", "first\n\"second\n"))], "line 2");
     check(&[("JWKS_MAX_AGE", "1s")], "auth.jwks_max_age");
     check(&[("JWKS_URL", "http://keys.example/jwks")], "https://");
-    check(&[("JWKS_URL", "https://me:hunter2@keys.example/jwks")], "must not hold a password");
-    check(&[("PUBLISH", "token")], "nothing to check tokens with");
-    check(&[("PUBLISH", "closed")], "write open or token");
-    check(&[("REVOCATION_FILE", "/nonexistent")], "there is no file");
+    check(&[("JWKS_URL", "https://me:hunter2@keys.example/jwks")], "must not contain a password");
+    check(&[("PUBLISH", "token")], "nothing to verify tokens with");
+    check(&[("PUBLISH", "closed")], "`open` or `token`");
+    check(&[("REVOCATION_FILE", "/nonexistent")], "does not exist");
 }
 
 #[test]
-fn a_byte_order_mark_hides_nothing_in_any_file() {
+fn byte_order_mark_hides_nothing_in_any_file() {
     let folder = tempfile::tempdir().unwrap();
     let marked = |name: &str, text: &[u8]| {
         let path = folder.path().join(name);
@@ -135,13 +135,13 @@ fn a_byte_order_mark_hides_nothing_in_any_file() {
         (("KEYS_FILE", marked("keys", static_key.as_bytes())), "0123456789abcdef"),
         (("KEYS", in_a_file.replace("FILE", &marked("key", b"0123456789abcdef\n"))), "0123456789abcdef"),
     ] {
-        let output = pipecast(&["token", "--check", token], &[(environment.0, &environment.1)]);
+        let output = pipecast(&["token", "inspect", token], &[(environment.0, &environment.1)]);
         assert_eq!(output.status.code(), Some(0), "{}: {}", environment.0, faults(&output));
     }
 }
 
 #[test]
-fn a_broken_file_of_settings_is_told_without_its_secrets() {
+fn broken_file_of_settings_is_told_without_its_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pipecast.toml");
     std::fs::write(&file, "[auth]\njwt_secret = \"hunter2-hunter2\n").unwrap();

@@ -63,7 +63,7 @@ async fn keys_in_a_file_of_their_own_open_what_they_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_limited_to_channels_reads_no_others() {
+async fn key_limited_to_channels_reads_no_others() {
     let keys = format!(
         r#"[{{name="writer", key="{WRITER}", publish=["*"]}}, {{name="reader", key="{READER}", subscribe=["*"], channels=["names"]}}]"#
     );

@@ -15,7 +15,7 @@ use crate::support::redis::Redis;
 use crate::support::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_ends_with_its_token_and_the_reconnect_is_refused() {
+async fn stream_ends_with_its_token_and_the_reconnect_is_refused() {
     for options in both_ways() {
         let node = guarded(options).start().await;
         // Time enough to open it on a busy machine.
@@ -82,17 +82,17 @@ async fn revoking_ends_the_streams_on_all_nodes_and_no_others() {
     for stream in &mut going_on {
         assert_eq!(stream.numbers(1).await, [7]);
     }
-    // What is no file any more revokes what it did.
+    // A file that disappeared keeps its last revocations.
     std::fs::remove_file(&file).unwrap();
     for node in &nodes {
-        eventually("it is told", || async { node.log().contains("the revocations in use stay") }).await;
+        eventually("it is logged", || async { node.log().contains("the revocations cannot be read again") }).await;
         assert_eq!(status(node, "/events", &leaving).await, 401);
-        assert_eq!(node.log().matches("the revocations in use stay").count(), 1);
+        assert_eq!(node.log().matches("the revocations cannot be read again").count(), 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_stream_gets_nothing_more() {
+async fn revoked_stream_gets_nothing_more() {
     for options in both_ways() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("revoked");
@@ -114,7 +114,7 @@ async fn a_revoked_stream_gets_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_the_streams_on_one_connection_of_http_2_only_the_revoked_one_ends() {
+async fn revocation_ends_one_of_many_http2_streams() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("revoked");
     std::fs::write(&file, "").unwrap();
@@ -138,7 +138,7 @@ async fn of_the_streams_on_one_connection_of_http_2_only_the_revoked_one_ends() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_read_again_and_only_streams_that_are_not_allowed_any_more_end() {
+async fn key_reload_ends_only_streams_that_lost_access() {
     for options in both_ways() {
         let folder = tempfile::tempdir().unwrap();
         let (file, secret) = (folder.path().join("keys.toml"), folder.path().join("secret"));
@@ -195,8 +195,10 @@ async fn keys_are_read_again_and_only_streams_that_are_not_allowed_any_more_end(
         // Broken, empty, gone: what is in use stays.
         for (count, broken) in [(1, "[[keys]"), (2, "")] {
             write(broken.to_owned());
-            eventually("it is told", || async { node.log().matches("the static keys in use stay").count() == count })
-                .await;
+            eventually("it is logged", || async {
+                node.log().matches("the static keys cannot be read again").count() == count
+            })
+            .await;
         }
         assert_eq!(status(&node, "/events", &token("kept")).await, 200);
         assert!(!node.log().contains("0123456789"), "{}", node.log());
@@ -214,7 +216,7 @@ async fn keys_are_read_again_and_only_streams_that_are_not_allowed_any_more_end(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_set_is_read_again_and_cuts_no_stream() {
+async fn key_set_is_read_again_and_cuts_no_stream() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jwks.json");
     let (old, new) = (NamedKey::new("old"), NamedKey::new("new"));
@@ -233,7 +235,7 @@ async fn a_key_set_is_read_again_and_cuts_no_stream() {
     publish(&node, "p", "a", json!(1), &new.token(&claims(all()))).await;
     assert_eq!(stream.numbers(1).await, [1]);
     std::fs::write(&file, "{\"keys\":").unwrap();
-    eventually("it is told", || async { node.log().contains("the keys for tokens in use stay") }).await;
+    eventually("it is logged", || async { node.log().contains("the keys for tokens cannot be read again") }).await;
     assert_eq!(status(&node, "/events", &new.token(&claims(all()))).await, 200);
     // The key's name revokes all that it has signed; a stream's own time goes on meanwhile.
     timeout(Duration::from_millis(1), stream.try_next()).await.unwrap_err();

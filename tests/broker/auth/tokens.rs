@@ -57,7 +57,7 @@ async fn all_keys_of_a_pem_file_count() {
 
 /// A wrong token costs a signature's check for each key that could have signed it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_names_no_key_is_tried_with_a_few_at_most() {
+async fn token_that_names_no_key_is_tried_with_a_few_at_most() {
     const MOST_TRIED: usize = 8;
     let keys: Vec<_> = (0..30).map(|n| NamedKey::new(&format!("key-{n}"))).collect();
     let folder = tempfile::tempdir().unwrap();
@@ -101,7 +101,7 @@ async fn in_open_mode_what_is_presented_is_not_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_by_another_secret_opens_nothing() {
+async fn token_by_another_secret_opens_nothing() {
     let token = hmac_token(
         hmac::HMAC_SHA256,
         b"another secret of forty bytes, not theirs",
@@ -112,7 +112,7 @@ async fn a_token_by_another_secret_opens_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_was_changed_after_signing_opens_nothing() {
+async fn token_that_was_changed_after_signing_opens_nothing() {
     let node = node().await;
     let token = hs256(&claims(json!({"subscribe": ["q"]})));
     let parts: Vec<_> = token.split('.').collect();
@@ -123,7 +123,7 @@ async fn a_token_that_was_changed_after_signing_opens_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_token_opens_nothing() {
+async fn expired_token_opens_nothing() {
     let node = node().await;
     assert_good_for_nothing(&node, &hs256(&with(claims(all()), "exp", json!(now() - 3600)))).await;
     // The leeway is for publishers: a stream would have ended before it began.
@@ -134,7 +134,7 @@ async fn an_expired_token_opens_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_from_the_future_opens_nothing() {
+async fn token_from_the_future_opens_nothing() {
     let node = node().await;
     assert_good_for_nothing(&node, &hs256(&with(claims(all()), "nbf", json!(now() + 3600)))).await;
     // An issuer whose clock is a little ahead.
@@ -157,7 +157,7 @@ async fn moments_that_are_no_numbers_open_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_without_a_signature_opens_nothing() {
+async fn token_without_a_signature_opens_nothing() {
     let node = node().await;
     for header in [
         json!({"alg": "none"}),
@@ -173,7 +173,7 @@ async fn a_token_without_a_signature_opens_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_public_key_is_not_taken_for_a_secret() {
+async fn public_key_is_not_taken_for_a_secret() {
     let node = node_with_public_keys().await;
     for name in ["rsa.pub.pem", "ec.pub.pem", "ed.pub.pem"] {
         let pem = key_text(name);
@@ -197,7 +197,7 @@ async fn a_public_key_is_not_taken_for_a_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_comes_in_the_header_is_not_used() {
+async fn key_that_comes_in_the_header_is_not_used() {
     let node = node().await;
     let own = super::issuer::NamedKey::new("mine");
     let header = json!({"alg": "HS256", "jwk": own.entry(), "jku": "http://127.0.0.1:1/keys", "kid": "../../dev/null"});
@@ -209,7 +209,7 @@ async fn a_key_that_comes_in_the_header_is_not_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_another_issuer_or_for_another_audience_opens_nothing() {
+async fn token_of_another_issuer_or_audience_is_rejected() {
     let node = guarded(Options::default()).set("AUTH__ISSUER", "us").set("AUTH__AUDIENCE", "broker").start().await;
     let right = with(with(claims(all()), "iss", json!("us")), "aud", json!("broker"));
     assert_eq!(status(&node, "/events", &hs256(&right)).await, 200);
@@ -228,7 +228,7 @@ async fn a_token_of_another_issuer_or_for_another_audience_opens_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_without_end_publishes_and_reads_nothing() {
+async fn token_without_end_publishes_and_reads_nothing() {
     let node = node().await;
     let token = hs256(&with(claims(all()), "exp", Value::Null));
     for (method, path) in &REQUESTS {
@@ -238,7 +238,7 @@ async fn a_token_without_end_publishes_and_reads_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_for_another_pipeline_opens_nothing() {
+async fn token_for_another_pipeline_opens_nothing() {
     let node = node().await;
     publish(&node, "p", "a", json!(1), &hs256(&claims(all()))).await;
     for rights in [
@@ -285,7 +285,7 @@ async fn rights_that_cannot_be_read_give_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_pipeline_answers_like_a_known_one() {
+async fn unknown_pipeline_answers_like_a_known_one() {
     let node = node().await;
     publish(&node, "known", "a", json!(1), &hs256(&claims(all()))).await;
     let elsewhere = hs256(&claims(json!({"publish": ["q"], "subscribe": ["q"]})));
@@ -304,7 +304,7 @@ async fn an_unknown_pipeline_answers_like_a_known_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_right_is_judged_before_anything_else_is() {
+async fn right_is_judged_before_anything_else_is() {
     let node = node().await;
     let url = format!("{}/pipelines/p", node.url);
     for request in [
@@ -360,7 +360,7 @@ async fn channels_limit_what_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_for_a_channel_is_told_no_numbers_of_the_others() {
+async fn token_for_a_channel_is_told_no_numbers_of_the_others() {
     for options in crate::support::node::both_ways() {
         let node = guarded(options.set("HISTORY__LIMIT", "3")).start().await;
         let everything = hs256(&claims(all()));
@@ -448,7 +448,7 @@ fn arbitrary_text_is_no_token() {
     proptest!(ProptestConfig::with_cases(64), |(header in "(\\{\"alg\":\"(HS256|none)\"\\}|\\{|[\\[\\{\":,a-z]{0,20})", claims in "[\\[\\]{}\":,a-z0-9]{0,40}")| {
         check(format!("{}.{}.{}", base64url(header.as_bytes()), base64url(claims.as_bytes()), base64url(b"signature")))?;
         let header = serde_json::from_str::<Value>(&header).unwrap_or_else(|_| json!({"alg": "HS256"}));
-        // Signed, with claims that are rubbish.
+        // Signed, with invalid claims.
         let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
         let text = format!("{}.{}", base64url(header.to_string().as_bytes()), base64url(claims.as_bytes()));
         let signature = base64url(hmac::sign(&key, text.as_bytes()).as_ref());

@@ -24,7 +24,7 @@ impl Cgroup {
             std::fs::create_dir(&path).ok()?;
             let cgroup = Self(path);
             std::fs::write(cgroup.0.join(limit), bytes.to_string()).ok()?;
-            // Where swap is not counted there is none to limit.
+            // Where swap is not counted there is nothing to limit.
             let swap_bytes = if swap == "memory.swap.max" { 0 } else { bytes };
             let _ = std::fs::write(cgroup.0.join(swap), swap_bytes.to_string());
             cgroup.processes().is_file().then_some(cgroup)

@@ -1,4 +1,4 @@
-//! Something that answers where a node is expected, and is none.
+//! A server that answers in place of a node.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -27,7 +27,7 @@ impl Impostor {
         Self { address, requests }
     }
 
-    /// With a body whose length is told.
+    /// With a `Content-Length`.
     pub fn saying(head: &str, body: &str) -> Self {
         Self::start(format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()))
     }

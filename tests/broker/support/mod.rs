@@ -29,7 +29,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: imp
 
 /// Splits an id into its parts.
 pub fn parts(id: &str) -> (u64, u64) {
-    let (ms, seq) = id.split_once('-').unwrap_or_else(|| panic!("{id:?} is no event id"));
+    let (ms, seq) = id.split_once('-').unwrap_or_else(|| panic!("{id:?} is not an event id"));
     (ms.parse().unwrap(), seq.parse().unwrap())
 }
 

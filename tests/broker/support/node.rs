@@ -45,7 +45,7 @@ impl Options {
         self
     }
 
-    /// A variable of the environment that is no setting.
+    /// An environment variable that is not a setting.
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.into(), value.into());
         self
@@ -213,7 +213,7 @@ impl Node {
         (numbers.next().unwrap(), numbers.next().unwrap())
     }
 
-    /// Whether somebody watches the thread's system calls.
+    /// Whether the thread's system calls are traced.
     pub fn is_traced(&self, thread: &str) -> bool {
         let status = std::fs::read_to_string(format!("/proc/{}/task/{thread}/status", self.child.id())).unwrap();
         status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|pid| pid.trim() != "0"))

@@ -42,12 +42,12 @@ impl Proxy {
         Self::start(redis, State::default())
     }
 
-    /// One over which each direction takes so long.
+    /// A proxy that delays each direction by this long.
     pub fn far_away(redis: &Redis, delay: Duration) -> Self {
         Self::start(redis, State { delay, ..State::default() })
     }
 
-    /// One that forgets a connection over which nothing went for so long, and tells nobody.
+    /// A proxy that silently forgets connections idle for this long.
     pub fn forgetful(redis: &Redis, memory: Duration) -> Self {
         Self::start(redis, State { memory: Some(memory), ..State::default() })
     }

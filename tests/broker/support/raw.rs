@@ -39,7 +39,7 @@ impl Raw {
         Self { socket, received: Vec::new() }
     }
 
-    /// One that takes little before it is read: a receive buffer of so many bytes.
+    /// A connection with a receive buffer of this many bytes.
     pub fn connect_narrow(node: &Node, receive_buffer: usize) -> Self {
         Self { socket: narrow_socket(node.address(), receive_buffer), received: Vec::new() }
     }
@@ -56,12 +56,12 @@ impl Raw {
         self.socket.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// Sends as far as the node takes it; whether that was all.
+    /// Sends as much as the node accepts; returns whether that was everything.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         timeout(PATIENCE, self.socket.write_all(bytes.as_ref())).await.is_ok_and(|sent| sent.is_ok())
     }
 
-    /// Sends what the node takes without waiting, and no more; how many bytes that was.
+    /// Sends what the node accepts without waiting; returns the number of bytes.
     pub fn send_what_is_taken(&mut self, bytes: &[u8]) -> usize {
         let mut sent = 0;
         while sent < bytes.len() {
@@ -86,7 +86,7 @@ impl Raw {
     pub async fn read_until(&mut self, text: &str) -> String {
         let began = Instant::now();
         while !self.text().contains(text) {
-            // Keepalives could go on for ever.
+            // Keepalives could continue forever.
             assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {text:?} in {}", self.text());
             assert!(self.read_some().await > 0, "the end came before {text:?}: {}", self.text());
         }

@@ -68,7 +68,7 @@ impl Stream {
         (serde_json::from_str(&event.data).unwrap(), event.id)
     }
 
-    /// What has arrived and nobody took.
+    /// What has arrived and was not read yet.
     pub fn arrived(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.events.try_recv().ok()).collect()
     }
@@ -82,10 +82,10 @@ impl Drop for Stream {
 
 /// An event's payload as a number.
 pub fn number(event: &Event) -> u64 {
-    event.data.parse().unwrap_or_else(|_| panic!("{event:?} is no number"))
+    event.data.parse().unwrap_or_else(|_| panic!("{event:?} is not a number"))
 }
 
-/// Fails unless the events follow each other without hole, double or disorder.
+/// Fails if an event is missing, duplicated or out of order.
 pub fn assert_contiguous(events: &[Event]) {
     for pair in events.windows(2) {
         assert_eq!(seq(&pair[0].id) + 1, seq(&pair[1].id), "{:?} then {:?}", pair[0], pair[1]);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 pub struct Authority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
     folder: PathBuf,
-    /// Its own certificate, as those who trust it have it.
+    /// The authority's certificate, for clients that trust it.
     pub file: PathBuf,
 }
 

@@ -1,6 +1,6 @@
-// Clients and a publisher in Go, each by its name: interop launchdarkly URL.
+// Clients and a publisher in Go, selected by name: interop launchdarkly URL.
 //
-// AS_IT_COMES=1 leaves out the settings that docs/clients.md tells of.
+// AS_IT_COMES=1 leaves out the settings that docs/clients.md recommends.
 package main
 
 import (
@@ -26,12 +26,12 @@ func main() {
 	programs[os.Args[1]](url)
 }
 
-// printMessage prints a message that a client handed over.
+// printMessage prints a message that a client delivered.
 func printMessage(id, channel, data string) {
 	printLine(map[string]string{"id": id, "channel": channel, "data": data})
 }
 
-// printError prints what a client told of a failure.
+// printError prints a failure that a client reported.
 func printError(failure error) {
 	printLine(map[string]string{"error": failure.Error()})
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// stream is what a loop around net/http has to remember.
+// stream is the state of a reconnect loop around net/http.
 type stream struct {
 	client      http.Client
 	url         string
@@ -18,7 +18,7 @@ type stream struct {
 	retry       time.Duration
 }
 
-// followWithNetHTTP reads with net/http, which asks for gzip and undoes it by itself; GZIP=off keeps it from that.
+// followWithNetHTTP reads with net/http, which asks for gzip and decompresses; GZIP=off disables that.
 func followWithNetHTTP(url string) {
 	reader := stream{url: url, retry: time.Second}
 	reader.client.Transport = &http.Transport{DisableCompression: os.Getenv("GZIP") == "off"}

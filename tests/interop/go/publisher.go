@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// publishWithNetHTTP sends a request for each line of the standard input, see publishers.mjs.
+// publishWithNetHTTP sends one request per line of standard input, see publishers.mjs.
 func publishWithNetHTTP(string) {
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {

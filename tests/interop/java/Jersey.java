@@ -20,7 +20,7 @@ final class Jersey {
     Jersey(String url) {
         this.url = url;
         var builder = ClientBuilder.newBuilder();
-        // It waits for ever unless told otherwise.
+        // By default it waits without end.
         if (!Program.AS_IT_COMES) builder.readTimeout(45, TimeUnit.SECONDS);
         client = builder.build();
     }
@@ -44,7 +44,7 @@ final class Jersey {
             source.register(this::take, this::fail, () -> isComplete.complete(null));
             source.open();
             failure.get();
-            // Events that it has not handed over yet come after its failure.
+            // It reports a failure before it has delivered all events.
             isComplete.get();
         }
     }

@@ -18,7 +18,7 @@ final class OkHttpEventSource {
         var builder = new EventSource.Builder(connect);
         if (!Program.AS_IT_COMES) {
             builder.errorStrategy(ErrorStrategy.alwaysContinue());
-            // The node's `retry:` is spread over clients already, and no longer where it has to be.
+            // The node already spreads its `retry:` over clients, and lengthens it where needed.
             builder.retryDelayStrategy(RetryDelayStrategy.defaultStrategy().backoffMultiplier(1));
         }
         try (var source = builder.build()) {

@@ -18,7 +18,7 @@ final class OkHttpSse extends EventSourceListener {
     OkHttpSse(String url) {
         this.url = url;
         var builder = new OkHttpClient.Builder();
-        // okhttp gives up after 10 s without a byte unless told otherwise, and keepalives come each 15 s.
+        // okhttp gives up after 10 s without a byte by default, and keepalives arrive every 15 s.
         if (!Program.AS_IT_COMES) builder.readTimeout(45, TimeUnit.SECONDS);
         client = builder.build();
     }

@@ -46,7 +46,7 @@ final class Publishers {
         var request = HttpRequest.newBuilder(URI.create(url)).POST(BodyPublishers.ofByteArray(body));
         headers.properties().forEach(header -> request.header(header.getKey(), header.getValue().asText()));
         if (System.getenv("EXPECT_CONTINUE") != null) {
-            // A timeout of the request's own does not end it.
+            // The request's own timeout does not end it.
             request.expectContinue(true).timeout(Duration.ofSeconds(2));
             return JDK.sendAsync(request.build(), BodyHandlers.ofString()).get(10, TimeUnit.SECONDS).statusCode();
         }

@@ -12,7 +12,7 @@ final class WebClientStream {
 
     WebClientStream(String url) {
         var builder = WebClient.builder().baseUrl(url);
-        // An event above 256 KiB, lines and all, is an error to it unless told otherwise: more than limits.max_event_size of the node.
+        // By default an event over 256 KiB, field names included, is an error: the node's largest event does not fit.
         if (!Program.AS_IT_COMES) builder.codecs(codecs -> codecs.defaultCodecs().maxInMemorySize(1 << 20));
         client = builder.build();
     }
@@ -30,7 +30,7 @@ final class WebClientStream {
                         .blockLast();
             } catch (WebClientResponseException failure) {
                 Program.error(failure);
-                // A stream that breaks is one too, with the status 200 that it began with.
+                // A stream that breaks is one too, with its original status 200.
                 if (failure.getStatusCode().isError()) return;
             } catch (RuntimeException failure) {
                 Program.error(failure);

@@ -1,4 +1,4 @@
-// curl reads one stream; reconnecting is a loop around it. OPTION: one more of its options.
+// curl reads one stream; a loop around it reconnects. OPTION: one more option for curl.
 
 import { spawn } from 'node:child_process';
 

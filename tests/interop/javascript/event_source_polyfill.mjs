@@ -1,10 +1,10 @@
-// npm event-source-polyfill, with its settings as they come: it resumes by the query parameter `lastEventId`.
+// npm event-source-polyfill with its defaults: it resumes with the query parameter `lastEventId`.
 
 import { EventSourcePolyfill } from 'event-source-polyfill';
 
 import { followLikeABrowser } from './print.mjs';
 
-// It reports each lost connection on the console, and losing connections is what happens here.
+// It logs every lost connection to the console, and these tests cut many.
 console.error = () => {};
 
 followLikeABrowser(EventSourcePolyfill);

@@ -1,4 +1,4 @@
-// npm eventsource 2, on node:http: old, and still what most packages depend on.
+// npm eventsource 2, on node:http: old, but most packages still depend on it.
 
 import EventSource from 'eventsource-2';
 

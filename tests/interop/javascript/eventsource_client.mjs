@@ -1,4 +1,4 @@
-// npm eventsource-client: all events, whatever their channel, to one function.
+// npm eventsource-client: one function receives the events of every channel.
 
 import { createEventSource } from 'eventsource-client';
 
@@ -6,7 +6,7 @@ import { error, message, url } from './print.mjs';
 
 createEventSource({
   url,
-  // A refusal is no error to it: it asks again and again unless it is closed.
+  // It does not report a rejection as an error, and retries until it is closed.
   fetch: async (...request) => {
     const answer = await fetch(...request);
     if (!answer.ok) error(answer.status);

@@ -1,17 +1,17 @@
-// npm @microsoft/fetch-event-source, written for browsers: one callback for all events, reconnecting is up to the
-// application. AS_IT_COMES=1: without the callbacks that make it reconnect.
+// npm @microsoft/fetch-event-source, for browsers: one callback for all events, and the application makes it reconnect.
+// AS_IT_COMES=1: without the callbacks that do so.
 
 import { EventStreamContentType, fetchEventSource } from '@microsoft/fetch-event-source';
 
 import { error, message, url } from './print.mjs';
 
-// It takes `fetch` and the timers from `window`, and deregisters from the page's visibility when it ends.
+// It uses `fetch` and the timers of `window`, and stops listening to the page's visibility when it ends.
 globalThis.window = globalThis;
 globalThis.document = new EventTarget();
 
 class Refused extends Error {}
 
-// As its README tells: what `onclose` throws comes to `onerror`, and an `onerror` that returns means "again".
+// As its README explains: an error thrown by `onclose` reaches `onerror`, and if `onerror` returns, it reconnects.
 const reconnecting = {
   async onopen(answer) {
     if (answer.ok && answer.headers.get('content-type')?.startsWith(EventStreamContentType)) return;

@@ -1,4 +1,4 @@
-// The EventSource that the runtime brings: Deno's.
+// The runtime's built-in EventSource: Deno's.
 
 import { followLikeABrowser } from './print.mjs';
 

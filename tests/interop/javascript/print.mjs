@@ -1,10 +1,10 @@
-// What every client in JavaScript prints.
+// The output of every client in JavaScript.
 
 import { writeSync } from 'node:fs';
 
 export const [url, ...channels] = process.argv.slice(2);
 
-// npm eventsource's wait for its reconnect keeps no program alive: a server has its listener, which does.
+// npm eventsource lets Node.js end while it waits to reconnect. A server's listener would keep it running.
 if (!process.env.AS_IT_COMES) setInterval(() => {}, 2 ** 30);
 
 /** Prints a message: `{id, channel, data}`. */
@@ -12,17 +12,17 @@ export function message({ id, channel, data }) {
   print({ id, channel, data });
 }
 
-/** Prints what a client told of a failure. */
+/** Prints a failure that a client reported. */
 export function error(text) {
   print({ error: String(text) });
 }
 
-/** Prints what a publisher was answered. */
+/** Prints the status of a publisher's answer. */
 export function status(number) {
   print({ status: number });
 }
 
-// At once and whole, also where the pipe is full for a moment.
+// Writes the whole line at once, even if the pipe is full for a moment.
 function print(line) {
   let rest = Buffer.from(`${JSON.stringify(line)}\n`);
   while (rest.length > 0) {
@@ -34,7 +34,7 @@ function print(line) {
   }
 }
 
-/** Follows `url` with a class that looks like the browser's EventSource. */
+/** Follows `url` with a class that has the interface of the browser's EventSource. */
 export function followLikeABrowser(EventSource, options) {
   const source = new EventSource(url, options);
   for (const channel of new Set([...channels, 'message', 'pipecast.gap'])) {

@@ -1,4 +1,4 @@
-// fetch as a publisher, see publishers.mjs: that of Node.js, Deno and Bun. CLIENT=undici: undici's request instead.
+// fetch of Node.js, Deno or Bun as a publisher, see publishers.mjs. CLIENT=undici: undici's request instead.
 
 import { createInterface } from 'node:readline';
 

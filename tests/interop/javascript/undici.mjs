@@ -1,4 +1,4 @@
-// npm undici's EventSource, which is also what Node.js has behind --experimental-eventsource.
+// npm undici's EventSource, which is also behind Node's --experimental-eventsource.
 
 import { EventSource } from 'undici';
 

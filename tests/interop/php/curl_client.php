@@ -1,5 +1,5 @@
 <?php
-// PHP's curl reads one answer; reconnecting is a loop around it. GZIP=on: with CURLOPT_ENCODING.
+// PHP's curl reads one answer; a loop around it reconnects. GZIP=on: with CURLOPT_ENCODING.
 
 require __DIR__ . '/printing.php';
 
@@ -25,7 +25,7 @@ while (true) {
     curl_setopt_array($curl, [
         CURLOPT_HTTPHEADER => ['Accept: text/event-stream', ...($last_event_id === null ? [] : ["Last-Event-ID: $last_event_id"])],
         CURLOPT_FAILONERROR => true,
-        // Less than a byte a second for 45 s: there is no limit otherwise, and keepalives come each 15 s.
+        // Less than one byte per second for 45 s: there is no limit by default, and keepalives arrive every 15 s.
         CURLOPT_LOW_SPEED_LIMIT => 1,
         CURLOPT_LOW_SPEED_TIME => 45,
         CURLOPT_WRITEFUNCTION => function ($curl, string $piece) use (&$rest, $take): int {

@@ -1,5 +1,5 @@
 <?php
-// What every client in PHP prints.
+// The output of every client in PHP.
 
 function print_line(array $line): void
 {

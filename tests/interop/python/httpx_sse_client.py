@@ -8,7 +8,7 @@ import httpx
 from httpx_sse import connect_sse
 from printing import error, message, url
 
-# httpx gives up after 5 s without a byte unless told otherwise, and keepalives come each 15 s.
+# httpx gives up after 5 s without a byte by default, and keepalives arrive every 15 s.
 timeout = httpx.Timeout(5) if os.environ.get("AS_IT_COMES") else httpx.Timeout(5, read=45)
 last_event_id = ""
 retry_seconds = 0

@@ -1,4 +1,4 @@
-"""What every client in Python prints."""
+"""The output of every client in Python."""
 
 import json
 import sys
@@ -7,17 +7,17 @@ url = sys.argv[1] if len(sys.argv) > 1 else None
 
 
 def message(event_id, channel, data):
-    """Prints a message that the client handed over."""
+    """Prints a message that the client delivered."""
     _print({"id": event_id, "channel": channel, "data": data})
 
 
 def error(text):
-    """Prints what the client told of a failure."""
+    """Prints a failure that the client reported."""
     _print({"error": str(text)})
 
 
 def status(number):
-    """Prints what a publisher was answered."""
+    """Prints the status of a publisher's answer."""
     _print({"status": number})
 
 

@@ -1,5 +1,4 @@
-# Net::HTTP reads one answer; reconnecting is a loop around it. AS_IT_COMES=1: without the settings that docs/clients.md
-# tells of.
+# Net::HTTP reads one answer; a loop around it reconnects. AS_IT_COMES=1: without the settings that docs/clients.md recommends.
 
 require "net/http"
 require_relative "printing"
@@ -27,11 +26,11 @@ class Stream
   def refused?
     http = Net::HTTP.new(@uri.host, @uri.port)
     http.read_timeout = 45
-    # Otherwise it sends the same request again when the stream is cut, with the id that this one began after.
+    # By default it repeats the same request when the stream is cut, with the old resume point.
     http.max_retries = 0 unless ENV["AS_IT_COMES"]
     http.start do
       request = Net::HTTP::Get.new(@uri, "Accept" => "text/event-stream")
-      # It asks for gzip by itself, and hands a small event over only when many have come.
+      # By default it asks for gzip, and delivers small events only once many have arrived.
       request["Accept-Encoding"] = "identity" unless ENV["AS_IT_COMES"]
       request["Last-Event-ID"] = @last_event_id if @last_event_id
       http.request(request) do |answer|

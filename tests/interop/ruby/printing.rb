@@ -1,4 +1,4 @@
-# What every client in Ruby prints.
+# The output of every client in Ruby.
 
 require "json"
 

@@ -1,4 +1,4 @@
-// A component action: props of each type, defaults, methods, a summary.
+// A component action with props of every type, defaults, methods and a summary.
 import { defineComponent } from 'pipecast';
 
 export default defineComponent({

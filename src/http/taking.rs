@@ -1,0 +1,73 @@
+//! How a client takes what it was given, where memory stays reserved until it has.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+
+use super::connection::write_deadline::Unread;
+
+/// How a client takes an answer of several pages. Their memory stays reserved for as long as that lasts, and the HTTP library
+/// may hold a whole page in its queues, so what carries the answer checks whether its client has stalled.
+#[derive(Debug, Default)]
+pub(super) struct Taking {
+    /// Pages of which the client has not taken everything.
+    pages: AtomicUsize,
+    /// How often hyper has asked the answer for more.
+    asked: AtomicU64,
+    /// Wakes the answer where it waits for its last page to be taken.
+    waker: AtomicWaker,
+}
+
+impl Taking {
+    /// What waits for the client.
+    pub(super) fn unread(&self) -> Unread {
+        match self.pages.load(Ordering::SeqCst) {
+            0 => Unread::Nothing,
+            _ => Unread::Something { progress: self.asked.load(Ordering::Relaxed) },
+        }
+    }
+
+    /// Records that hyper has asked the answer for more.
+    pub(super) fn record_asked(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ready when the client has taken all that it was given.
+    pub(super) fn poll_taken(&self, cx: &Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.pages.load(Ordering::SeqCst) == 0 { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// The text of a page, which keeps `room` until the last slice of its bytes is dropped, including those in the HTTP
+/// library's queues.
+pub(super) fn hold<T, R>(text: T, room: R, taking: &Arc<Taking>) -> Bytes
+where
+    T: AsRef<[u8]> + Send + 'static,
+    R: Send + 'static,
+{
+    taking.pages.fetch_add(1, Ordering::SeqCst);
+    Bytes::from_owner(Held { text, _room: room, taking: taking.clone() })
+}
+
+struct Held<T, R> {
+    text: T,
+    _room: R,
+    taking: Arc<Taking>,
+}
+
+impl<T: AsRef<[u8]>, R> AsRef<[u8]> for Held<T, R> {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_ref()
+    }
+}
+
+impl<T, R> Drop for Held<T, R> {
+    fn drop(&mut self) {
+        self.taking.pages.fetch_sub(1, Ordering::SeqCst);
+        self.taking.waker.wake();
+    }
+}
