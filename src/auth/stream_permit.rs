@@ -14,10 +14,6 @@ use super::holder::Holder;
 use super::refusal::Refused;
 use crate::event::PipelineId;
 
-/// The earliest end of a stream, as a part of its token's remaining time: clients whose tokens were issued together must
-/// not all reconnect together.
-const EARLIEST_END: f64 = 0.9;
-
 /// Lets one stream continue.
 pub struct StreamPermit {
     /// What the client was let in with.
@@ -60,9 +56,9 @@ impl StreamPermit {
         }
     }
 
-    /// After how long its stream ends: a random moment in the last tenth of the token's remaining time.
-    pub fn draw_life(&self) -> Option<Duration> {
-        self.life.map(|life| life.mul_f64(rand::random_range(EARLIEST_END..=1.0)))
+    /// The token's remaining time; `None` for a static key, which does not expire.
+    pub fn time_left(&self, now: Instant) -> Option<Duration> {
+        self.life.map(|life| life.saturating_sub(now.saturating_duration_since(self.given)))
     }
 
     /// Whether its stream must end at once.
@@ -144,11 +140,11 @@ mod tests {
     }
 
     #[test]
-    fn streams_end_within_the_last_tenth_of_their_token() {
-        let permit = permit("a", Some(Duration::from_secs(100)));
-        let lives: Vec<_> = (0..1000).map(|_| permit.draw_life().unwrap().as_secs_f64()).collect();
-        assert!(lives.iter().all(|life| (90.0..=100.0).contains(life)));
-        assert!(lives.iter().any(|life| *life < 92.0) && lives.iter().any(|life| *life > 98.0));
+    fn remaining_time_of_a_token_shrinks_to_nothing() {
+        let minute = Duration::from_secs(60);
+        let permit = permit("a", Some(minute));
+        assert_eq!(permit.time_left(permit.given + minute / 4), Some(minute * 3 / 4));
+        assert_eq!(permit.time_left(permit.given + minute * 2), Some(Duration::ZERO));
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use hyper::header::{self, HeaderMap};
 
 use super::weight::{WHOLE, Weight, weight};
-use crate::stream::content_encoding::Coding;
+use crate::stream::content_encoding::ContentEncoding;
 
 /// Gzip if the client accepts it and does not prefer no coding.
-pub(super) fn choose(headers: &HeaderMap) -> Coding {
+pub(super) fn choose(headers: &HeaderMap) -> ContentEncoding {
     let (mut gzip, mut identity, mut any) = (None, None, None);
     for value in headers.get_all(header::ACCEPT_ENCODING) {
         for (coding, weight) in value.to_str().unwrap_or_default().split(',').filter_map(element) {
@@ -20,7 +20,7 @@ pub(super) fn choose(headers: &HeaderMap) -> Coding {
     }
     // A coding that is not named has the weight of `*`.
     let gzip = gzip.or(any).unwrap_or(0);
-    if gzip > 0 && gzip >= identity.unwrap_or(0) { Coding::gzip() } else { Coding::Identity }
+    if gzip > 0 && gzip >= identity.unwrap_or(0) { ContentEncoding::gzip() } else { ContentEncoding::Identity }
 }
 
 /// A coding and its weight; `None` if the element is malformed, as if it were absent.
@@ -44,7 +44,7 @@ mod tests {
         for value in values {
             headers.append(header::ACCEPT_ENCODING, HeaderValue::from_str(value).unwrap());
         }
-        choose(&headers) != Coding::Identity
+        choose(&headers) != ContentEncoding::Identity
     }
 
     #[test]

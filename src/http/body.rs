@@ -8,14 +8,15 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::connection::http2::StreamState;
-use super::connection::socket::ConnectionState;
+use super::connection::http2_stream::StreamState;
+use super::connection::state::ConnectionState;
 use super::connection::stream_body::StreamBody;
+use super::connection::write_deadline::Unread;
 use super::pages::{Interrupted, Pages};
 use crate::event::PipelineId;
-use crate::stream::admission::Admission;
-use crate::stream::content_encoding::Coding;
-use crate::stream::subscription::Wanted;
+use crate::stream::content_encoding::ContentEncoding;
+use crate::stream::context::StreamContext;
+use crate::stream::wanted::Wanted;
 
 /// The body of a response.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(super) enum Body {
     Short(Bytes),
     /// A document in pages.
     Pages(Box<Pages>),
-    /// A requested stream; `connection` decides what carries it.
+    /// A requested stream; `connection::hand_off` decides what carries it.
     Opening(Box<Opening>),
     /// A stream that hyper carries.
     Stream(Box<StreamBody>),
@@ -46,10 +47,10 @@ pub(super) struct Bounded {
 pub(super) struct Opening {
     pub(super) pipeline: PipelineId,
     pub(super) wanted: Wanted,
-    pub(super) coding: Coding,
+    pub(super) encoding: ContentEncoding,
     /// Seconds between keepalives, if the client asked for its own interval.
     pub(super) keepalive: Option<NonZeroU8>,
-    pub(super) admission: Admission,
+    pub(super) context: StreamContext,
 }
 
 impl http_body::Body for Body {
@@ -59,7 +60,7 @@ impl http_body::Body for Body {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
         let body = self.get_mut();
         let polled = body.poll_data(cx);
-        StreamState::asked(matches!(polled, Poll::Ready(Some(_))) || body.is_to_be_taken());
+        StreamState::record_asked(matches!(polled, Poll::Ready(Some(_))) || body.is_to_be_taken());
         polled.map(|data| data.map(|bytes| bytes.map(Frame::data)))
     }
 
@@ -80,7 +81,7 @@ impl http_body::Body for Body {
 impl Body {
     /// Whether the client has yet to take bytes whose memory is reserved.
     fn is_to_be_taken(&self) -> bool {
-        matches!(self, Self::Pages(pages) if pages.taking().stands_at().is_some())
+        matches!(self, Self::Pages(pages) if pages.taking().unread() != Unread::Nothing)
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
@@ -123,6 +124,6 @@ impl http_body::Body for Bounded {
 impl Drop for Bounded {
     // hyper drops a body once the last of it is in hyper's buffer.
     fn drop(&mut self) {
-        self.connection.body_is_over();
+        self.connection.end_body();
     }
 }

@@ -10,7 +10,7 @@ use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use super::connection::proxy_header::{self, Introduced};
 use super::{accept_encoding, query};
 use crate::limits::proxies::Peer;
-use crate::stream::content_encoding::Coding;
+use crate::stream::content_encoding::ContentEncoding;
 
 /// The client that a PROXY header from this proxy names, and how many bytes follow the header.
 pub fn read_proxy_header(mut bytes: &[u8], proxy: IpAddr) -> (io::Result<Peer>, usize) {
@@ -29,7 +29,7 @@ pub fn wants_gzip(lines: &[&[u8]]) -> bool {
     for value in lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()) {
         headers.append(ACCEPT_ENCODING, value);
     }
-    accept_encoding::choose(&headers) != Coding::Identity
+    accept_encoding::choose(&headers) != ContentEncoding::Identity
 }
 
 /// The parts of a stream's query that can be compared.

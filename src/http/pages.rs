@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::Stream;
 use http_body::SizeHint;
 
-use super::connection::http2::StreamState;
+use super::connection::http2_stream::StreamState;
 use super::connection::stream_body::PIECE_BYTES;
 use super::taking::{Taking, hold};
 
@@ -45,8 +45,8 @@ impl Pages {
     }
 
     /// How the client takes it.
-    pub(super) fn taking(&self) -> Arc<Taking> {
-        self.taking.clone()
+    pub(super) fn taking(&self) -> &Arc<Taking> {
+        &self.taking
     }
 
     /// How much is left, if that is known.
@@ -59,7 +59,7 @@ impl Pages {
 
     /// The next bytes; an error when there are no more although the document is incomplete.
     pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
-        self.taking.begin_turn();
+        self.taking.record_asked();
         while self.text.is_empty() {
             let next = match &mut self.rest {
                 Some(pages) => ready!(pages.as_mut().poll_next(cx)),

@@ -7,27 +7,32 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 
+use super::connection::write_deadline::Unread;
+
 /// How a client takes an answer of several pages. Their memory stays reserved for as long as that lasts, and the HTTP library
 /// may hold a whole page in its queues, so what carries the answer checks whether its client has stalled.
 #[derive(Debug, Default)]
 pub(super) struct Taking {
     /// Pages of which the client has not taken everything.
     pages: AtomicUsize,
-    /// How often the answer was asked for more.
-    turns: AtomicU64,
+    /// How often hyper has asked the answer for more.
+    asked: AtomicU64,
     /// Wakes the answer where it waits for its last page to be taken.
     waker: AtomicWaker,
 }
 
 impl Taking {
-    /// The turn at which the client stands; `None` while nothing waits for it.
-    pub(super) fn stands_at(&self) -> Option<u64> {
-        (self.pages.load(Ordering::SeqCst) > 0).then(|| self.turns.load(Ordering::Relaxed))
+    /// What waits for the client.
+    pub(super) fn unread(&self) -> Unread {
+        match self.pages.load(Ordering::SeqCst) {
+            0 => Unread::Nothing,
+            _ => Unread::Something { progress: self.asked.load(Ordering::Relaxed) },
+        }
     }
 
-    /// Notes that the answer was asked for more.
-    pub(super) fn begin_turn(&self) {
-        self.turns.fetch_add(1, Ordering::Relaxed);
+    /// Records that hyper has asked the answer for more.
+    pub(super) fn record_asked(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Ready when the client has taken all that it was given.

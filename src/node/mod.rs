@@ -17,6 +17,7 @@ use crate::store::Store;
 use crate::store::memory::MemoryUse;
 use crate::stream::StreamOptions;
 use crate::stream::fanout::Fanout;
+use crate::stream::life::LifeRules;
 
 /// The parts of a node.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ pub struct Rules {
     pub idle_timeout: Duration,
     /// Keepalives, timeouts and ages of streams.
     pub stream: StreamOptions,
+    /// The same, for streams that hyper carries, and for the write deadline of every connection.
+    pub life: Arc<LifeRules>,
     /// Origins whose pages may use the broker.
     pub cors_origins: Vec<String>,
     /// Which pages may publish and delete.

@@ -1,9 +1,11 @@
 //! What the settings mean for requests.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Settings;
 use crate::node::{ChangingPages, Rules};
+use crate::stream::life::LifeRules;
 
 /// After this many probe intervals without a probe the node is not ready.
 const PROBES: u32 = 3;
@@ -11,6 +13,8 @@ const PROBES: u32 = 3;
 impl Settings {
     /// The rules for requests on a node with these settings.
     pub fn rules(&self) -> Rules {
+        let stream = &self.stream;
+        let life = LifeRules::new(stream.keepalive, stream.write_timeout, stream.max_age, Instant::now());
         let probe_interval = self.redis.as_ref().map(|redis| redis.options.probe_interval);
         Rules {
             events: self.events,
@@ -21,6 +25,7 @@ impl Settings {
             request_timeout: self.requests.request_timeout,
             idle_timeout: self.requests.idle_timeout,
             stream: self.stream,
+            life: Arc::new(life),
             cors_origins: self.server.cors_origins.clone(),
             changing_pages: self.changing_pages(),
             trusted_proxies: self.server.trusted_proxies.clone(),

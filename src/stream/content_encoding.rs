@@ -1,7 +1,7 @@
-//! A stream's content coding (RFC 9110, 8.4): its blocks as they are, or as one gzip stream without end.
+//! A stream's content encoding (RFC 9110, 8.4): its blocks as they are, or as one gzip stream without an end.
 //!
-//! Events are compressed once for all streams (see [`Frame::compressed`]). Blocks that are a stream's
-//! own are some bytes long and are stored: compressing them would cost more than it saves.
+//! Events are compressed once for all streams (see [`Frame::compressed`]). Blocks that belong to one stream only are a few
+//! bytes long and are stored: compressing them would cost more than it saves.
 
 use bytes::Bytes;
 
@@ -9,22 +9,22 @@ use crate::metrics::Metrics;
 use crate::sse::frame::{Compressed, Frame};
 use crate::sse::gzip::{self, Checksum};
 
-/// How one stream is coded, and how far it has come.
+/// How one stream is encoded, and its state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Coding {
-    /// Not at all.
+pub enum ContentEncoding {
+    /// Not encoded.
     Identity,
-    /// As gzip; with the checksum of all that the stream has carried.
+    /// As gzip, with the checksum of everything that the stream has carried.
     Gzip(Checksum),
 }
 
-impl Coding {
-    /// A gzip stream that nothing was written to.
+impl ContentEncoding {
+    /// A gzip stream to which nothing has been written.
     pub fn gzip() -> Self {
         Self::Gzip(Checksum::default())
     }
 
-    /// A stream's beginning with its first block.
+    /// The beginning of a stream: its first block.
     pub fn begin(&mut self, text: Bytes) -> Bytes {
         let block = self.block(text);
         match self {
@@ -33,7 +33,7 @@ impl Coding {
         }
     }
 
-    /// A block that is this stream's own.
+    /// A block that belongs to this stream only.
     pub fn block(&mut self, text: Bytes) -> Bytes {
         match self {
             Self::Identity => text,
@@ -44,7 +44,7 @@ impl Coding {
         }
     }
 
-    /// An event.
+    /// An event, whose bytes all streams share.
     pub fn frame(&mut self, frame: &Frame, metrics: &Metrics) -> Bytes {
         match self {
             Self::Identity => frame.shared_text(),
@@ -56,7 +56,7 @@ impl Coding {
         }
     }
 
-    /// A stream's last block and its end.
+    /// A stream's last block and the end of the encoding.
     pub fn end(&mut self, text: Bytes) -> Bytes {
         let block = self.block(text);
         match self {
@@ -66,7 +66,7 @@ impl Coding {
     }
 }
 
-/// An event's compressed form; counts it if this call made it.
+/// An event's compressed form. It is counted if this call compresses it.
 pub fn compress(frame: &Frame, metrics: &Metrics) -> Compressed {
     frame.compressed(|| metrics.compressed())
 }

@@ -51,6 +51,28 @@ async fn table_of_metrics_is_the_programs_own() {
     assert!(README.contains(&table), "put this into the README in place of the table of metrics:\n{table}");
 }
 
+#[tokio::test]
+async fn every_reason_that_ends_a_stream_has_its_row_on_the_page() {
+    let page = include_str!("../../docs/streams-end.md");
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.strip_suffix('|'))
+        .map(|row| row.split('|').map(|cell| cell.trim().trim_matches('`')).collect())
+        .collect();
+    let (header, rows) = rows.split_first().unwrap();
+    let documented: BTreeSet<&str> = rows.iter().map(|row| row[0]).collect();
+    let text = Node::embedded().await.metrics().await;
+    let series = format!("pipecast_streams_closed_total{{{}=\"", header[0]);
+    let counted: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix(&series)?.split_once('"')).map(|(reason, _)| reason).collect();
+    assert_eq!(documented, counted);
+    for row in rows {
+        assert_eq!(row.len(), header.len(), "{row:?}");
+        let setting = row[row.len() - 1];
+        assert!(setting.is_empty() || README.contains(&format!("\n| `{setting}` |")), "{setting} is not a setting");
+    }
+}
+
 #[test]
 fn plans_in_the_page_on_capacity_are_what_the_program_says() {
     let page = include_str!("../../docs/capacity.md");
@@ -114,6 +136,7 @@ fn documents_name_no_file_that_is_not_there() {
         "docs/kernel.md",
         "docs/limits.md",
         "docs/runbook.md",
+        "docs/streams-end.md",
         "docs/threat-model.md",
     ] {
         let text = std::fs::read_to_string(root.join(document)).unwrap();

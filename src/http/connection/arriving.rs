@@ -1,8 +1,8 @@
 //! A request's body on its way to the node, and what becomes of the part that nobody reads.
 //!
-//! Closing a connection with unread bytes on it resets it: its client may never see the answer, and a client that
-//! keeps it fails with its next request. So what is left of a body is drained within a bound, or the client is told that
-//! the connection ends. Nothing of it is kept, and it takes no room from bodies that are received.
+//! Closing a connection with unread bytes on it resets it. The client may never see the response, and a client that reuses
+//! the connection fails with its next request. So the rest of a body is drained within a bound, or the response announces that
+//! the connection ends. Nothing of it is kept, and it does not count as memory of bodies that are received.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -18,79 +18,81 @@ use hyper::header;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::socket::{ConnectionState, Transport};
+use super::state::ConnectionState;
+use super::transport::Transport;
 
-/// Longest time that an answer waits for the rest of its request's body.
+/// How long a response waits for the rest of its request's body.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// How long that is done.
+/// How long the node reads on after it has closed its side.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
-/// How many bytes are read and thrown away of a request whose body nobody wants.
+/// How many bytes of an unwanted request body are read and discarded.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct Discards {
-    /// Largest body that is read to its end before the answer; and most that is read behind what was not understood.
+    /// Maximum size of a body that is read to its end before the response, and maximum read after a request that was not
+    /// understood.
     pub(in crate::http) before: u64,
-    /// Most that is read of a body after an answer that ends its connection.
+    /// Maximum read after a response that ends the connection.
     pub(in crate::http) after: u64,
 }
 
 impl Discards {
-    /// Where no request has a body.
+    /// For requests without bodies.
     pub(in crate::http) const FEW: Self = Self { before: 64 << 10, after: 64 << 10 };
 
-    /// Where publishers send bodies of at most so many bytes.
+    /// For publishers that send bodies of up to `limit` bytes.
     pub(in crate::http) fn of_bodies(limit: usize) -> Self {
         Self { before: 4 * limit as u64, after: 48 << 20 }
     }
 }
 
-/// A body of which more may be on its way.
+/// A request's body, of which more may be on its way.
 pub(in crate::http) struct Arriving {
     incoming: Incoming,
-    /// Of HTTP/1.1, where the end of what a client sends is kept from hyper.
+    /// In HTTP/1, where hyper does not see that the client has closed its side.
     connection: Option<Arc<ConnectionState>>,
-    /// Bytes that were read.
+    /// Bytes read so far.
     received: u64,
     is_whole: bool,
     is_broken: bool,
 }
 
-/// A body's end will not come.
+/// The client closed its side before the end of the body.
 #[derive(Debug)]
 pub(in crate::http) struct BrokenOff;
 
-/// What is left of a request's body when its answer is made.
+/// What is left of a request's body when its response is decided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::http) enum Rest {
-    /// Nothing: the next request may come.
+    /// Nothing: the next request may follow.
     Nothing,
-    /// More than is read before the answer.
+    /// More than is read before the response.
     More,
-    /// Nobody knows where it ends.
+    /// Where it ends is not known.
     Broken,
 }
 
 impl Arriving {
-    /// A body that nothing was read of.
+    /// A body of which nothing was read.
     pub(in crate::http) fn new(incoming: Incoming, connection: Option<Arc<ConnectionState>>) -> Self {
         let is_whole = incoming.is_end_stream();
         Self { incoming, connection, received: 0, is_whole, is_broken: false }
     }
 
-    /// Bytes that are still to come, where the head says so.
+    /// Bytes still to come, if the head says.
     pub(in crate::http) fn announced(&self) -> Option<u64> {
         self.incoming.size_hint().exact()
     }
 
-    /// The next of it.
+    /// The next piece; `None` at the end.
     pub(in crate::http) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(frame) => frame.map(|frame| frame.map_err(|_| BrokenOff)),
-            Poll::Pending if self.connection.as_ref().is_some_and(|connection| connection.has_ended()) => {
+            Poll::Pending if self.connection.as_ref().is_some_and(|connection| connection.has_client_closed()) => {
                 Some(Err(BrokenOff))
             }
             Poll::Pending => return Poll::Pending,
@@ -103,7 +105,7 @@ impl Arriving {
         Poll::Ready(frame)
     }
 
-    /// Whether all of it was given out.
+    /// Whether all of it has been read.
     pub(in crate::http) fn is_whole(&self) -> bool {
         self.is_whole
     }
@@ -121,9 +123,9 @@ impl Arriving {
     }
 }
 
-/// Reads what is left of a request's body, unless that is too much.
+/// Reads and discards the rest of a request's body, unless that is too much.
 pub(in crate::http) async fn drain(request: &mut Request<Arriving>, discards: Discards) -> Rest {
-    // Reading on would ask for a body that a client holds back until it is asked (RFC 9110, 10.1.1).
+    // Reading would request a body that the client holds back until then (RFC 9110, 10.1.1).
     let is_held_back = request.headers().contains_key(header::EXPECT);
     let (body, most) = (request.body_mut(), discards.before);
     if body.is_broken {
@@ -138,7 +140,7 @@ pub(in crate::http) async fn drain(request: &mut Request<Arriving>, discards: Di
     timeout(DRAIN_TIME, body.discard(most)).await.unwrap_or(Rest::More)
 }
 
-/// Ends our side of a connection with these bytes, and reads on for a moment, so that its client comes to read the answer.
+/// Writes `last`, closes the node's side, and reads on for a moment so that the client gets to read the response.
 pub(in crate::http) async fn linger(mut transport: impl Transport, last: &[u8], most: u64) {
     let discard = async {
         transport.write_all(last).await?;
@@ -153,6 +155,6 @@ pub(in crate::http) async fn linger(mut transport: impl Transport, last: &[u8], 
         }
         Ok::<_, std::io::Error>(())
     };
-    // The client may be gone, or never end: either way it had its time.
+    // The client may have left, or send without end. Either way it had its time.
     let _ = timeout(LINGER_TIME, discard).await;
 }

@@ -1,11 +1,11 @@
-//! Ends a connection of HTTP/2 whose client floods it with frames that ask for nothing, and makes each give way.
+//! Closes an HTTP/2 connection whose client floods it with frames that ask for nothing, and has every connection yield.
 //!
-//! Such a frame costs its client a few bytes and the node some work: a SETTINGS changes the window of every stream and
-//! wakes it, a PING is answered, a WINDOW_UPDATE may make a DATA frame of one byte. The HTTP library has a bound for
-//! resets, refused streams, CONTINUATION and empty DATA, and none for these. It also goes on reading for as long as there is
-//! something to read, and what else is to be done on the thread waits: events were seconds late.
+//! Such a frame costs the client a few bytes and the node some work: a SETTINGS changes the window of every stream and
+//! wakes it, a PING is answered, a WINDOW_UPDATE may cause a DATA frame of one byte. hyper limits resets, refused streams,
+//! CONTINUATION and empty DATA, but not these. It also reads for as long as there is something to read while everything else
+//! on the thread waits: events were seconds late.
 //!
-//! So the bytes are looked at as they pass. Requests and bodies are not counted here: they have limits of their own.
+//! The guard looks at the bytes as they pass. It does not count requests and bodies, which have limits of their own.
 
 use std::io;
 use std::pin::Pin;
@@ -19,59 +19,59 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::arriving::{Discards, linger};
 use super::frame_heads::{ACK, CONTINUATION, DATA, END_STREAM, FrameHead, FrameHeads, GOAWAY, HEADERS, SETTINGS};
 use super::http2::PREFACE;
-use super::socket::Transport;
+use super::transport::Transport;
 
-/// What a client may spend on such frames at once, and what comes back to it in a second.
+/// What a client may spend on such frames at once, and what it regains per second.
 const CREDIT: u32 = 10_000;
 const CREDIT_PER_SECOND: u32 = 500;
 
-/// Most that it may have with what it has earned. A client may come late to read what the sockets hold for it, and then
-/// say something about each piece: of the shortest events that is so much in 6 MiB.
+/// The maximum with what it has earned. A client may be late to read what the sockets hold for it, and then send a frame for
+/// each piece: of the shortest events, 6 MiB hold this many.
 const MOST_CREDIT: u32 = 250_000;
 
-/// What a frame costs that the HTTP library takes to every stream of the connection.
+/// The cost of a frame that hyper applies to every stream of the connection.
 const WALK_COST: u32 = 500;
 
-/// What an answer's head earns: its client may say how much it wants of it, and when, and that it does not want it.
+/// What a response's head earns: the client may set its window, its priority, and reset it.
 const ANSWER_EARNS: u32 = 4;
 
-/// What a piece of an answer earns, and each KiB of it: its client may open a window for it, and the connection's.
+/// What a piece of a response earns, and each KiB of it: the client may open the stream's window and the connection's.
 const PIECE_EARNS: u32 = 2;
 
-/// Shorter pieces earn nothing. No event is so short: its client let in a few bytes at a time.
+/// Shorter pieces earn nothing. No event is this short, so the client's window has let in a few bytes at a time.
 const LEAST_PIECE: u32 = 12;
 
-/// After so many bytes others have their turn.
+/// Bytes to read before other connections have their turn.
 const TURN_BYTES: usize = 16 << 10;
 
-/// What its operator reads in a GOAWAY.
+/// The debug data of the GOAWAY.
 const TOO_MANY: &[u8] = b"too many SETTINGS, PING, WINDOW_UPDATE, PRIORITY or other frames that ask for nothing";
 
-/// A transport that HTTP/2 is spoken on.
+/// The transport of an HTTP/2 connection.
 #[derive(Debug)]
 pub(in crate::http) struct FloodGuard<T> {
-    /// None once the client has gone too far.
+    /// `None` once the client has overdrawn its credit.
     transport: Option<T>,
     flooded: FloodedSlot<T>,
     incoming: FrameHeads,
     outgoing: FrameHeads,
     allowance: Allowance,
-    /// Bytes that were read since others had their turn.
+    /// Bytes read since other connections had their turn.
     turn_bytes: usize,
 }
 
-/// Where the guard leaves the transport of a client that has gone too far.
+/// Where the guard leaves the transport of a client that has overdrawn its credit.
 pub(in crate::http) type FloodedSlot<T> = Arc<Mutex<Option<Flooded<T>>>>;
 
-/// A connection that its client has flooded.
+/// A connection whose client has flooded it.
 #[derive(Debug)]
 pub(in crate::http) struct Flooded<T> {
     transport: T,
-    /// Whether the client can be told: not in the middle of a frame.
+    /// Whether a GOAWAY can be sent: not in the middle of a frame.
     is_between_frames: bool,
 }
 
-/// What a client may still spend.
+/// How much a client may still spend.
 #[derive(Debug)]
 struct Allowance {
     credit: u32,
@@ -98,8 +98,8 @@ impl Allowance {
         self.credit = (self.credit + credit).min(MOST_CREDIT);
     }
 
-    /// Adds what has come back since the last time. The clock is not asked for each frame. Time alone gives no more than there
-    /// was at first.
+    /// Adds what the client has regained since the last call, up to what it had at first. Not called for each frame, to save
+    /// looks at the clock.
     fn fill(&mut self) {
         let now = Instant::now();
         let millis = u64::try_from((now - self.filled_at).as_millis()).unwrap_or(u64::MAX);
@@ -110,7 +110,7 @@ impl Allowance {
     }
 }
 
-/// What a client's frame costs it.
+/// The cost of a frame that the client sends.
 fn cost(head: FrameHead) -> u32 {
     match head.kind {
         DATA | HEADERS | CONTINUATION => 0,
@@ -120,7 +120,7 @@ fn cost(head: FrameHead) -> u32 {
     }
 }
 
-/// What a client earns by taking a frame.
+/// What a client earns by reading a frame.
 fn earned(head: FrameHead) -> u32 {
     match head.kind {
         HEADERS => ANSWER_EARNS,
@@ -130,8 +130,8 @@ fn earned(head: FrameHead) -> u32 {
 }
 
 impl<T> FloodGuard<T> {
-    /// Guards a connection that nothing was read from yet. When its client goes too far, reading fails and the transport
-    /// is in the slot.
+    /// Guards a connection from which nothing was read yet. When its client overdraws its credit, reading fails and the
+    /// transport is in the slot.
     pub(in crate::http) fn new(transport: T) -> (Self, FloodedSlot<T>) {
         let flooded = FloodedSlot::default();
         let guard = Self {
@@ -149,7 +149,7 @@ impl<T> FloodGuard<T> {
     where
         T: Unpin,
     {
-        self.transport.as_mut().map(Pin::new).ok_or_else(too_far)
+        self.transport.as_mut().map(Pin::new).ok_or_else(flooded)
     }
 
     fn wrote<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>, mut length: usize) {
@@ -161,7 +161,7 @@ impl<T> FloodGuard<T> {
     }
 }
 
-fn too_far() -> io::Error {
+fn flooded() -> io::Error {
     io::Error::new(io::ErrorKind::QuotaExceeded, "the client floods its connection with frames that ask for nothing")
 }
 
@@ -185,7 +185,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for FloodGuard<T> {
         if guard.allowance.is_overdrawn {
             let is_between_frames = guard.outgoing.is_between_frames();
             *guard.flooded.lock() = guard.transport.take().map(|transport| Flooded { transport, is_between_frames });
-            return Poll::Ready(Err(too_far()));
+            return Poll::Ready(Err(flooded()));
         }
         Poll::Ready(Ok(()))
     }
@@ -223,8 +223,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for FloodGuard<T> {
     }
 }
 
-/// GOAWAY with ENHANCE_YOUR_CALM (RFC 9113, sections 6.8 and 7). Which requests were looked at is not known here, so it
-/// names the highest stream that there can be: a publish that is repeated may be stored twice.
+/// GOAWAY with ENHANCE_YOUR_CALM (RFC 9113, sections 6.8 and 7). The guard does not know which requests were processed, so it
+/// names the highest possible stream. Otherwise the client could repeat a publish that was stored.
 fn calm() -> Vec<u8> {
     const LAST_STREAM: [u8; 4] = [0x7f, 0xff, 0xff, 0xff];
     const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 0xb];
@@ -232,8 +232,8 @@ fn calm() -> Vec<u8> {
     [&payload.len().to_be_bytes()[5..], &[GOAWAY, 0, 0, 0, 0, 0], &payload].concat()
 }
 
-/// Tells a client that has gone too far, and closes its connection.
-pub(in crate::http) async fn send_away<T: Transport>(flooded: Flooded<T>, discards: Discards) {
+/// Sends a GOAWAY to a client that has overdrawn its credit, and closes its connection.
+pub(in crate::http) async fn close<T: Transport>(flooded: Flooded<T>, discards: Discards) {
     let last = if flooded.is_between_frames { calm() } else { Vec::new() };
     linger(flooded.transport, &last, discards.after).await;
 }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_sends_without_end_gives_way_after_a_turn() {
+    fn client_that_never_pauses_yields_after_a_turn() {
         const READ: usize = 8 << 10;
         // Frames that cost nothing.
         let bytes = vec![0; 10 * TURN_BYTES];
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_spent_comes_back_by_and_by_to_what_was_there_at_first() {
+    fn spent_credit_is_regained_up_to_the_initial_amount() {
         let mut allowance = Allowance::new();
         let passes = |allowance: &mut Allowance, seconds| allowance.filled_at -= Duration::from_secs(seconds);
         allowance.spend(CREDIT);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_earned_comes_on_top_and_has_an_end() {
+    fn earned_credit_is_added_up_to_a_maximum() {
         let mut allowance = Allowance::new();
         allowance.earn(2 * CREDIT);
         allowance.spend(3 * CREDIT);

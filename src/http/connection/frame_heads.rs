@@ -1,6 +1,6 @@
-//! The heads of HTTP/2's frames (RFC 9113, section 4.1), as they pass by in bytes of any length.
+//! Finds the heads of HTTP/2 frames (RFC 9113, section 4.1) in a stream of bytes that arrives in pieces of any length.
 
-/// Kinds of frames (RFC 9113, section 6).
+/// Frame types (RFC 9113, section 6).
 pub(in crate::http) const DATA: u8 = 0;
 pub(in crate::http) const HEADERS: u8 = 1;
 pub(in crate::http) const SETTINGS: u8 = 4;
@@ -9,13 +9,12 @@ pub(in crate::http) const CONTINUATION: u8 = 9;
 
 /// The flag of DATA and HEADERS that ends a stream.
 pub(in crate::http) const END_STREAM: u8 = 1;
-/// The flag of SETTINGS that acknowledges.
+/// The flag of SETTINGS and PING that acknowledges.
 pub(in crate::http) const ACK: u8 = 1;
 
-/// Bytes of a head.
 const HEAD_BYTES: usize = 9;
 
-/// A frame, as its head describes it.
+/// A frame's head, as far as it is needed here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::http) struct FrameHead {
     /// Bytes that follow the head.
@@ -27,7 +26,7 @@ pub(in crate::http) struct FrameHead {
 /// One direction of a connection.
 #[derive(Debug)]
 pub(in crate::http) struct FrameHeads {
-    /// What has passed of a head.
+    /// The part of a head that has passed.
     head: [u8; HEAD_BYTES],
     head_length: usize,
     /// Bytes to come before the next head.
@@ -35,13 +34,13 @@ pub(in crate::http) struct FrameHeads {
 }
 
 impl FrameHeads {
-    /// A direction whose first frame comes after so many bytes.
+    /// A direction whose first frame begins after this many bytes.
     pub(in crate::http) fn after(bytes: usize) -> Self {
         Self { head: [0; HEAD_BYTES], head_length: 0, rest: bytes }
     }
 
-    /// Lets bytes pass, and tells of each head that is whole with them.
-    pub(in crate::http) fn pass(&mut self, mut bytes: &[u8], mut tell: impl FnMut(FrameHead)) {
+    /// Passes over bytes, and calls `found` for each head that they complete.
+    pub(in crate::http) fn pass(&mut self, mut bytes: &[u8], mut found: impl FnMut(FrameHead)) {
         while !bytes.is_empty() {
             let skipped = self.rest.min(bytes.len());
             self.rest -= skipped;
@@ -55,7 +54,7 @@ impl FrameHeads {
                 let [a, b, c, kind, flags, ..] = self.head;
                 let length = u32::from_be_bytes([0, a, b, c]);
                 (self.head_length, self.rest) = (0, length as usize);
-                tell(FrameHead { length, kind, flags });
+                found(FrameHead { length, kind, flags });
             }
         }
     }

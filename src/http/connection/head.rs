@@ -1,14 +1,14 @@
-//! The heads of answers that hyper does not write, as it would write them. The connection ends with each.
+//! Heads of responses that hyper does not write, in the form in which it would. The connection ends with each of them.
 
 use std::time::SystemTime;
 
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderValue};
 
-/// Whatever an answer is, a browser is not to guess.
+/// Browsers must not guess the type of any response.
 pub(in crate::http) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
-/// A head of HTTP/1.1, to its blank line.
+/// An HTTP/1.1 head, to its blank line.
 pub(in crate::http) fn head(status: StatusCode, mut headers: HeaderMap) -> Vec<u8> {
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {
         headers.insert(header::DATE, date);

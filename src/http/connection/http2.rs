@@ -1,157 +1,55 @@
 //! HTTP/2: many streams on one connection, each of which may stall by itself.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::rt::Executor;
+use hyper::body::Incoming;
+use hyper::header;
 use hyper::server::conn::http2;
-use hyper_util::rt::TokioTimer;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::http_transport::BUFFER_BYTES;
-use super::socket::ConnectionState;
-use super::stall::Stall;
-use crate::node::Rules;
+use super::arriving::{Arriving, Discards, drain};
+use super::flood_guard::{self, FloodGuard};
+use super::hand_off::{stream_body, take_opening};
+use super::http2_stream::{StreamExecutor, StreamState};
+use super::service::Service;
+use super::state::ConnectionState;
+use super::transport::Transport;
+use super::{BUFFER_BYTES, Visitor, answer};
+use crate::http::body::Body;
+use crate::http::pages::Pages;
+use crate::limits::proxies::Peer;
+use crate::metrics::Rejection;
+use crate::node::{Node, Rules};
 
-/// What every client of HTTP/2 with prior knowledge sends first (RFC 9113, section 3.4).
+/// What every client that speaks HTTP/2 with prior knowledge sends first (RFC 9113, section 3.4).
 pub(in crate::http) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What a client may send of requests' bodies before we have read it, on one stream and on all of a connection. Not
-/// counted by `limits.bodies`, so no more on all than on one.
+/// How much of request bodies a client may send ahead, on one stream and on all of a connection. `limits.bodies` does not count
+/// it, so all streams together get no more than one.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW;
 
-/// What waits in user space for one stream that the client does not take.
+/// What waits in user space for one stream whose client does not read it.
 const SEND_BUFFER: usize = 16 << 10;
 
-/// Streams that were reset before we came to answer them; more end the connection (CVE-2023-44487).
+/// Streams that the client may reset before they are answered; more end the connection (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 
-tokio::task_local! {
-    static STREAM: Arc<StreamState>;
-}
-
-/// What a stream's task knows of the body that it sends.
-#[derive(Debug, Default)]
-pub(in crate::http) struct StreamState {
-    /// How often the body was asked, times two; odd while what it gave has not been taken.
-    turns: AtomicU64,
-    has_timed_out: AtomicBool,
-    /// Held until the stream is over, by which its connection knows of it.
-    connection: OnceLock<Arc<ConnectionState>>,
-}
-
-impl StreamState {
-    /// The state of the stream that this task carries, if it is one of HTTP/2.
-    pub(in crate::http) fn current() -> Option<Arc<Self>> {
-        STREAM.try_with(Arc::clone).ok()
-    }
-
-    /// The stream of this task is one of this connection's.
-    pub(in crate::http) fn belong_to(connection: &Arc<ConnectionState>) {
-        let _ = STREAM.try_with(|state| state.connection.set(connection.clone()));
-    }
-
-    /// The connection that it is a stream of.
-    pub(in crate::http) fn connection(&self) -> Option<Arc<ConnectionState>> {
-        self.connection.get().cloned()
-    }
-
-    /// The body of this task's stream was asked for more, so what it gave before was taken; and it
-    /// gave something, or did not.
-    pub(in crate::http) fn asked(has_given: bool) {
-        // Bodies of HTTP/1.1 have no such state.
-        let _ = STREAM.try_with(|state| {
-            let turn = state.turns.load(Ordering::Relaxed) / 2 + 1;
-            state.turns.store(turn * 2 + u64::from(has_given), Ordering::Relaxed);
-        });
-    }
-
-    /// Whether the client took nothing for too long.
-    pub(in crate::http) fn has_timed_out(&self) -> bool {
-        self.has_timed_out.load(Ordering::Relaxed)
-    }
-
-    /// The turn at which the body's bytes wait for the client; `None` while they do not.
-    fn stalled_at(&self) -> Option<u64> {
-        Some(self.turns.load(Ordering::Relaxed)).filter(|turns| turns % 2 == 1)
-    }
-}
-
-/// Runs the streams of a connection, and ends one whose client takes nothing.
-///
-/// A body is not asked while the flow control of its stream or of its connection is closed, so it
-/// cannot notice by itself; and the other streams of the connection are none of its business.
-#[derive(Clone, Debug)]
-pub(in crate::http) struct StreamExecutor {
-    write_timeout: Duration,
-}
-
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
-    fn execute(&self, stream: F) {
-        tokio::spawn(watch(stream, self.write_timeout));
-    }
-}
-
-async fn watch(stream: impl Future<Output = ()>, write_timeout: Duration) {
-    let state = Arc::new(StreamState::default());
-    let mut stream = pin!(stream);
-    let mut stall = Stall::new(write_timeout);
-    poll_fn(|cx| {
-        if STREAM.sync_scope(state.clone(), || stream.as_mut().poll(cx)).is_ready() {
-            return Poll::Ready(());
-        }
-        ready!(stall.poll_past(state.stalled_at(), cx));
-        state.has_timed_out.store(true, Ordering::Relaxed);
-        Poll::Ready(())
-    })
-    .await;
-}
-
-/// Looks for a connection that has no request under way and gets none.
-///
-/// hyper has no time-out for it: a client that sends the preface and nothing else would hold its connection
-/// for ever, and so would one that has asked once and answers pings.
-pub(in crate::http) struct Silence {
-    /// Longest time until the first request.
-    opening: Duration,
-    /// Longest time without any after that.
-    idle: Duration,
-    timer: Pin<Box<Sleep>>,
-    connection: Arc<ConnectionState>,
-    /// How many hold the connection's state while it has no stream.
-    holders: usize,
-}
-
-impl Silence {
-    /// For a connection that is made and has had no turn yet, so no stream either.
-    pub(in crate::http) fn new(opening: Duration, idle: Duration, connection: Arc<ConnectionState>) -> Self {
-        let holders = Arc::strong_count(&connection);
-        Self { opening, idle, timer: Box::pin(sleep(opening)), connection, holders }
-    }
-
-    /// Ready when there was no request for too long; and again when there still is none after the time for an opening.
-    pub(in crate::http) fn poll_past(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.timer.as_mut().poll(cx).is_ready() {
-            let has_asked = self.connection.take_asked();
-            let is_silent = !has_asked && Arc::strong_count(&self.connection) <= self.holders;
-            let period = if is_silent { self.opening } else { self.idle };
-            self.timer.as_mut().reset(Instant::now() + period);
-            if is_silent {
-                return Poll::Ready(());
-            }
-        }
-        Poll::Pending
-    }
-}
+/// A response up to this size may stay unread without being watched. For all that a connection may ask for at once that is a
+/// megabyte.
+const LARGE_RESPONSE: usize = 4 << 10;
 
 /// HTTP/2 as this node speaks it.
 pub(in crate::http) fn protocol(rules: &Rules) -> http2::Builder<StreamExecutor> {
-    let mut protocol = http2::Builder::new(StreamExecutor { write_timeout: rules.stream.write_timeout });
+    let mut protocol = http2::Builder::new(StreamExecutor { rules: rules.life.clone() });
     protocol
         .timer(TokioTimer::new())
         .max_concurrent_streams(rules.http2_max_concurrent_streams)
@@ -160,8 +58,142 @@ pub(in crate::http) fn protocol(rules: &Rules) -> http2::Builder<StreamExecutor>
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(BUFFER_BYTES).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-        // A peer that is gone without a word answers no ping.
+        // A client that vanished silently answers no ping.
         .keep_alive_interval(rules.stream.keepalive)
         .keep_alive_timeout(rules.stream.write_timeout);
     protocol
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn serve<T: Transport, S: Service>(
+    transport: T,
+    protocol: &http2::Builder<StreamExecutor>,
+    node: Arc<Node>,
+    service: S,
+    state: Arc<ConnectionState>,
+    visitor: Visitor,
+    draining: Pin<&mut impl Future<Output = ()>>,
+) {
+    // The place is held to the end of the connection.
+    let Visitor { peer, place: _place } = visitor;
+    let idle = IdleTimeout::new(node.rules.request_timeout, node.rules.idle_timeout, state.clone());
+    let (metrics, discards) = (node.metrics.clone(), service.discards(&node));
+    let responder = Responder { node, service, state, peer, discards };
+    let respond = service_fn(move |request| {
+        let responder = responder.clone();
+        responder.state.note_request();
+        // Boxed: a stream's task keeps the room of this future for as long as the stream is open.
+        Box::pin(async move { Ok::<_, Infallible>(responder.respond(request).await) })
+    });
+    let (guard, flooded) = FloodGuard::new(transport);
+    let connection = Box::pin(protocol.serve_connection(TokioIo::new(guard), respond));
+    if let Err(error) = run(connection, |connection| connection.graceful_shutdown(), idle, draining).await {
+        tracing::debug!(%error, "connection ended");
+    }
+    let flooded = flooded.lock().take();
+    if let Some(flooded) = flooded {
+        metrics.rejected(Rejection::Http2Flood);
+        flood_guard::close(flooded, discards).await;
+    }
+}
+
+/// Runs a connection until it ends, and its streams with it.
+async fn run<C: Future<Output = hyper::Result<()>>>(
+    mut connection: Pin<Box<C>>,
+    shut_down: impl Fn(Pin<&mut C>),
+    mut idle: IdleTimeout,
+    mut draining: Pin<&mut impl Future<Output = ()>>,
+) -> hyper::Result<()> {
+    let (mut is_shutting_down, mut has_been_idle) = (false, false);
+    poll_fn(|cx| {
+        if !is_shutting_down && draining.as_mut().poll(cx).is_ready() {
+            is_shutting_down = true;
+            shut_down(connection.as_mut());
+        }
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
+            if idle.poll_passed(cx).is_pending() {
+                return Poll::Pending;
+            }
+            // Gracefully at first, so that a request on its way to the node is not lost. A client that does not react is
+            // closed the second time.
+            if has_been_idle {
+                return Poll::Ready(Ok(()));
+            }
+            has_been_idle = true;
+            shut_down(connection.as_mut());
+        }
+    })
+    .await
+}
+
+/// What answers the requests of one connection.
+#[derive(Clone)]
+struct Responder<S> {
+    node: Arc<Node>,
+    service: S,
+    state: Arc<ConnectionState>,
+    peer: Peer,
+    discards: Discards,
+}
+
+impl<S: Service> Responder<S> {
+    async fn respond(self, request: Request<Incoming>) -> Response<Body> {
+        let Self { node, service, state, peer, discards } = self;
+        StreamState::belong_to(&state);
+        let mut request = request.map(|body| Arriving::new(body, None));
+        let mut response = answer(&service, &node, &mut request, peer).await;
+        if !matches!(response.body(), Body::Opening(_)) {
+            // hyper refuses the rest of the body by resetting this stream after the response. But it ends a connection with all its
+            // streams after some resets that a body has overtaken.
+            drain(&mut request, discards).await;
+        }
+        // In HTTP/2 the end of a request is not the end of its connection.
+        response.headers_mut().remove(header::CONNECTION);
+        if let Some(opening) = take_opening(&mut response) {
+            *response.body_mut() = stream_body(*opening, &node, state);
+        }
+        // hyper would buffer a large response and forget its stream, whose client may never read it.
+        if let Body::Full(text) = response.body_mut()
+            && text.len() > LARGE_RESPONSE
+        {
+            let text = std::mem::take(text);
+            *response.body_mut() = Body::Pages(Box::new(Pages::of(text)));
+        }
+        response
+    }
+}
+
+/// Finds a connection without requests.
+///
+/// hyper has no timeout for it. A client that sends only the preface would hold its connection without end, and so would one
+/// that has asked once and answers pings.
+struct IdleTimeout {
+    /// Maximum time until the first request.
+    opening: Duration,
+    /// Maximum time without a request after that.
+    idle: Duration,
+    timer: Pin<Box<Sleep>>,
+    connection: Arc<ConnectionState>,
+}
+
+impl IdleTimeout {
+    fn new(opening: Duration, idle: Duration, connection: Arc<ConnectionState>) -> Self {
+        Self { opening, idle, timer: Box::pin(sleep(opening)), connection }
+    }
+
+    /// Ready when there was no request for too long, and again if there is still none after the time for an opening.
+    fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let is_idle = !self.connection.take_had_request() && !self.connection.has_open_streams();
+            let period = if is_idle { self.opening } else { self.idle };
+            self.timer.as_mut().reset(Instant::now() + period);
+            if is_idle {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
 }

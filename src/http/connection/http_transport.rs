@@ -1,11 +1,11 @@
-//! What hyper reads and writes: a transport, but for two things.
+//! The transport as hyper sees it, which differs from the real one in two ways.
 //!
-//! A client may end its side of the connection behind its request, and wait for the answer. hyper takes that for the end of
-//! the client, or with `half_close` looks for no end at all, so that a stream's reader who leaves would not be noticed. So
-//! the end is kept from it, and only while an answer is under way.
+//! A client may close its side after its request and wait for the response. hyper treats that as the end of the client. With
+//! `half_close` it does not look for an end at all, and would not notice that a stream's client has left. So the end is
+//! hidden from hyper, but only while a response other than a stream is under way.
 //!
-//! And what cannot be read as a request hyper answers by itself, with a status and nothing else. What it writes while no
-//! request is to be answered is dropped, and `http::connection` says what is wrong.
+//! hyper answers a request that it cannot parse by itself, with only a status. What it writes while no request is being answered
+//! is discarded, and `misread` provides the response.
 
 use std::io;
 use std::pin::Pin;
@@ -14,13 +14,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::socket::{ConnectionState, Transport};
+use super::state::ConnectionState;
+use super::transport::Transport;
 
-/// hyper's buffers for one connection: the largest request head, and how much of a stream waits
-/// in user space. Small, since thousands of connections have one; large enough for any browser's head.
-pub(in crate::http) const BUFFER_BYTES: usize = 32 << 10;
-
-/// A transport as hyper sees it.
+/// A transport for hyper.
 #[derive(Debug)]
 pub(in crate::http) struct HttpTransport<T> {
     transport: T,
@@ -42,12 +39,12 @@ impl<T: Transport> AsyncRead for HttpTransport<T> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.transport).poll_read(cx, buffer))?;
         let is_end = buffer.filled().len() == before && buffer.remaining() > 0;
-        if !is_end || !self.state.is_answer_awaited() {
+        if !is_end || !self.state.is_response_awaited() {
             return Poll::Ready(Ok(()));
         }
-        // hyper reads again after the answer, and the end is still there. A body that it cuts off is waited for by this
-        // task, which nothing else would wake.
-        if self.state.note_end() {
+        // hyper reads again after the response, and meets the end then. If the end cuts off a body, this task waits for that
+        // body, and nothing else would wake it.
+        if self.state.note_client_closed() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -56,7 +53,7 @@ impl<T: Transport> AsyncRead for HttpTransport<T> {
 
 impl<T: Transport> AsyncWrite for HttpTransport<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if !self.state.is_answer_under_way() {
+        if !self.state.is_response_under_way() {
             return Poll::Ready(Ok(bytes.len()));
         }
         Pin::new(&mut self.transport).poll_write(cx, bytes)
@@ -67,7 +64,7 @@ impl<T: Transport> AsyncWrite for HttpTransport<T> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if !self.state.is_answer_under_way() {
+        if !self.state.is_response_under_way() {
             return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
         }
         Pin::new(&mut self.transport).poll_write_vectored(cx, parts)
@@ -79,7 +76,7 @@ impl<T: Transport> AsyncWrite for HttpTransport<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
-        // hyper comes here when it has nothing left to write, and TLS has nothing either now.
+        // hyper flushes when it has nothing left to write, and now TLS has nothing left either.
         self.state.note_flush();
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! What hyper could not read as a request, and the answer to it, which nobody else makes.
+//! The response to a request that hyper could not parse.
 
 use hyper::header;
 
@@ -6,22 +6,22 @@ use super::head::{NOSNIFF, head};
 use crate::http::body::Body;
 use crate::http::error::RequestError;
 
-/// How a client of TLS begins: a record of a handshake (RFC 8446, 5.1).
+/// How a TLS client begins: with a handshake record (RFC 8446, 5.1).
 const TLS_HANDSHAKE: &[u8] = &[22, 3];
 
-/// Why hyper could not read a request; `None` for what has other reasons. `rest` is what it has not made sense of.
+/// Why hyper could not parse a request; `None` for other errors. `rest` is what it has not parsed.
 pub(in crate::http) fn misread(error: &hyper::Error, rest: &[u8], head_bytes: usize) -> Option<RequestError> {
     if error.is_parse_too_large() {
         Some(RequestError::HeadTooLarge(head_bytes))
     } else if error.is_parse() && rest.starts_with(TLS_HANDSHAKE) {
         Some(RequestError::Handshake)
     } else {
-        // One whose client ends its side within a head, too.
+        // Incomplete: the client closed its side within a head.
         (error.is_parse() || error.is_incomplete_message()).then(|| RequestError::Unreadable(error.to_string()))
     }
 }
 
-/// The answer that is written in place of hyper's.
+/// The response that is written in place of hyper's.
 pub(in crate::http) fn last_answer(error: &RequestError) -> Vec<u8> {
     let (parts, body) = error.response().into_parts();
     let Body::Full(text) = body else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! The PROXY protocol, version 2: a proxy that does not speak HTTP says whose connection it passes on.
+//! The PROXY protocol, version 2: a proxy that does not speak HTTP sends the client's address first.
 
 use std::io;
 use std::net::IpAddr;
@@ -9,32 +9,32 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// The signature, a version and command, a family, and the length of what follows.
 const FIXED: usize = 16;
 
-/// Where the version and the command are, of which this one is for connections of the proxy's own.
+/// Where the version and the command are. `LOCAL` is the command for the proxy's own connections.
 const COMMAND: usize = 12;
 const LOCAL: u8 = 0;
 
-/// What follows: two addresses, and what proxies like to add. The format would allow 64 KiB before anyone is known.
+/// Maximum length of the rest: two addresses, and what proxies add. The format allows 64 KiB, from a client not yet known.
 const MOST_FURTHER: usize = 2 << 10;
 
 const CONFIG: ParseConfig = ParseConfig { include_tlvs: false, allow_v1: false, allow_v2: true };
 
-/// Whose connection it is.
+/// Who has opened a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::http) enum Introduced {
-    /// The proxy's own, such as a health check.
+    /// The proxy itself, for example for a health check.
     Proxy,
-    /// A client's, at this address.
+    /// A client at this address.
     Client(IpAddr),
-    /// A client's of which the proxy knows no address, such as one at a Unix socket.
+    /// A client whose address the proxy does not know, for example on a Unix socket.
     Unknown,
 }
 
-/// Reads the header, and not a byte beyond: what follows may be a TLS handshake.
+/// Reads the header and nothing beyond it: a TLS handshake may follow.
 pub(in crate::http) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Introduced> {
     let mut header = vec![0; FIXED];
     socket.read_exact(&mut header).await?;
     let further = usize::from(u16::from_be_bytes([header[FIXED - 2], header[FIXED - 1]]));
-    // Before its length is believed.
+    // Before the length is trusted.
     if further > MOST_FURTHER || parse(&header).is_err_and(|error| error != proxy_header::Error::BufferTooShort) {
         return Err(invalid(proxy_header::Error::Invalid));
     }
@@ -46,7 +46,7 @@ pub(in crate::http) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> io::
 fn parse(header: &[u8]) -> Result<Introduced, proxy_header::Error> {
     let (parsed, _) = ProxyHeader::parse(header, CONFIG)?;
     let client = parsed.proxied_address().map(|address| address.source.ip().to_canonical());
-    // The library has no address for either, but only one of them speaks for itself.
+    // The library has no address for either, but only LOCAL is the proxy itself.
     let is_local = header[COMMAND] & 0x0f == LOCAL;
     Ok(client.map_or(if is_local { Introduced::Proxy } else { Introduced::Unknown }, Introduced::Client))
 }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_is_read_and_not_a_byte_beyond() {
+    fn header_is_read_and_not_a_byte_beyond() {
         let ipv4 = [203, 0, 113, 9, 192, 0, 2, 1, 1, 2, 3, 4];
         let check = |mut bytes: Vec<u8>, expected: Introduced| {
             bytes.extend_from_slice(b"GET /");
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused_without_waiting_for_its_end() {
+    fn non_header_bytes_are_rejected_at_once() {
         for bytes in [
             b"GET /pipelines/p/sse HTTP/1.1\r\n".to_vec(),
             b"PROXY TCP4 203.0.113.9 192.0.2.1 1 2\r\n".to_vec(),

@@ -1,4 +1,4 @@
-//! What answers the requests of a connection.
+//! What a listener's connections need to know about the requests that they carry.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -14,10 +14,10 @@ use crate::node::Node;
 
 /// What answers the requests of a listener.
 pub(in crate::http) trait Service: Clone + Send + Sync + Unpin + 'static {
-    /// Lets a connection in, or says why not.
+    /// Admits a connection, or says why not.
     fn admit(&self, node: &Node, peer: IpAddr) -> Result<ConnectionSlot, Rejection>;
 
-    /// What is read of bodies that nobody wants.
+    /// How much of unwanted request bodies is read.
     fn discards(&self, node: &Node) -> Discards;
 
     /// Answers a request, whether or not it has read the body to its end.

@@ -1,170 +1,154 @@
-//! A stream as the body of an answer: one client's events, keepalives and end, as bytes.
+//! A stream as the body of a response that hyper sends: one client's events, keepalives and end, as bytes.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::http2::StreamState;
-use super::socket::ConnectionState;
+use super::http2_stream::StreamState;
+use super::state::ConnectionState;
 use crate::clock::clock_ms;
-use crate::metrics::{Metrics, StreamEnd};
+use crate::http::body::Opening;
+use crate::metrics::Metrics;
+use crate::node::Node;
 use crate::sse::control::{self, draw_retry, retry_block, retry_line};
 use crate::sse::frame::Frame;
-use crate::stream::StreamOptions;
-use crate::stream::admission::Admission;
-use crate::stream::content_encoding::Coding;
-use crate::stream::subscription::{Item, Subscription};
+use crate::stream::content_encoding::ContentEncoding;
+use crate::stream::context::StreamContext;
+use crate::stream::life::{Life, LifeRules, Step};
+use crate::stream::position::Item;
+use crate::stream::subscription::Subscription;
 
 /// A large frame goes to hyper in pieces, so that no connection buffers a whole one.
 pub(in crate::http) const PIECE_BYTES: usize = 16 << 10;
 
 /// One client's stream.
 ///
-/// Nothing here belongs to one connection but a place in the shared log and a timer.
+/// It has a position in the shared log and a timer, and no buffer of its own.
 #[derive(Debug)]
 pub(in crate::http) struct StreamBody {
     subscription: Subscription,
-    coding: Coding,
+    encoding: ContentEncoding,
     metrics: Arc<Metrics>,
     connection: Arc<ConnectionState>,
-    /// Held until the stream goes.
-    admission: Admission,
-    /// For a stream of HTTP/2, whose client may stall it alone.
+    /// Held until the stream ends.
+    context: StreamContext,
+    /// Of a stream over HTTP/2, whose client may leave it unread alone.
     stream: Option<Arc<StreamState>>,
     /// What is left of the block being sent.
     block: Bytes,
-    /// Blocks after it.
-    blocks: std::vec::IntoIter<Frame>,
-    keepalive: Duration,
-    keepalive_at: Instant,
-    /// When the stream ends by itself, and why.
-    end: Option<(Instant, StreamEnd)>,
+    /// Events after it.
+    frames: std::vec::IntoIter<Frame>,
+    rules: Arc<LifeRules>,
+    life: Life,
     is_draining: bool,
-    has_ended: Option<StreamEnd>,
     timer: Pin<Box<Sleep>>,
 }
 
 impl StreamBody {
-    /// Begins with `retry:` alone: no blank line, so that it belongs to the first block.
-    pub(in crate::http) fn new(
-        subscription: Subscription,
-        mut coding: Coding,
-        options: &StreamOptions,
-        metrics: Arc<Metrics>,
-        connection: Arc<ConnectionState>,
-        admission: Admission,
-    ) -> Self {
-        metrics.stream_opened();
-        let now = Instant::now();
-        let keepalive_at = now + options.keepalive;
-        let age = options.max_age.map(|age| (age.mul_f64(rand::random_range(0.8..=1.0)), StreamEnd::MaxAge));
-        let life = admission.permit.as_ref().and_then(|permit| permit.draw_life()).map(|life| (life, StreamEnd::Token));
-        let end = age.into_iter().chain(life).min().and_then(|(life, why)| Some((now.checked_add(life)?, why)));
-        let block = coding.begin(retry_line(draw_retry()));
+    /// Begins with a `retry:` line without a blank one, so that it belongs to the first block.
+    pub(super) fn new(opening: Opening, node: &Node, connection: Arc<ConnectionState>) -> Self {
+        let Opening { pipeline, wanted, mut encoding, keepalive, context } = opening;
+        node.metrics.stream_opened();
+        let (rules, now) = (node.rules.life.clone(), Instant::now().into_std());
+        let token_left = context.permit.as_ref().and_then(|permit| permit.time_left(now));
+        let mut life = Life::begin(&rules, keepalive, token_left, now, rand::random::<f64>);
+        let subscription = Subscription::new(node.hub.join(&pipeline), wanted);
+        let is_draining = subscription.drain_window().is_some();
+        if is_draining {
+            life.end_for_drain(&rules, now);
+        }
+        let block = encoding.begin(retry_line(draw_retry()));
         Self {
             subscription,
-            coding,
-            metrics,
+            encoding,
+            metrics: node.metrics.clone(),
             connection,
-            admission,
+            context,
             stream: StreamState::current(),
             block,
-            blocks: Vec::new().into_iter(),
-            keepalive: options.keepalive,
-            keepalive_at,
-            end,
-            is_draining: false,
-            has_ended: None,
-            timer: Box::pin(sleep_until(keepalive_at)),
+            frames: Vec::new().into_iter(),
+            rules,
+            life,
+            is_draining,
+            timer: Box::pin(sleep_until(now.into())),
         }
     }
 
-    /// The next bytes; `None` at the end. Wakes the task when there are more.
+    /// The next bytes; `None` at the end. The task is woken when there are more.
     pub(in crate::http) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if !self.block.is_empty() {
                 let length = self.block.len().min(PIECE_BYTES);
                 return Poll::Ready(Some(self.block.split_to(length)));
             }
-            // Between two blocks: only here may the stream end or a comment stand.
-            if self.has_ended.is_some() {
-                return Poll::Ready(None);
-            }
-            let now = Instant::now();
+            // Between two blocks: only here may the stream end or a comment be sent.
+            let now = Instant::now().into_std();
             self.look_for_drain(now);
-            self.check_permit(now, cx);
-            if let Some((_, why)) = self.end.filter(|(at, _)| *at <= now) {
-                self.has_ended = Some(why);
-                self.block = self.coding.end(retry_block(draw_retry()));
-            } else if self.keepalive_at <= now {
-                self.keepalive_at = now + self.keepalive;
-                let block = self.keepalive_block();
-                self.block = self.coding.block(block);
-            } else if let Some(frame) = self.blocks.next() {
-                self.deliver(&frame);
-            } else if let Poll::Ready(item) = self.subscription.poll_next(cx) {
-                self.take(item);
-            } else if self.poll_timer(cx).is_pending() {
-                return Poll::Pending;
+            self.look_for_revocation(now, cx);
+            match self.life.next(&self.rules, now) {
+                Step::End => self.block = self.encoding.end(retry_block(draw_retry())),
+                Step::Keepalive => {
+                    let text = self.keepalive();
+                    self.block = self.encoding.block(text);
+                }
+                Step::Continue if self.poll_event(cx).is_ready() || self.poll_timer(cx).is_ready() => {}
+                Step::Continue => return Poll::Pending,
+                Step::Cut | Step::Over => return Poll::Ready(None),
             }
         }
     }
 
-    fn look_for_drain(&mut self, now: Instant) {
-        if self.is_draining {
-            return;
-        }
-        if let Some(window) = self.subscription.drain_window() {
+    fn look_for_drain(&mut self, now: std::time::Instant) {
+        if !self.is_draining
+            && let Some(window) = self.subscription.drain_window()
+        {
             self.is_draining = true;
-            let at = now + window.mul_f64(rand::random_range(0.0..=1.0));
-            if self.end.is_none_or(|(end, _)| at < end) {
-                self.end = Some((at, StreamEnd::Drain));
-            }
+            self.life.drain(window, &self.rules, now, rand::random());
         }
     }
 
-    fn check_permit(&mut self, now: Instant, cx: &Context<'_>) {
-        let Some(permit) = &self.admission.permit else { return };
+    fn look_for_revocation(&mut self, now: std::time::Instant, cx: &Context<'_>) {
+        let Some(permit) = &self.context.permit else { return };
         permit.wake_when_revoked(cx.waker());
         if permit.is_revoked() {
-            self.end = Some((now, StreamEnd::Revoked));
+            self.life.revoke(&self.rules, now);
         }
     }
 
-    fn take(&mut self, item: Item) {
-        match item {
-            Item::Frames(frames) => self.blocks = frames.into_iter(),
+    /// Prepares the next event, or whatever else the log has for the client.
+    fn poll_event(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let now_ms = clock_ms();
+        if let Some(frame) = self.frames.next() {
+            let lag = self.subscription.position().lag(frame.id(), now_ms);
+            self.metrics.delivered(frame.text().len(), lag);
+            self.block = self.encoding.frame(&frame, &self.metrics);
+            return Poll::Ready(());
+        }
+        self.subscription.poll_next(cx, now_ms).map(|item| match item {
+            Item::Frames(frames) => self.frames = frames.into_iter(),
             item => {
                 if let Some(block) = item.into_block(&self.metrics) {
-                    self.block = self.coding.block(block);
+                    self.block = self.encoding.block(block);
                 }
             }
-        }
+        })
     }
 
-    fn deliver(&mut self, frame: &Frame) {
-        let is_live = self.subscription.place().is_live(frame.id());
-        let lag = is_live.then(|| Duration::from_millis(clock_ms().saturating_sub(frame.id().ms)));
-        self.metrics.delivered(frame.text().len(), lag);
-        self.block = self.coding.frame(frame, &self.metrics);
-    }
-
-    fn keepalive_block(&mut self) -> Bytes {
-        // While blocks wait to be sent, the position is ahead of what the client has.
-        match self.blocks.len() {
+    fn keepalive(&mut self) -> Bytes {
+        // While events wait to be sent, the position is ahead of what the client has.
+        match self.frames.len() {
             0 => self.subscription.keepalive(),
             _ => control::keepalive(None),
         }
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let next = self.end.map_or(self.keepalive_at, |(at, _)| at.min(self.keepalive_at));
-        if self.timer.deadline() != next {
-            self.timer.as_mut().reset(next);
+        let Some(deadline) = self.life.deadline(&self.rules).map(Instant::from_std) else { return Poll::Pending };
+        if self.timer.deadline() != deadline {
+            self.timer.as_mut().reset(deadline);
         }
         self.timer.as_mut().poll(cx)
     }
@@ -172,12 +156,12 @@ impl StreamBody {
 
 impl Drop for StreamBody {
     fn drop(&mut self) {
-        let end = match self.has_ended {
-            Some(end) => end,
-            None if self.connection.has_timed_out() => StreamEnd::WriteTimeout,
-            None if self.stream.as_ref().is_some_and(|stream| stream.has_timed_out()) => StreamEnd::WriteTimeout,
-            None => StreamEnd::Client,
-        };
-        self.metrics.stream_ended(end);
+        let has_stream_timed_out = self.stream.as_ref().is_some_and(|stream| stream.has_timed_out());
+        if has_stream_timed_out || self.connection.has_timed_out() {
+            self.life.write_timed_out();
+        }
+        if let Some(reason) = self.life.close() {
+            self.metrics.stream_ended(reason);
+        }
     }
 }

@@ -18,13 +18,13 @@ use crate::files::text::read_bytes;
 use crate::files::watched::WatchedFiles;
 use crate::http::tls_files::TlsFiles;
 
-/// What HTTP/2 is called in the handshake.
+/// HTTP/2's name in ALPN.
 pub(in crate::http) const H2: &[u8] = b"h2";
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read, or is not what it should be.
+    /// A file cannot be read, or its content is wrong.
     #[error("{}: {problem}", path.display())]
     File {
         /// The file.
@@ -32,12 +32,12 @@ pub enum TlsError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The two do not go together, or TLS cannot be set up with them.
+    /// The certificate and the key do not match, or TLS cannot be set up with them.
     #[error("server.tls_cert and server.tls_key: {0}")]
     Pair(#[from] rustls::Error),
 }
 
-/// TLS as connections are accepted with it.
+/// TLS for new connections.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
@@ -77,19 +77,18 @@ impl Tls {
         &self.acceptor
     }
 
-    /// Reads the files again whenever they change. Connections that are open stay as they are.
-    /// Never ends by itself.
+    /// Reloads the files whenever they change. Open connections keep their certificate. Never returns.
     pub(in crate::http) async fn follow_files(self) {
         let mut files = WatchedFiles::new(vec![self.files.cert.clone(), self.files.key.clone()]);
         loop {
             files.changed().await;
-            // After a failure too: half a pair is written at a time, and the other half changes it again.
+            // Also after a failure: when half of a pair has been written, the other half is another change.
             match read(&self.files) {
                 Ok(pair) => {
                     *self.current.0.write() = Arc::new(pair);
-                    tracing::info!(cert = %self.files.cert.display(), "the certificate was read again");
+                    tracing::info!(cert = %self.files.cert.display(), "reloaded the TLS certificate");
                 }
-                Err(error) => tracing::error!(%error, "the certificate in use stays"),
+                Err(error) => tracing::error!(%error, "cannot reload the TLS certificate; keeping the one in use"),
             }
         }
     }
@@ -106,13 +105,13 @@ fn read(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {
     let open = |path: &Path| read_bytes(path).map_err(|error: io::Error| wrong(path, error.to_string()));
     let certs: Vec<_> = CertificateDer::pem_slice_iter(&open(&files.cert)?)
         .collect::<Result<_, _>>()
-        .map_err(|error| wrong(&files.cert, format!("it is no PEM file of certificates ({error:?})")))?;
+        .map_err(|error| wrong(&files.cert, format!("not a PEM file with certificates ({error:?})")))?;
     if certs.is_empty() {
-        return Err(wrong(&files.cert, "there is no certificate in it; write it as PEM".to_owned()));
+        return Err(wrong(&files.cert, "no certificate found; write it as PEM".to_owned()));
     }
     let key = open(&files.key)?;
     check_private_key(&key).map_err(|problem| wrong(&files.key, problem.to_string()))?;
     let key = PrivateKeyDer::from_pem_slice(&key)
-        .map_err(|error| wrong(&files.key, format!("there is no private key in it as PEM ({error:?})")))?;
+        .map_err(|error| wrong(&files.key, format!("no private key in PEM form found ({error:?})")))?;
     Ok(CertifiedKey::from_der(certs, key, &ring::default_provider())?)
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::auth::{Refused, StreamPermit};
 use crate::clock::clock_ms;
 use crate::event::{EventId, GapReason, PipelineId, ResumePoint};
-use crate::http::connection::http2::StreamState;
+use crate::http::connection::http2_stream::StreamState;
 use crate::http::error::RequestError;
 use crate::http::pages::{Interrupted, Pages, Rest};
 use crate::http::taking::{Taking, hold};
@@ -23,7 +23,7 @@ use crate::node::Node;
 use crate::sse::frame::Frame;
 use crate::store::page::{Page, PageBounds, PageStart};
 use crate::store::{Store, StoreError};
-use crate::stream::subscription::Channels;
+use crate::stream::wanted::Channels;
 
 /// Maximum bytes of frames in one page, unless it is a single event. Smaller than the store's own pages, because clients may
 /// be slow.

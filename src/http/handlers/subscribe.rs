@@ -17,9 +17,9 @@ use crate::metrics::Rejection;
 use crate::node::Node;
 use crate::node::drain::NodePhase;
 use crate::sse::control::{draw_long_retry, retry_block};
-use crate::stream::admission::Admission;
-use crate::stream::content_encoding::Coding;
-use crate::stream::subscription::{Start, Wanted};
+use crate::stream::content_encoding::ContentEncoding;
+use crate::stream::context::StreamContext;
+use crate::stream::wanted::{Start, Wanted};
 
 /// A stream's media type. With a charset, although only UTF-8 is allowed (WHATWG HTML 9.2.5): clients that treat the stream as
 /// plain text would assume Latin-1 (RFC 2616, 3.7.1).
@@ -51,13 +51,13 @@ pub(in crate::http) fn subscribe(
         node.metrics.rejected(Rejection::Draining);
         return Ok(soft_rejection(node));
     }
-    let coding = match node.rules.stream.compresses {
+    let encoding = match node.rules.stream.compresses {
         true => accept_encoding::choose(request.headers()),
-        false => Coding::Identity,
+        false => ContentEncoding::Identity,
     };
     if request.method() == Method::HEAD {
         // Of unknown length, like the stream.
-        return Ok(stream(Body::Short(Bytes::new()), coding, node));
+        return Ok(stream(Body::Short(Bytes::new()), encoding, node));
     }
     if !node.hub.has_room(grant.pipeline()) {
         node.metrics.rejected(Rejection::EventBufferLimit);
@@ -77,26 +77,26 @@ pub(in crate::http) fn subscribe(
     };
     let wanted = Wanted { start, channels };
     let pipeline = grant.pipeline().clone();
-    let admission = Admission { place, permit: node.auth.admit(grant)? };
-    let opening = Opening { pipeline, wanted, coding, keepalive: query.keepalive, admission };
-    Ok(stream(Body::Opening(Box::new(opening)), coding, node))
+    let context = StreamContext { place, permit: node.auth.admit(grant)? };
+    let opening = Opening { pipeline, wanted, encoding, keepalive: query.keepalive, context };
+    Ok(stream(Body::Opening(Box::new(opening)), encoding, node))
 }
 
 /// Asks a client to reconnect later. A status other than 200 would end its `EventSource` for good.
 pub(in crate::http) fn soft_rejection(node: &Node) -> Response<Body> {
-    let mut response = stream(Body::Short(retry_block(draw_long_retry())), Coding::Identity, node);
+    let mut response = stream(Body::Short(retry_block(draw_long_retry())), ContentEncoding::Identity, node);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-fn stream(body: Body, coding: Coding, node: &Node) -> Response<Body> {
+fn stream(body: Body, encoding: ContentEncoding, node: &Node) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     if node.rules.stream.compresses {
         headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
-    if let Coding::Gzip(_) = coding {
+    if let ContentEncoding::Gzip(_) = encoding {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     // no-transform keeps proxies from compressing, which would delay events. It does not restrict the node itself.

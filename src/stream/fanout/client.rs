@@ -1,139 +1,98 @@
-//! One client of a fan-out thread: a socket, a place in the log, and what the socket did not take yet.
+//! One client of a fan-out thread: its socket, its position in the log, and what the socket has not accepted yet.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::num::NonZeroU8;
-use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use mio::net::TcpStream;
 
-use super::Framing;
+use super::handover::Framing;
 use super::timers::ClientKey;
-use crate::metrics::StreamEnd;
 use crate::sse::frame::wrap;
-use crate::stream::admission::Admission;
-use crate::stream::content_encoding::Coding;
-use crate::stream::subscription::Place;
+use crate::stream::content_encoding::ContentEncoding;
+use crate::stream::context::StreamContext;
+use crate::stream::life::{Intake, Life};
+use crate::stream::position::StreamPosition;
 
-/// Parts in one vectored write; a reader takes fewer frames at a time.
+/// Parts in one vectored write. A client gets fewer frames at a time.
 const MAX_PARTS: usize = 40;
 
-/// Bytes that a client sends after its request, read and thrown away at one go.
+/// Bytes of input that are read and discarded at a time.
 const DISCARDED: usize = 4096;
 
 /// The chunk that ends a body.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// One connection.
+/// One stream on one socket. A test counts its bytes.
 #[derive(Debug)]
 pub(super) struct Client {
-    socket: TcpStream,
-    framing: Framing,
-    pub(super) coding: Coding,
-    /// Where it stands in the pipeline.
-    pub(super) place: Place,
-    /// Held until the client goes.
-    pub(super) admission: Admission,
+    pub(super) socket: TcpStream,
+    pub(super) framing: Framing,
+    pub(super) encoding: ContentEncoding,
+    pub(super) position: StreamPosition,
+    pub(super) life: Life,
+    /// Held until the stream ends.
+    pub(super) context: StreamContext,
     /// This client's number on its thread.
     pub(super) number: u64,
     /// Its group, and its index among the group's members.
     pub(super) group: usize,
-    pub(super) member: usize,
+    pub(super) member: u32,
     /// The mark of the log that it passed last.
     pub(super) passed_mark: u64,
-    /// There only while the socket takes nothing: idle clients have no buffer.
-    unsent: Option<Box<Unsent>>,
-    /// Why the stream ends by itself, once it does.
-    pub(super) end: Option<StreamEnd>,
-    /// Whether there is more to read than was thrown away at one go.
+    /// Only there while the socket is full: idle clients have no buffer.
+    pub(super) unsent: Option<Box<Unsent>>,
+    /// Whether there may be more input than was discarded at a time.
     pub(super) has_input: bool,
-    /// Whether it waits for its turn among those with more to do by themselves.
+    /// Whether it is queued for a turn of its own.
     pub(super) is_busy: bool,
-    /// Entries of its own among the thread's deadlines.
-    pub(super) deadlines: u8,
-    /// Whether one of them is a write deadline: one is enough, however often the socket blocks meanwhile.
-    pub(super) has_write_deadline: bool,
-    /// Seconds between two keepalives, where the client asked for its own; else it is on the wheel.
-    pub(super) own_keepalive: Option<NonZeroU8>,
+    /// Alarms that are set for it.
+    pub(super) alarms: u8,
+    /// Whether one of them is for the write deadline. One is enough, however often the socket fills up meanwhile.
+    pub(super) has_write_alarm: bool,
 }
 
+/// What the socket has not accepted yet.
 #[derive(Debug)]
-struct Unsent {
+pub(super) struct Unsent {
     parts: Vec<Bytes>,
-    /// When the socket last took something.
-    since: Instant,
 }
 
-/// What a write came to.
+/// How far a write got.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Sent {
-    /// All of it is the kernel's.
+    /// The kernel has all of it.
     All,
-    /// The socket takes no more; it tells when it does.
-    Blocked,
-    /// The connection is no more.
+    /// The socket is full. It becomes writable later; how much it accepted before is what the client's [`Life`] asks.
+    Blocked(Intake),
+    /// The connection is closed.
     Gone,
 }
 
 impl Client {
-    pub(super) fn new(
-        socket: TcpStream,
-        framing: Framing,
-        coding: Coding,
-        place: Place,
-        admission: Admission,
-        key: ClientKey,
-        group: usize,
-    ) -> Self {
-        Self {
-            socket,
-            framing,
-            coding,
-            place,
-            admission,
-            number: key.number,
-            group,
-            member: 0,
-            passed_mark: 0,
-            unsent: None,
-            end: None,
-            has_input: false,
-            is_busy: false,
-            deadlines: 0,
-            has_write_deadline: false,
-            own_keepalive: None,
-        }
+    pub(super) fn key(&self, entry: usize) -> ClientKey {
+        ClientKey { entry, number: self.number }
     }
 
-    pub(super) fn socket(&mut self) -> &mut TcpStream {
-        &mut self.socket
+    /// Whether the socket is full.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.unsent.is_some()
     }
 
-    /// Since when the socket takes nothing, if it does not.
-    pub(super) fn blocked_since(&self) -> Option<Instant> {
-        self.unsent.as_ref().map(|unsent| unsent.since)
-    }
-
-    /// How blocks are sent to this client.
-    pub(super) fn framing(&self) -> Framing {
-        self.framing
-    }
-
-    /// The body's beginning with its first block.
+    /// The beginning of the body: its first block.
     pub(super) fn first_part(&mut self, text: Bytes) -> Bytes {
-        let first = self.coding.begin(text);
+        let first = self.encoding.begin(text);
         self.framed(first)
     }
 
-    /// Any other block as it is sent to this client.
+    /// Any other block, as it is sent to this client.
     pub(super) fn framed_text(&mut self, text: Bytes) -> Bytes {
-        let block = self.coding.block(text);
+        let block = self.encoding.block(text);
         self.framed(block)
     }
 
-    /// The last block and the body's end.
+    /// The last block and the end of the body.
     pub(super) fn last_parts(&mut self, text: Bytes) -> [Bytes; 2] {
-        let last = self.coding.end(text);
+        let last = self.encoding.end(text);
         let end = match self.framing {
             Framing::Chunked => Bytes::from_static(LAST_CHUNK),
             Framing::Plain => Bytes::new(),
@@ -141,79 +100,81 @@ impl Client {
         [self.framed(last), end]
     }
 
-    fn framed(&self, coded: Bytes) -> Bytes {
+    fn framed(&self, encoded: Bytes) -> Bytes {
         match self.framing {
-            Framing::Chunked => wrap(&coded).0,
-            Framing::Plain => coded,
+            Framing::Chunked => wrap(&encoded).0,
+            Framing::Plain => encoded,
         }
     }
 
-    /// Sends `parts`, in one call if the socket takes them. Not while the client is blocked.
-    pub(super) fn send(&mut self, parts: &[Bytes], now: Instant) -> Sent {
+    /// Sends `parts`, in one call if the socket accepts them. Must not be called while the client is blocked.
+    pub(super) fn send(&mut self, parts: &[Bytes]) -> Sent {
         match write(&mut self.socket, parts) {
             Ok(None) => Sent::All,
-            Ok(Some((index, offset))) => {
-                let mut parts = parts[index..].to_vec();
-                parts[0].advance(offset);
-                self.unsent = Some(Box::new(Unsent { parts, since: now }));
-                Sent::Blocked
+            Ok(Some(stop)) => {
+                let mut parts = parts[stop.part..].to_vec();
+                parts[0].advance(stop.offset);
+                self.unsent = Some(Box::new(Unsent { parts }));
+                Sent::Blocked(stop.intake())
             }
             Err(_) => Sent::Gone,
         }
     }
 
-    /// Sends what the socket did not take before.
-    pub(super) fn flush(&mut self, now: Instant) -> Sent {
+    /// Sends what the socket did not accept before.
+    pub(super) fn flush(&mut self) -> Sent {
         let Some(mut unsent) = self.unsent.take() else {
             return Sent::All;
         };
         match write(&mut self.socket, &unsent.parts) {
             Ok(None) => Sent::All,
-            Ok(Some((index, offset))) => {
-                if index > 0 || offset > 0 {
-                    unsent.since = now;
-                }
-                unsent.parts.drain(..index);
-                unsent.parts[0].advance(offset);
+            Ok(Some(stop)) => {
+                unsent.parts.drain(..stop.part);
+                unsent.parts[0].advance(stop.offset);
                 self.unsent = Some(unsent);
-                Sent::Blocked
+                Sent::Blocked(stop.intake())
             }
             Err(_) => Sent::Gone,
         }
     }
 
-    /// Reads what the client sent after its request and throws it away, a little at a time: a
-    /// client that floods us is slowed down by its own kernel.
-    pub(super) fn discard_input(&mut self) -> Sent {
+    /// Reads and discards what the client sent after its request, a little at a time: a client that floods the node is
+    /// slowed down by TCP.
+    pub(super) fn discard_input(&mut self) -> io::Result<()> {
         let mut buffer = [0; DISCARDED];
         match self.socket.read(&mut buffer) {
-            Ok(0) => Sent::Gone,
-            Ok(length) => {
-                self.has_input = length == DISCARDED;
-                Sent::All
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.has_input = false;
-                Sent::All
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.has_input = true;
-                Sent::All
-            }
-            Err(_) => Sent::Gone,
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => self.has_input = length == DISCARDED,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.has_input = false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.has_input = true,
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
-    /// Tells the client that nothing more comes.
-    pub(super) fn shut_down(&mut self) {
-        // It may have gone first.
+    /// Tells the client that nothing more follows.
+    pub(super) fn shut_down(&self) {
+        // The client may have closed the connection first.
         let _ = self.socket.shutdown(std::net::Shutdown::Write);
     }
 }
 
-/// One call: from an offset in the first part on.
+/// Where a write stopped: in this part, after so many of its bytes.
+#[derive(Clone, Copy)]
+struct Stop {
+    part: usize,
+    offset: usize,
+}
+
+impl Stop {
+    fn intake(self) -> Intake {
+        if self.part > 0 || self.offset > 0 { Intake::Some } else { Intake::Nothing }
+    }
+}
+
+/// One system call, from an offset in the first part on.
 fn write_some(socket: &mut TcpStream, parts: &[Bytes], offset: usize) -> io::Result<usize> {
-    // Most deliveries are one frame, for which the kernel does less in a plain write.
+    // Most deliveries are one frame, for which a plain write is cheaper in the kernel.
     if let [part] = parts {
         return socket.write(&part[offset..]);
     }
@@ -226,20 +187,20 @@ fn write_some(socket: &mut TcpStream, parts: &[Bytes], offset: usize) -> io::Res
     socket.write_vectored(&slices[..count])
 }
 
-/// Writes parts until all are written or the socket takes no more; then where it stopped: a part, and an offset in it.
-fn write(socket: &mut TcpStream, parts: &[Bytes]) -> io::Result<Option<(usize, usize)>> {
-    let (mut index, mut offset) = (0, 0);
-    while index < parts.len() {
-        let mut written = match write_some(socket, &parts[index..], offset) {
+/// Writes parts until all are written or the socket is full. Returns where it stopped, if it did.
+fn write(socket: &mut TcpStream, parts: &[Bytes]) -> io::Result<Option<Stop>> {
+    let (mut part, mut offset) = (0, 0);
+    while part < parts.len() {
+        let mut written = match write_some(socket, &parts[part..], offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Some((index, offset))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Some(Stop { part, offset })),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        while index < parts.len() && written >= parts[index].len() - offset {
-            written -= parts[index].len() - offset;
-            (index, offset) = (index + 1, 0);
+        while part < parts.len() && written >= parts[part].len() - offset {
+            written -= parts[part].len() - offset;
+            (part, offset) = (part + 1, 0);
         }
         offset += written;
     }

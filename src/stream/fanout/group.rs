@@ -1,4 +1,4 @@
-//! The clients of one pipeline on one fan-out thread.
+//! The clients of one pipeline on one fan-out thread, which share a reader of the pipeline's log.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -19,11 +19,11 @@ pub(super) struct Group {
     waker: Waker,
     /// Entries of the thread's slab.
     pub(super) members: Vec<usize>,
-    /// The pass that is under way: the member to serve next.
+    /// During a pass, the index of the member to serve next.
     pub(super) position: Option<usize>,
     /// Whether the log has changed since the pass began.
     pub(super) is_changed: bool,
-    /// What was last read from the log: most members stand at the same place.
+    /// What was last read from the log: most members are at the same cursor.
     pub(super) last_read: Option<LastRead>,
 }
 
@@ -33,11 +33,11 @@ pub(super) struct LastRead {
     pub(super) from: Cursor,
     pub(super) to: Cursor,
     pub(super) frames: Vec<Frame>,
-    /// The frames as most clients get them, made for the first one.
+    /// The frames as HTTP/1.1 chunks, made for the first client that needs them.
     pub(super) chunks: Option<Arc<[Bytes]>>,
-    /// The same for clients that get them compressed, and what that adds to their checksums.
+    /// The same for gzip clients, and what the chunks add to a stream's checksum.
     pub(super) compressed: Option<(Arc<[Bytes]>, Checksum)>,
-    /// Whether there was nothing after them.
+    /// Whether the log ended after them.
     pub(super) is_last: bool,
 }
 
@@ -49,8 +49,7 @@ impl Group {
         group
     }
 
-    /// Asks to be woken at the log's next change. Before looking at the log, so that nothing comes
-    /// between the two unnoticed.
+    /// Asks to be woken at the log's next change. Call it before looking at the log, or a change in between goes unnoticed.
     pub(super) fn watch(&self) {
         self.reader.wake_at_change(&self.waker);
     }

@@ -1,4 +1,5 @@
-//! What other threads put before a fan-out thread: new sockets, pipelines that have something new, and the question whether it lives.
+//! What other threads ask of a fan-out thread: take a new socket, look at a changed log, end a revoked stream, show that it
+//! is alive.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,82 +9,81 @@ use mio::Waker;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::Handover;
+use super::handover::Handover;
 use super::timers::ClientKey;
 
-/// A fan-out thread's letter box.
+/// A fan-out thread's queue of messages.
 #[derive(Debug)]
 pub(super) struct Inbox {
     /// Wakes the thread's poll.
     waker: Waker,
-    /// The thread has been woken and has not looked yet: waking it again would be a system call for nothing.
-    is_told: AtomicBool,
-    /// Streams handed over and not ended yet.
+    /// Whether the thread was woken and has not looked yet: waking it again would be a system call for nothing.
+    is_notified: AtomicBool,
+    /// Streams that were handed over and have not ended.
     streams: AtomicUsize,
-    /// Written by anyone, emptied by the thread.
-    letters: Mutex<Letters>,
+    /// Written by any thread, emptied by the fan-out thread.
+    messages: Mutex<Messages>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Letters {
+pub(super) struct Messages {
     /// Sockets to take over.
     pub(super) handovers: Vec<Handover>,
     /// Groups whose log has changed.
     pub(super) changed: Vec<usize>,
-    /// Clients whose permit was revoked.
+    /// Clients whose key or token was revoked.
     pub(super) revoked: Vec<ClientKey>,
-    /// Who wants to know whether the thread still reads its letters.
-    pub(super) asked: Vec<oneshot::Sender<()>>,
-    /// The thread is to end.
+    /// Health checks that wait for an answer.
+    pub(super) pings: Vec<oneshot::Sender<()>>,
+    /// Whether the thread is to end.
     pub(super) is_stop: bool,
 }
 
 impl Inbox {
     pub(super) fn new(waker: Waker) -> Self {
-        Self { waker, is_told: AtomicBool::new(false), streams: AtomicUsize::new(0), letters: Mutex::default() }
+        Self { waker, is_notified: AtomicBool::new(false), streams: AtomicUsize::new(0), messages: Mutex::default() }
     }
 
     pub(super) fn add(&self, handover: Handover) {
         self.streams.fetch_add(1, Ordering::SeqCst);
-        self.letters.lock().handovers.push(handover);
-        self.tell();
+        self.messages.lock().handovers.push(handover);
+        self.notify();
     }
 
-    /// How many streams the thread has, or will have when it has read its letters.
+    /// How many streams the thread has, or will have once it has read its messages.
     pub(super) fn streams(&self) -> usize {
         self.streams.load(Ordering::SeqCst)
     }
 
-    /// Counts one less.
     pub(super) fn stream_ended(&self) {
         self.streams.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Answered when the thread has taken its letters. Never, if it hangs or has ended.
-    pub(super) fn ask(&self) -> oneshot::Receiver<()> {
+    /// Resolves when the thread has read its messages. Never resolves if the thread hangs or has ended.
+    pub(super) fn ping(&self) -> oneshot::Receiver<()> {
         let (answer, answered) = oneshot::channel();
-        self.letters.lock().asked.push(answer);
-        self.tell();
+        self.messages.lock().pings.push(answer);
+        self.notify();
         answered
     }
 
     pub(super) fn stop(&self) {
-        self.letters.lock().is_stop = true;
-        self.tell();
+        self.messages.lock().is_stop = true;
+        self.notify();
     }
 
-    /// Takes all letters.
-    pub(super) fn empty(&self) -> Letters {
-        // Before the letters are taken: one that comes in between tells again, for nothing at worst.
-        self.is_told.store(false, Ordering::SeqCst);
-        std::mem::take(&mut *self.letters.lock())
+    /// Removes and returns all messages.
+    pub(super) fn take(&self) -> Messages {
+        // Cleared first: a message that arrives in between wakes the thread again, at worst for nothing.
+        self.is_notified.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *self.messages.lock())
     }
 
-    fn tell(&self) {
-        if !self.is_told.swap(true, Ordering::SeqCst)
+    fn notify(&self) {
+        if !self.is_notified.swap(true, Ordering::SeqCst)
             && let Err(error) = self.waker.wake()
         {
-            tracing::error!(%error, "a fan-out thread could not be woken");
+            tracing::error!(%error, "failed to wake a fan-out thread");
         }
     }
 }
@@ -97,12 +97,12 @@ pub(super) struct GroupWaker {
 
 impl Wake for GroupWaker {
     fn wake(self: Arc<Self>) {
-        self.inbox.letters.lock().changed.push(self.group);
-        self.inbox.tell();
+        self.inbox.messages.lock().changed.push(self.group);
+        self.inbox.notify();
     }
 }
 
-/// Wakes a thread for one of its clients.
+/// Wakes a thread for a client whose key or token was revoked.
 #[derive(Debug)]
 pub(super) struct RevokedWaker {
     pub(super) inbox: Arc<Inbox>,
@@ -111,7 +111,7 @@ pub(super) struct RevokedWaker {
 
 impl Wake for RevokedWaker {
     fn wake(self: Arc<Self>) {
-        self.inbox.letters.lock().revoked.push(self.client);
-        self.inbox.tell();
+        self.inbox.messages.lock().revoked.push(self.client);
+        self.inbox.notify();
     }
 }

@@ -1,17 +1,15 @@
-//! A fan-out thread's moments: keepalives from one wheel, and single deadlines from one heap, where the few clients that asked
-//! for a keepalive of their own have theirs too.
+//! When a fan-out thread has to look at a client: a wheel visits each client once per keepalive period, and a heap holds single
+//! alarms. What is to be done then, the client's life decides.
 //!
-//! A client that leaves is not looked for: its entries are passed over when their moment comes. Before they are more than
-//! those of clients that are there, all of them are taken out at once, so that what is kept follows the streams that are
-//! open and not those that ever were, whatever the moments are. That costs each client a constant.
+//! When a client leaves, its entries stay and are skipped later. Before they outnumber those of open clients, all of
+//! them are removed at once. So memory follows the streams that are open, not all that ever were, and each client costs
+//! constant time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-use crate::metrics::StreamEnd;
-
-/// A client, as long as it is there: slab entries are used again, numbers are not.
+/// A client while it is open: slab entries are reused, numbers are not.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct ClientKey {
     /// The entry in the slab.
@@ -20,24 +18,24 @@ pub(super) struct ClientKey {
     pub(super) number: u64,
 }
 
-/// What a deadline is about.
+/// Why a client needs to be looked at.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Deadline {
-    /// The client's stream is over, for this reason.
-    End(StreamEnd),
-    /// The client may have taken nothing for too long.
+pub(super) enum Alarm {
+    /// The stream may be due to end.
+    End,
+    /// The client may have read nothing for too long.
     Write,
-    /// The client asked for a period of its own, and it has passed.
-    KeepAlive,
+    /// The client asked for a keepalive period of its own, and it has passed.
+    Keepalive,
 }
 
 /// Slots of the wheel: how finely keepalives are spread over their period.
 const SLOTS: u32 = 64;
 
-/// A tick is no shorter, whatever the period.
+/// The shortest tick, whatever the period.
 const SHORTEST_TICK: Duration = Duration::from_millis(5);
 
-/// So many entries of clients that are gone may stay however few others there are.
+/// Entries of closed clients that may stay, however few others there are.
 const FEW: usize = 64;
 
 #[derive(Debug)]
@@ -46,17 +44,17 @@ pub(super) struct Timers {
     next_tick: Instant,
     slots: Vec<Vec<ClientKey>>,
     current: usize,
-    deadlines: BinaryHeap<Reverse<(Instant, ClientKey, Deadline)>>,
-    /// Entries of the heap whose client is gone.
-    dead_deadlines: usize,
+    alarms: BinaryHeap<Reverse<(Instant, ClientKey, Alarm)>>,
+    /// Entries of the heap whose client is closed.
+    dead_alarms: usize,
     /// Entries of the wheel.
     keepalives: usize,
-    /// Those of them whose client is gone.
+    /// Entries of the wheel whose client is closed.
     dead_keepalives: usize,
 }
 
 impl Timers {
-    /// Timers for keepalives of this period.
+    /// Timers for keepalives of about this period.
     pub(super) fn new(period: Duration, now: Instant) -> Self {
         let tick = (period / SLOTS).max(SHORTEST_TICK);
         // The nearest whole number of ticks, at least one.
@@ -66,37 +64,47 @@ impl Timers {
             next_tick: now + tick,
             slots: vec![Vec::new(); slots],
             current: 0,
-            deadlines: BinaryHeap::new(),
-            dead_deadlines: 0,
+            alarms: BinaryHeap::new(),
+            dead_alarms: 0,
             keepalives: 0,
             dead_keepalives: 0,
         }
     }
 
-    /// Gives a client a keepalive one period from here, and each period after. Once a client.
+    /// The period of the wheel: a whole number of ticks.
+    pub(super) fn period(&self) -> Duration {
+        self.tick * u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How much a visit may be early.
+    pub(super) fn tick_length(&self) -> Duration {
+        self.tick
+    }
+
+    /// Visits a client one period from now, and each period after. Called once for each client.
     pub(super) fn keep_alive(&mut self, client: ClientKey) {
         let slots = self.slots.len();
         self.slots[(self.current + slots - 1) % slots].push(client);
         self.keepalives += 1;
     }
 
-    /// Remembers a deadline. The caller counts how many each client has, for [`Timers::left`].
-    pub(super) fn at(&mut self, moment: Instant, client: ClientKey, deadline: Deadline) {
-        self.deadlines.push(Reverse((moment, client, deadline)));
+    /// Sets an alarm. The caller counts the alarms of each client, for [`Timers::left`].
+    pub(super) fn set(&mut self, at: Instant, client: ClientKey, alarm: Alarm) {
+        self.alarms.push(Reverse((at, client, alarm)));
     }
 
-    /// Takes note that a client has left, which had so many deadlines and keepalives on the wheel.
-    pub(super) fn left(&mut self, deadlines: u8, keepalives: u8, is_there: impl Fn(ClientKey) -> bool) {
-        self.dead_deadlines += usize::from(deadlines);
+    /// Records that a client has left which had this many alarms and keepalives on the wheel.
+    pub(super) fn left(&mut self, alarms: u8, keepalives: u8, is_open: impl Fn(ClientKey) -> bool) {
+        self.dead_alarms += usize::from(alarms);
         self.dead_keepalives += usize::from(keepalives);
-        if self.dead_deadlines > (self.deadlines.len() / 2).max(FEW) {
-            self.deadlines.retain(|Reverse((_, client, _))| is_there(*client));
-            self.deadlines.shrink_to(2 * self.deadlines.len());
-            self.dead_deadlines = 0;
+        if self.dead_alarms > (self.alarms.len() / 2).max(FEW) {
+            self.alarms.retain(|Reverse((_, client, _))| is_open(*client));
+            self.alarms.shrink_to(2 * self.alarms.len());
+            self.dead_alarms = 0;
         }
         if self.dead_keepalives > (self.keepalives / 2).max(FEW) {
             for slot in &mut self.slots {
-                slot.retain(|client| is_there(*client));
+                slot.retain(|client| is_open(*client));
                 slot.shrink_to(2 * slot.len());
             }
             self.keepalives -= self.dead_keepalives;
@@ -104,25 +112,25 @@ impl Timers {
         }
     }
 
-    /// How long until something is due. Without clients, nothing is.
+    /// How long until something is due. Nothing is while there are no clients.
     pub(super) fn wait(&self, now: Instant, has_clients: bool) -> Option<Duration> {
         if !has_clients {
             return None;
         }
-        let deadline = self.deadlines.peek().map(|Reverse((moment, ..))| *moment);
-        [Some(self.next_tick), deadline].into_iter().flatten().min().map(|moment| moment.saturating_duration_since(now))
+        let alarm = self.alarms.peek().map(|Reverse((at, ..))| *at);
+        [Some(self.next_tick), alarm].into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
     }
 
-    /// Whether a tick is due; then the clients of its slot, without those that `is_there` denies.
-    pub(super) fn tick(&mut self, now: Instant, is_there: impl Fn(ClientKey) -> bool) -> Option<Vec<ClientKey>> {
+    /// The open clients of the next slot, if its tick is due.
+    pub(super) fn tick(&mut self, now: Instant, is_open: impl Fn(ClientKey) -> bool) -> Option<Vec<ClientKey>> {
         if now < self.next_tick {
             return None;
         }
-        // A thread that was held up does not hurry through what it has missed.
+        // A thread that was held up does not hurry through the ticks that it has missed.
         self.next_tick = (self.next_tick + self.tick).max(now);
         let slot = &mut self.slots[self.current];
         let before = slot.len();
-        slot.retain(|client| is_there(*client));
+        slot.retain(|client| is_open(*client));
         let gone = before - slot.len();
         let due = slot.clone();
         self.keepalives -= gone;
@@ -131,14 +139,14 @@ impl Timers {
         Some(due)
     }
 
-    /// The next deadline that is due, of a client that is there.
-    pub(super) fn due(&mut self, now: Instant, is_there: impl Fn(ClientKey) -> bool) -> Option<(ClientKey, Deadline)> {
-        while self.deadlines.peek().is_some_and(|Reverse((moment, ..))| *moment <= now) {
-            let Reverse((_, client, deadline)) = self.deadlines.pop()?;
-            if is_there(client) {
-                return Some((client, deadline));
+    /// The next alarm that is due, of an open client.
+    pub(super) fn due(&mut self, now: Instant, is_open: impl Fn(ClientKey) -> bool) -> Option<(ClientKey, Alarm)> {
+        while self.alarms.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
+            let Reverse((_, client, alarm)) = self.alarms.pop()?;
+            if is_open(client) {
+                return Some((client, alarm));
             }
-            self.dead_deadlines -= 1;
+            self.dead_alarms -= 1;
         }
         None
     }
@@ -147,7 +155,7 @@ impl Timers {
     #[cfg(test)]
     pub(super) fn entries(&self) -> (usize, usize) {
         assert_eq!(self.slots.iter().map(Vec::len).sum::<usize>(), self.keepalives);
-        (self.deadlines.len(), self.keepalives)
+        (self.alarms.len(), self.keepalives)
     }
 }
 
@@ -193,50 +201,50 @@ mod tests {
     }
 
     #[test]
-    fn deadlines_come_in_order_and_not_early() {
+    fn alarms_ring_in_order_and_not_early() {
         let began = Instant::now();
         let mut timers = Timers::new(Duration::from_secs(6400), began);
         let second = Duration::from_secs(1);
-        timers.at(began + second * 2, key(2), Deadline::Write);
-        timers.at(began + second, key(1), Deadline::End(StreamEnd::MaxAge));
+        timers.set(began + second * 2, key(2), Alarm::Write);
+        timers.set(began + second, key(1), Alarm::End);
         assert_eq!(timers.wait(began, true), Some(second));
         assert_eq!(timers.due(began, |_| true), None);
-        assert_eq!(timers.due(began + second, |_| true), Some((key(1), Deadline::End(StreamEnd::MaxAge))));
+        assert_eq!(timers.due(began + second, |_| true), Some((key(1), Alarm::End)));
         assert_eq!(timers.due(began + second, |_| true), None);
-        assert_eq!(timers.due(began + second * 3, |_| true), Some((key(2), Deadline::Write)));
+        assert_eq!(timers.due(began + second * 3, |_| true), Some((key(2), Alarm::Write)));
         assert_eq!(timers.wait(began, false), None);
         assert_eq!(timers.wait(began, true), Some(second * 100));
     }
 
     /// Day-long tokens, and clients that come back each minute.
     #[test]
-    fn timer_entries_follow_present_clients_only() {
+    fn entries_follow_open_clients_not_all_that_ever_were() {
         const OPEN: usize = 1000;
         const TURNS: usize = 200 * OPEN;
         let day = Duration::from_secs(86_400);
         let began = Instant::now();
         let mut timers = Timers::new(day, began);
-        let mut there = VecDeque::new();
+        let mut open = VecDeque::new();
         for turn in 0..TURNS {
             let client = key(turn);
             timers.keep_alive(client);
-            timers.at(began + day, client, Deadline::End(StreamEnd::Token));
-            timers.at(began + day / 2, client, Deadline::Write);
-            there.push_back(client);
-            if there.len() > OPEN {
-                let oldest = there.pop_front().unwrap();
+            timers.set(began + day, client, Alarm::End);
+            timers.set(began + day / 2, client, Alarm::Write);
+            open.push_back(client);
+            if open.len() > OPEN {
+                let oldest = open.pop_front().unwrap();
                 timers.left(2, 1, |client| client.number > oldest.number);
             }
-            let (deadlines, keepalives) = timers.entries();
-            assert!(deadlines <= 2 * 2 * there.len() + FEW + 1, "{deadlines} deadlines of {} clients", there.len());
-            assert!(keepalives <= 2 * there.len() + FEW + 1, "{keepalives} keepalives of {} clients", there.len());
+            let (alarms, keepalives) = timers.entries();
+            assert!(alarms <= 2 * 2 * open.len() + FEW + 1, "{alarms} alarms of {} clients", open.len());
+            assert!(keepalives <= 2 * open.len() + FEW + 1, "{keepalives} keepalives of {} clients", open.len());
         }
         for n in 0..OPEN {
             timers.left(2, 1, |client| client.number > (TURNS - OPEN + n) as u64);
         }
-        let (deadlines, keepalives) = timers.entries();
-        assert!(deadlines <= FEW && keepalives <= FEW, "{deadlines} and {keepalives} entries of nobody");
-        assert!(timers.deadlines.capacity() <= 4 * FEW, "{}", timers.deadlines.capacity());
+        let (alarms, keepalives) = timers.entries();
+        assert!(alarms <= FEW && keepalives <= FEW, "{alarms} alarms and {keepalives} keepalives of closed clients");
+        assert!(timers.alarms.capacity() <= 4 * FEW, "{}", timers.alarms.capacity());
         // Those of the last ones are passed over.
         assert_eq!(timers.due(began + day, |_| false), None);
         assert_eq!(timers.entries().0, 0);
