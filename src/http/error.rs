@@ -63,7 +63,7 @@ pub(super) enum RequestError {
     HeadTooLarge(usize),
     #[error("the body is larger than {0} bytes (limits.max_request_size); split the batch or send less")]
     BodyTooLarge(usize),
-    #[error("the body did not arrive within {0:?} (limits.request_timeout); nothing was stored. Try again")]
+    #[error("the body did not arrive within {0:?} (limits.request_timeout); send it again")]
     BodyTimeout(std::time::Duration),
     #[error("the body ended early; send it again")]
     BodyBroken,

@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_came_and_went_leave_no_deadline_keepalive_or_turn() {
+    fn departed_clients_leave_no_timer_and_no_turn() {
         let mut thread = thread();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for _ in 0..2000 {

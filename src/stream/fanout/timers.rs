@@ -210,7 +210,7 @@ mod tests {
 
     /// Day-long tokens, and clients that come back each minute.
     #[test]
-    fn entries_follow_the_clients_that_are_there_not_those_that_ever_were() {
+    fn timer_entries_follow_present_clients_only() {
         const OPEN: usize = 1000;
         const TURNS: usize = 200 * OPEN;
         let day = Duration::from_secs(86_400);
