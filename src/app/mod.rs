@@ -45,7 +45,7 @@ pub struct App {
 
 /// What runs in the background of the store and the hub.
 struct Loops {
-    hub_work: mpsc::UnboundedReceiver<HubCommand>,
+    hub_commands: mpsc::UnboundedReceiver<HubCommand>,
     store: BackgroundLoop,
 }
 
@@ -114,7 +114,7 @@ async fn assemble(settings: &Settings, log: &LogLines) -> Result<(Arc<Node>, Loo
     let store_files = settings.redis.as_ref().map_or(0, |redis| redis.options.pool_size + OWN_CONNECTIONS);
     let limits = Limits::new(settings.limits, open_files::raise(), store_files);
     let metrics = Arc::new(Metrics::new()?);
-    let (hub, hub_work) = Hub::new(settings.hub, metrics.clone());
+    let (hub, hub_commands) = Hub::new(settings.hub, metrics.clone());
     let (store, store_loop) = open_store(settings, &hub).await?;
     let fanout = Fanout::start(settings.fanout_threads, hub.clone(), metrics.clone(), settings.stream)?;
     let node = Node {
@@ -130,7 +130,7 @@ async fn assemble(settings: &Settings, log: &LogLines) -> Result<(Arc<Node>, Loo
         rules: settings.rules(),
         log: log.clone(),
     };
-    Ok((Arc::new(node), Loops { hub_work, store: store_loop }))
+    Ok((Arc::new(node), Loops { hub_commands, store: store_loop }))
 }
 
 async fn open_store(settings: &Settings, hub: &Arc<Hub>) -> Result<(Store, BackgroundLoop), StartError> {
@@ -148,7 +148,7 @@ async fn open_store(settings: &Settings, hub: &Arc<Hub>) -> Result<(Store, Backg
 /// Starts everything that lives as long as the node.
 fn start(node: &Arc<Node>, server: Server, loops: Loops, supervisor: &Supervisor) -> Background {
     let mut background = Background::default();
-    background.spawn(Part::Hub, node.hub.clone().run(node.store.clone(), loops.hub_work));
+    background.spawn(Part::Hub, node.hub.clone().run(node.store.clone(), loops.hub_commands));
     background.spawn(Part::Store, loops.store);
     background.spawn(Part::Auth, {
         let node = node.clone();

@@ -11,7 +11,7 @@ use super::background::{Background, EndedPart, Part};
 use super::stop_signals::{StopSignal, StopSignals};
 use super::supervisor::Supervisor;
 use crate::node::Node;
-use crate::node::drain::Phase;
+use crate::node::drain::NodePhase;
 use crate::settings::DrainSettings;
 
 /// How long the process may need after the drain's deadline to end, on a busy machine.
@@ -92,12 +92,12 @@ impl Running {
         let DrainPlan { lead, window, deadline } = plan;
         tracing::info!(streams, ?lead, ?window, "stopping; a second signal stops at once");
         self.supervisor.stopping(deadline + EXIT_TIME);
-        self.node.drain.enter(Phase::Leaving);
+        self.node.drain.enter(NodePhase::Leaving);
         tokio::select! {
             () = sleep_until(began + lead) => {}
             _ = self.signals.next() => return self.interrupted(),
         }
-        self.node.drain.enter(Phase::Draining);
+        self.node.drain.enter(NodePhase::Draining);
         self.node.hub.start_drain(window);
         tokio::select! {
             () = server_ended(&mut self.background) => tracing::info!("stopped; all connections are closed"),

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::node::Node;
-use crate::node::drain::Phase;
+use crate::node::drain::NodePhase;
 
 /// How often the node's status is read, which costs a few loads.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -136,7 +136,7 @@ async fn await_answer(part: &str, mut answer: oneshot::Receiver<()>, soon: Durat
 /// What `systemctl status` shows of a node.
 #[derive(Clone, Copy, Debug)]
 struct NodeStatus {
-    phase: Phase,
+    phase: NodePhase,
     is_store_up: bool,
     streams: usize,
 }
@@ -150,9 +150,9 @@ impl NodeStatus {
 impl fmt::Display for NodeStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phase = match self.phase {
-            Phase::Serving => "Serving",
-            Phase::Leaving => "Stopping, still accepting connections",
-            Phase::Draining => "Draining",
+            NodePhase::Serving => "Serving",
+            NodePhase::Leaving => "Stopping, still accepting connections",
+            NodePhase::Draining => "Draining",
         };
         let store = if self.is_store_up { "up" } else { "unreachable, so publishing fails and new streams wait" };
         write!(f, "{phase}; streams open: {}; store: {store}", self.streams)

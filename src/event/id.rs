@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_resume_point_is_cut_at_a_character() {
+    fn malformed_resume_point_is_cut_at_a_character() {
         let long = "ä".repeat(100);
         let Some(ResumePoint::Malformed(kept)) = ResumePoint::parse(&long) else {
             unreachable!("{long:?} is not an id");
@@ -162,7 +162,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_id_reads_back_as_it_was_written(ms in 0u64..1 << 53, seq in 0u64..1 << 53) {
+        fn id_parses_back_from_its_text(ms in 0u64..1 << 53, seq in 0u64..1 << 53) {
             let id = EventId { ms, seq };
             prop_assert_eq!(id.to_string().parse::<EventId>(), Ok(id));
         }

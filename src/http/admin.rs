@@ -8,7 +8,7 @@ use url::form_urlencoded;
 use super::body::Body;
 use super::connection::arriving::Arriving;
 use crate::node::Node;
-use crate::node::drain::Phase;
+use crate::node::drain::NodePhase;
 
 /// Answers a request on the admin listener.
 pub(super) fn answer(node: &Node, request: &Request<Arriving>) -> Response<Body> {
@@ -55,7 +55,7 @@ impl StoreCheck {
 }
 
 fn readiness(node: &Node, check: StoreCheck) -> Response<Body> {
-    if node.drain.phase() > Phase::Serving {
+    if node.drain.phase() > NodePhase::Serving {
         text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if check == StoreCheck::Included && !node.is_store_up() {
         text(StatusCode::SERVICE_UNAVAILABLE, "the store is unreachable: no probe has returned for too long\n")

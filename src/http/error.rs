@@ -63,7 +63,7 @@ pub(super) enum RequestError {
     HeadTooLarge(usize),
     #[error("the body is larger than {0} bytes (limits.max_request_size); split the batch or send less")]
     BodyTooLarge(usize),
-    #[error("the body did not arrive within {0:?} (limits.request_timeout); nothing was stored. Try again")]
+    #[error("the body did not arrive within {0:?} (limits.request_timeout); send it again")]
     BodyTimeout(std::time::Duration),
     #[error("the body ended early; send it again")]
     BodyBroken,
@@ -205,40 +205,31 @@ impl RequestError {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        match self {
-            Self::Method(allowed) => {
-                headers.insert(ALLOW, HeaderValue::from_static(allowed));
-            }
-            Self::ContentCoding => {
-                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-            }
-            Self::Malformed(_) => {
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Self::Rate(reached) => {
-                headers.insert(RETRY_AFTER, reached.retry_after().into());
-            }
-            Self::Access(refused) if status != StatusCode::SERVICE_UNAVAILABLE => {
-                // RFC 6750, 3: no error where nothing was presented.
-                let challenge = match refused {
-                    Refused::Missing => "Bearer",
-                    Refused::Forbidden(_) | Refused::Channel => "Bearer error=\"insufficient_scope\"",
-                    _ => "Bearer error=\"invalid_token\"",
-                };
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-            }
-            Self::Store { error: StoreError::Refusing(_) | StoreError::Full, .. } => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
-            }
-            Self::BodiesFull
-            | Self::HistoriesFull
-            | Self::Store { error: StoreError::Away(_), .. }
-            | Self::Access(_) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            _ => {}
-        }
+        headers.extend(self.header());
         response
+    }
+
+    /// The header that tells a client what to do next, if one does.
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        let fixed = |name, value| Some((name, HeaderValue::from_static(value)));
+        match self {
+            Self::Method(allowed) => fixed(ALLOW, allowed),
+            Self::ContentCoding => fixed(ACCEPT_ENCODING, "identity"),
+            Self::Malformed(_) => fixed(CONNECTION, "close"),
+            Self::Rate(reached) => Some((RETRY_AFTER, reached.retry_after().into())),
+            Self::Access(Refused::NoKeys) => fixed(RETRY_AFTER, "1"),
+            // RFC 6750, 3: no error where nothing was presented.
+            Self::Access(Refused::Missing) => fixed(WWW_AUTHENTICATE, "Bearer"),
+            Self::Access(Refused::Forbidden(_) | Refused::Channel) => {
+                fixed(WWW_AUTHENTICATE, "Bearer error=\"insufficient_scope\"")
+            }
+            Self::Access(_) => fixed(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""),
+            Self::Store { error: StoreError::Refusing(_) | StoreError::Full, .. } => fixed(RETRY_AFTER, "10"),
+            Self::BodiesFull | Self::HistoriesFull | Self::Store { error: StoreError::Away(_), .. } => {
+                fixed(RETRY_AFTER, "1")
+            }
+            _ => None,
+        }
     }
 
     fn index(&self) -> Option<usize> {

@@ -16,16 +16,17 @@ use tokio::sync::mpsc;
 
 use super::body::Body;
 use super::connection::arriving::{Arriving, Discards};
+use super::connection::http_transport::BUFFER_BYTES;
 use super::connection::service::Service;
 use super::connection::tls::Tls;
-use super::connection::{self, BUFFER_BYTES, Protocols, Visitor};
+use super::connection::{self, Protocols, Visitor};
 use super::{admin, router};
 use crate::backoff::Backoff;
 use crate::limits::ConnectionSlot;
 use crate::limits::proxies::Peer;
 use crate::metrics::Rejection;
 use crate::node::Node;
-use crate::node::drain::Phase;
+use crate::node::drain::NodePhase;
 
 /// Buffer size per connection on the admin listener, where requests are small; hyper's minimum.
 const ADMIN_BUFFER_BYTES: usize = 8 << 10;
@@ -275,7 +276,7 @@ impl AcceptFailures {
 /// Waits until a listener must stop.
 async fn stopped(stop: StopAt, node: Arc<Node>) {
     match stop {
-        StopAt::Draining => node.drain.reached(Phase::Draining).await,
+        StopAt::Draining => node.drain.reached(NodePhase::Draining).await,
         // Probes and scrapes are answered until the very end.
         StopAt::Never => std::future::pending().await,
     }

@@ -39,12 +39,12 @@ impl Unit {
 
 /// A text that is not a rate.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("write a whole number from 1 to {most} and a unit, such as 100/s, 600/m or 1000/h", most = Rate::MOST)]
+#[error("write a whole number from 1 to {max} and a unit, such as 100/s, 600/m or 1000/h", max = Rate::MAX)]
 pub struct InvalidRate;
 
 impl Rate {
     /// The largest count.
-    pub const MOST: u32 = 1_000_000;
+    pub const MAX: u32 = 1_000_000;
 
     /// One of `parts` equal parts of it, but at least one per unit.
     pub fn part(self, parts: NonZeroU32) -> Self {
@@ -65,7 +65,7 @@ impl FromStr for Rate {
             _ => return Err(InvalidRate),
         };
         let count: NonZeroU32 = count.trim().parse().map_err(|_| InvalidRate)?;
-        if count.get() > Self::MOST { Err(InvalidRate) } else { Ok(Self { count, unit }) }
+        if count.get() > Self::MAX { Err(InvalidRate) } else { Ok(Self { count, unit }) }
     }
 }
 

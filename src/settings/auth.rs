@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::reader::{Reader, hide_user_and_query};
+use super::reader::Reader;
+use super::reader::urls::hide_user_and_query;
 use crate::auth::{Access, AuthOptions, KeyTable, Right, SHORTEST_SECRET, Secret, parse_setting};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -320,7 +320,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_published_is_what_a_client_dispatches(
+        fn clients_dispatch_what_was_published(
             events in prop::collection::vec(("[^\r\n\0]{1,40}", any::<String>()), 1..8),
             cut in 0usize..2000,
         ) {

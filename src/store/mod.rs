@@ -1,6 +1,6 @@
 //! The store: where events get their id and are kept, and what notifies nodes of them.
 //!
-//! There are two, hence an enum. The store reports notifications through [`EventSink`] and knows nothing else of the node.
+//! There are two, hence an enum. The store notifies the node through [`EventSink`] and knows nothing else of it.
 
 mod error;
 mod event_sink;
@@ -174,7 +174,7 @@ impl Store {
         }
     }
 
-    /// Starts notifying a pipeline to the sink, which is notified once this has taken effect.
+    /// Starts sending notifications of a pipeline to the sink, and reports once this has taken effect.
     pub fn watch(&self, pipeline: PipelineId) {
         match self {
             Self::Memory(store) => store.watch(&pipeline),
@@ -182,7 +182,7 @@ impl Store {
         }
     }
 
-    /// Stops a pipeline's notifications. The caller holds none of the sink's locks.
+    /// Stops the notifications of a pipeline. The caller holds none of the sink's locks.
     pub fn unwatch(&self, pipeline: PipelineId) {
         match self {
             Self::Memory(store) => store.unwatch(&pipeline),

@@ -98,7 +98,7 @@ impl Page {
     ) -> Self {
         let newest = frames.clone().next_back().map_or(floor, Frame::id);
         let first_after = |id: EventId| frames.clone().take_while(|frame| frame.id() <= id).count();
-        let (skipped, least) = match start {
+        let (skipped, min_frames) = match start {
             PageStart::Newest { count, channels } => {
                 let passes = |frame: &Frame| channels.is_empty() || channels.iter().any(|name| name == frame.channel());
                 let mut wanted = count;
@@ -119,7 +119,7 @@ impl Page {
         let mut bytes = 0;
         let held = frames.skip(skipped).enumerate().take_while(|(count, frame)| {
             bytes += frame.text().len();
-            *count < least || (*count < bounds.events && bytes <= bounds.bytes)
+            *count < min_frames || (*count < bounds.events && bytes <= bounds.bytes)
         });
         let history = History { floor: before, frames: held.map(|(_, frame)| frame.clone()).collect() };
         let rest = Some(newest).filter(|newest| history.newest() < *newest && !history.frames.is_empty());

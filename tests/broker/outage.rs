@@ -247,7 +247,7 @@ async fn unreachable_redis_is_reported_before_probes_are_late() {
     eventually("the node is ready", || async { node.is_ready().await }).await;
 }
 
-/// The first probe may be published before the node listens: it must not wait for the next one.
+/// The first probe may be announced before the node listens: it must not wait for the next one.
 #[tokio::test(flavor = "multi_thread")]
 async fn node_is_ready_from_its_start_on_however_rarely_it_probes() {
     let redis = Redis::start().await;

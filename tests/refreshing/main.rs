@@ -379,7 +379,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
     #[test]
-    fn clients_receive_each_event_once_or_a_gap_in_any_order_of_things(
+    fn clients_receive_each_event_once_or_a_gap_in_any_order(
         is_open in any::<bool>(),
         steps in steps(),
         ending in prop_oneof![Just(Ending::Resubscribed), Just(Ending::Compared), Just(Ending::Published)],

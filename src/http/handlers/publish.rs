@@ -43,12 +43,7 @@ pub(in crate::http) async fn publish(
     // While the body arrived, the token may have expired or been revoked.
     let grant = may_publish(node, grant.pipeline().clone(), request).await?;
     let pipeline = grant.pipeline();
-    let publisher = match (grant.key_name(), grant.patterns()) {
-        (Some(name), _) => Publisher::Key(name),
-        (None, Some(patterns)) => Publisher::Token(client, patterns),
-        (None, None) => Publisher::Address(client),
-    };
-    node.limits.publish(publisher, pipeline, batch.events.len())?;
+    node.limits.publish(publisher(&grant, client), pipeline, batch.events.len())?;
     let began = Instant::now();
     let stored = node.store.append(pipeline, batch, key.as_ref(), room).await;
     let events = match &stored {
@@ -66,6 +61,15 @@ pub(in crate::http) async fn publish(
         node.metrics.publish_delayed();
     }
     Ok(accepted(&receipt))
+}
+
+/// Whose rate the events count against.
+fn publisher(grant: &PublishGrant, client: IpAddr) -> Publisher<'_> {
+    match (grant.key_name(), grant.patterns()) {
+        (Some(name), _) => Publisher::Key(name),
+        (None, Some(patterns)) => Publisher::Token(client, patterns),
+        (None, None) => Publisher::Address(client),
+    }
 }
 
 /// Charsets that are UTF-8 or a subset of it.

@@ -15,7 +15,7 @@ use crate::http::error::RequestError;
 use crate::http::query::{Query, readable};
 use crate::metrics::Rejection;
 use crate::node::Node;
-use crate::node::drain::Phase;
+use crate::node::drain::NodePhase;
 use crate::sse::control::{draw_long_retry, retry_block};
 use crate::stream::content_encoding::ContentEncoding;
 use crate::stream::context::StreamContext;
@@ -47,7 +47,7 @@ pub(in crate::http) fn subscribe(
     let channels = readable(&grant, query.channels)?;
     // The header wins: a reconnecting browser repeats the URL, but sends its newest id in the header.
     let resume = resume_header(request).as_deref().and_then(ResumePoint::parse).or(query.resume);
-    if node.drain.phase() > Phase::Serving {
+    if node.drain.phase() > NodePhase::Serving {
         node.metrics.rejected(Rejection::Draining);
         return Ok(soft_rejection(node));
     }

@@ -101,7 +101,7 @@ fn notifications_that_follow_are_added_at_once_during_a_read() {
 }
 
 #[test]
-fn requests_before_the_start_share_a_read_and_later_ones_the_next() {
+fn requests_share_the_read_that_starts_after_them() {
     let mut log = following(1..=4);
     let (first, action) = log.request_read(ReadReason::Check);
     assert_eq!(action, Action::QueueRead);
@@ -118,7 +118,7 @@ fn requests_before_the_start_share_a_read_and_later_ones_the_next() {
 }
 
 #[test]
-fn a_reconnect_needs_no_read_once_a_notification_names_the_tail() {
+fn reconnect_needs_no_read_once_a_notification_names_the_tail() {
     let mut log = following(1..=4);
     assert_eq!(log.subscribed(), Action::QueueRead);
     assert_eq!(notify(&mut log, 5..=5), Action::WakeReaders);
@@ -138,7 +138,7 @@ fn a_reconnect_needs_no_read_once_a_notification_names_the_tail() {
 }
 
 #[test]
-fn a_list_that_lost_its_newest_events_is_followed_in_spite_of_notifications() {
+fn list_that_lost_its_newest_events_is_followed() {
     let mut log = following(1..=6);
     let _ = log.request_read(ReadReason::Check);
     let _ = log.start_read();
@@ -152,7 +152,7 @@ fn a_list_that_lost_its_newest_events_is_followed_in_spite_of_notifications() {
 }
 
 #[test]
-fn a_read_that_is_older_than_a_notification_is_followed_by_another() {
+fn list_older_than_a_notification_is_read_again() {
     let mut log = following(1..=3);
     assert_eq!(notify(&mut log, 5..=5), Action::QueueRead);
     let _ = log.start_read();
@@ -165,7 +165,7 @@ fn a_read_that_is_older_than_a_notification_is_followed_by_another() {
 }
 
 #[test]
-fn more_than_is_kept_during_one_read_costs_another_and_no_reset() {
+fn overflow_during_a_read_costs_a_read_and_no_reset() {
     let mut log = following(1..=3);
     let (ticket, _) = log.request_read(ReadReason::Check);
     let _ = log.start_read();
@@ -180,7 +180,7 @@ fn more_than_is_kept_during_one_read_costs_another_and_no_reset() {
 }
 
 #[test]
-fn a_store_that_has_nothing_newer_needs_no_read() {
+fn store_with_nothing_newer_needs_no_read_of_the_history() {
     let newest = |seq, events| Newest::Event { id: id(seq), events };
     for (newest, agrees) in [
         (newest(3, 3), true),
@@ -201,7 +201,7 @@ fn a_store_that_has_nothing_newer_needs_no_read() {
 }
 
 #[test]
-fn what_did_not_follow_is_read_although_the_store_has_nothing_newer() {
+fn missed_events_are_read_although_nothing_is_newer() {
     let mut log = following(1..=4);
     let _ = log.request_read(ReadReason::Ahead);
     let _ = log.start_read();
@@ -212,7 +212,7 @@ fn what_did_not_follow_is_read_although_the_store_has_nothing_newer() {
 }
 
 #[test]
-fn a_comparison_that_differs_starts_a_read() {
+fn comparison_that_differs_starts_a_read() {
     let newest = |seq| Newest::Event { id: id(seq), events: 4 };
     assert_eq!(LiveLog::new(LIMITS).checked(newest(5), EventId::ZERO), Action::Nothing, "it is read anyway");
     let mut log = following(1..=4);
@@ -222,7 +222,7 @@ fn a_comparison_that_differs_starts_a_read() {
 }
 
 #[test]
-fn a_failed_read_answers_those_who_asked_meanwhile_at_its_next_attempt() {
+fn failed_read_answers_later_requests_at_its_next_attempt() {
     let mut log = following(1..=4);
     let (first, _) = log.request_read(ReadReason::Ahead);
     let _ = log.start_read();
@@ -235,7 +235,7 @@ fn a_failed_read_answers_those_who_asked_meanwhile_at_its_next_attempt() {
 }
 
 #[test]
-fn a_read_that_fails_is_parked_without_readers_and_queued_by_the_next() {
+fn failed_read_is_parked_without_readers_until_one_joins() {
     let mut log = LiveLog::new(LIMITS);
     let _ = log.reader_joined();
     let _ = log.subscribed();
@@ -251,7 +251,7 @@ fn a_read_that_fails_is_parked_without_readers_and_queued_by_the_next() {
     assert_eq!(log.reader_joined(), Action::QueueRead);
     let _ = log.start_read();
     assert_eq!(arrive(&mut log, 1..=1), AfterRead::Done);
-    // One that fails when nobody is there.
+    // A read that fails after the last reader has left.
     let _ = log.request_read(ReadReason::Check);
     let _ = log.start_read();
     log.reader_left();
@@ -260,7 +260,7 @@ fn a_read_that_fails_is_parked_without_readers_and_queued_by_the_next() {
 }
 
 #[test]
-fn the_store_that_is_back_is_asked_before_the_next_attempt_is_due() {
+fn store_that_is_back_is_asked_before_the_retry_is_due() {
     let mut log = LiveLog::new(LIMITS);
     let _ = log.reader_joined();
     let _ = log.subscribed();

@@ -4,7 +4,7 @@ mod files;
 mod limits;
 mod numbers;
 mod texts;
-mod urls;
+pub(super) mod urls;
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,6 @@ use super::environment::{Variable, classify, nearest_key, nearest_variable};
 use super::file;
 use super::report::{Fault, Row};
 use super::sources::Sources;
-
-pub(super) use urls::hide_user_and_query;
 
 /// A value as it was written, and where.
 struct Given {

@@ -32,7 +32,7 @@ const ANSWERS_SHARE: usize = 8;
 pub struct MemoryStore {
     retention: Retention,
     sink: Arc<dyn EventSink>,
-    /// Held while the sink is notified, so that notifications arrive in the order of ids; released before readers are woken.
+    /// Held while the sink is notified, so that notifications arrive in the order of ids. Released before readers are woken.
     contents: Mutex<Contents>,
 }
 

@@ -67,13 +67,13 @@ for i = first, last do
   ARGV[i] = id .. format('%.0f\n', prev_seq + i - first + 1) .. ARGV[i]
   largest = math.max(largest, #ARGV[i])
 end
-local limit, most_bytes = tonumber(ARGV[1]), tonumber(ARGV[2])
+local limit, max_bytes = tonumber(ARGV[1]), tonumber(ARGV[2])
 local answer = {format('%.0f', ms), format('%.0f', prev_seq + 1), tostring(last - first + 1), ARGV[5], 0}
 local kept_answer = answer_key and table.concat(answer, ' ', 1, 4) .. ' ' .. ARGV[6]
 local notification = format('%.0f-%.0f\n', prev_ms, prev_seq) .. table.concat(ARGV, '', first)
 
 -- Only frames larger than this can make a list too large. Those that follow add at most as much again.
-local is_measured = largest > most_bytes / limit
+local is_measured = largest > max_bytes / limit
 if is_measured then
   check('LRANGE', list, 0, 0)
 end
@@ -90,13 +90,13 @@ if is_measured then
     local some = call('LRANGE', list, -position - 16, -position - 1)
     for i = #some, 1, -1 do
       bytes = bytes + #some[i]
-      if bytes > most_bytes then
+      if bytes > max_bytes then
         keep = math.max(position, 1)
         break
       end
       position = position + 1
     end
-    if bytes > most_bytes then
+    if bytes > max_bytes then
       break
     end
   end

@@ -30,10 +30,9 @@ pub(super) struct ClientPool {
     size: usize,
     timeout: Duration,
     /// Written and read by every checkout. Held for a few statements.
-    current: Arc<Mutex<Option<CurrentPool>>>,
+    current: Arc<Mutex<Option<Arc<CurrentPool>>>>,
 }
 
-#[derive(Clone)]
 struct CurrentPool {
     pool: Pool,
     generation: u64,
@@ -104,15 +103,15 @@ impl ClientPool {
     }
 
     /// The pool to use, a new one if the last is over; `refused` is one whose password Redis rejects.
-    fn current(&self, refused: Option<&CurrentPool>) -> Result<CurrentPool, CommandError> {
+    fn current(&self, refused: Option<&CurrentPool>) -> Result<Arc<CurrentPool>, CommandError> {
         let generation = self.health.generation();
-        let usable = |current: &&CurrentPool| {
+        let usable = |current: &&Arc<CurrentPool>| {
             current.generation == generation && refused.is_none_or(|refused| current.password != refused.password)
         };
         if let Some(current) = self.current.lock().as_ref().filter(usable) {
             return Ok(current.clone());
         }
-        let new = self.open(generation)?;
+        let new = Arc::new(self.open(generation)?);
         let mut current = self.current.lock();
         // Another request may have been faster.
         match current.as_ref().filter(|other| other.generation >= generation && other.password == new.password) {
@@ -138,7 +137,7 @@ impl ClientPool {
                 Ok(())
             })
         });
-        // Without time-outs: the whole checkout has one.
+        // Without timeouts: the whole checkout has one.
         let pool = Pool::builder(Manager::new_with_config(info, config)?)
             .config(PoolConfig::new(self.size))
             .post_create(verify)

@@ -1,4 +1,4 @@
-//! What is known about the Redis server: whether it can be reached, stores and notifies, and which commands it refuses.
+//! What is known about the Redis server: whether it can be reached, stores and publishes, and which commands it refuses.
 //!
 //! Every connection reports here and looks here. Knows no connection and sends nothing.
 
@@ -72,7 +72,7 @@ impl Default for Health {
 }
 
 impl Health {
-    /// The age of the last proof that the server stores and notifies; `None` while there is none.
+    /// The age of the last proof that the server stores and publishes; `None` while there is none.
     pub fn probe_age(&self) -> Option<Duration> {
         let state = self.observations.lock();
         let (heard, stored) = (state.heard?, state.stored?);

@@ -107,7 +107,7 @@ impl HistoryReading {
                 newest
             }
         };
-        // Newer events are notified: to read a history that grows meanwhile to its very end might never finish.
+        // Nodes are notified of newer events: to read a history that grows meanwhile to its very end might never finish.
         self.newest = Some(newest);
         let is_whole = self.history.newest() >= newest;
         Ok(is_whole.then(|| {

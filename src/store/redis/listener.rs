@@ -1,8 +1,8 @@
-//! The listener: the connection on which a node hears notifications.
+//! The listener: the connection on which a node receives notifications.
 //!
 //! It subscribes, passes on what arrives without waiting for anything, and connects again when the connection was lost or no
-//! longer hears the probes that the server publishes. It never reads history: it notifies the sink once notifications
-//! arrive, and the sink reads earlier events. It sends no probes. Its decisions are in `subscriptions` and `liveness`.
+//! longer hears the probes that the server publishes. It never reads history: it reports to the sink once notifications arrive, and the
+//! sink's owner reads earlier events. It sends no probes. Its decisions are in `subscriptions` and `liveness`.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ enum DisconnectReason {
     Closed,
     #[error("the server is no longer the primary")]
     NotPrimary,
-    #[error("a probe that the server notified did not arrive")]
+    #[error("a probe that the server published did not arrive")]
     Deaf,
 }
 
@@ -143,7 +143,6 @@ impl PushHandler {
         }
     }
 
-    /// Returns the readers to wake, once the lock is released.
     fn handle_message(&self, channel: &[u8], text: Bytes) -> Wakers {
         let Ok(channel) = std::str::from_utf8(channel) else { return Wakers::default() };
         if let Some(pipeline) = self.names.pipeline_of(channel) {

@@ -11,7 +11,7 @@ pub(super) struct HearingCheck {
 }
 
 impl HearingCheck {
-    /// Whether the connection no longer hears what the server publishes: a probe has been notified for longer than
+    /// Whether the connection no longer hears what the server publishes: a probe has been published for longer than
     /// `timeout` without arriving, and nothing else has arrived since the last check either. A probe that is late behind
     /// megabytes of other messages proves nothing.
     pub(super) fn is_deaf(&mut self, arrived: u64, unheard_for: Option<Duration>, timeout: Duration) -> bool {

@@ -7,7 +7,7 @@
 -- list or its newest entry is not a frame, or "error <text>". No entry leaves the server: it may have 64 MiB.
 local call, pcall, match, find = redis.call, redis.pcall, string.match, string.find
 local ttl, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
-local least = ttl / 3 * 2
+local renew_below = ttl / 3 * 2
 local lines = {}
 for i, key in ipairs(KEYS) do
   local newest = pcall('LINDEX', key, -1)
@@ -30,7 +30,7 @@ for i, key in ipairs(KEYS) do
       lines[i] = 'event ' .. id .. ' ' .. events
     end
     -- A write, which also goes to replicas and the append-only file: only when a third of the time has passed.
-    if call('PTTL', key) < least then
+    if call('PTTL', key) < renew_below then
       call('PEXPIRE', key, ttl)
     end
   end

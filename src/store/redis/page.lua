@@ -13,7 +13,7 @@
 -- All indexes are negative, -1 being the newest entry, so that the script need not know the list's length.
 local call, match, floor = redis.call, string.match, math.floor
 local list, from = KEYS[1], ARGV[1]
-local limit, most_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
+local limit, max_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
 local page_entries, page_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 
 -- Maximum entries in one LRANGE: each is copied, needed or not.
@@ -88,7 +88,7 @@ else
     local from_here = #some + 1
     for i = #some, 1, -1 do
       local entry = some[i]
-      if start < 0 and bytes + #entry > most_bytes or wanted == 0 then
+      if (start < 0 and bytes + #entry > max_bytes) or wanted == 0 then
         is_end = true
         break
       end
@@ -136,7 +136,7 @@ if from ~= 'next' and not leads_up(call('LINDEX', list, start), start) then
 end
 
 -- The entry before the first one after an id is only for comparison; the page has one more.
-local least = (from == 'after' and start < first) and 2 or 1
+local min_entries = (from == 'after' and start < first) and 2 or 1
 local index, count = start, 0
 local entry_bytes = page_bytes
 bytes = 0
@@ -144,7 +144,7 @@ while index < 0 do
   local some = call('LRANGE', list, index, math.min(-1, index + step(entry_bytes) - 1))
   for i = 1, #some do
     local entry = some[i]
-    if count >= least and (count >= page_entries or bytes + #entry > page_bytes) then
+    if count >= min_entries and (count >= page_entries or bytes + #entry > page_bytes) then
       page[1] = match(newest, '^id: (%d+%-%d+)\n')
       return page
     end

@@ -1,6 +1,6 @@
 //! The prober: proves every few seconds, on a connection of its own, that the server stores and publishes.
 //!
-//! The listener judges whether the notification arrives. The prober judges no other connection; it only keeps idle ones
+//! The listener judges whether the message arrives. The prober judges no other connection; it only keeps idle ones
 //! alive.
 
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Prober {
         }
     }
 
-    /// Stores and publishes a probe. Returns whether the server answered at all.
+    /// Stores and publishes. Returns whether the server answered at all.
     async fn probe(&self) -> bool {
         let sent = Instant::now();
         let Ok(mut open) = Box::pin(self.connection.get()).await else { return false };

@@ -1,4 +1,4 @@
-//! Which pipelines this node wants notified, and which of them the connection at hand has subscribed to. Pure: no I/O.
+//! Which pipelines this node wants notifications of, and which of them the connection at hand has subscribed to. Pure: no I/O.
 
 use std::collections::{HashMap, VecDeque};
 
