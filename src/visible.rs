@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_terminals_obey_is_shown_as_an_escape() {
+    fn terminal_controls_are_shown_as_escapes() {
         for (text, expected) in [
             ("plain äöü→管🙂", "plain äöü→管🙂"),
             ("a\x1b]0;title\x07b", "a\\u001b]0;title\\u0007b"),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_known_and_letters_are_none_of_it() {
+    fn invisible_characters_are_known_and_letters_are_not() {
         assert!("\u{200b}\u{200d}\u{2060}\u{fe0f}\u{e0072}\u{1b}\u{feff}\u{3164}".chars().all(is_unseen));
         assert!(!"aZ0-._~ \u{e4}\u{5e9}\u{915}\u{7ba1}\u{1f642}#\"".contains(is_unseen));
     }

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unreadable_key_does_not_affect_the_others() {
+    fn unreadable_key_does_not_affect_the_others() {
         let good = format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"good","x":"{}"}}"#, "A".repeat(43));
         let deep = format!("{{\"x\":{}1{}}}", "[".repeat(1000), "]".repeat(1000));
         for odd in [r#"{"kid":"\ud800"}"#, r#"{"x":1e999}"#, &deep] {

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_reported_once_and_when_it_is_complete() {
+    fn change_is_reported_once_and_when_it_is_complete() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, "one").unwrap();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mounted_secret_is_replaced_by_one_symbolic_link() {
+    fn mounted_secret_is_replaced_by_one_symbolic_link() {
         // As the kubelet does it: the file leads through `..data` to a folder, and another folder takes its place.
         let volume = tempfile::tempdir().unwrap();
         let at = |name: &str| volume.path().join(name);

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_wins_over_the_query_and_the_query_over_the_cookie() {
+    fn header_wins_over_the_query_and_the_query_over_the_cookie() {
         let listed = ("Origin", "https://a.example");
         let check = |headers: &[(&str, &str)], query: &str, expected: &str| {
             assert_eq!(presented(Method::GET, headers, query, &[listed.1]), expected, "{headers:?} {query}");

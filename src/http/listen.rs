@@ -16,10 +16,9 @@ use tokio::sync::mpsc;
 
 use super::body::Body;
 use super::connection::arriving::{Arriving, Discards};
-use super::connection::http_transport::BUFFER_BYTES;
 use super::connection::service::Service;
 use super::connection::tls::Tls;
-use super::connection::{self, Protocols, Visitor};
+use super::connection::{self, BUFFER_BYTES, Protocols, Visitor};
 use super::{admin, router};
 use crate::backoff::Backoff;
 use crate::limits::ConnectionSlot;

@@ -161,7 +161,7 @@ mod tests {
         }
 
         #[test]
-        fn the_last_resume_point_of_a_query_counts(points in prop::collection::vec("[0-9]{1,3}-[0-9]{1,3}|[a-z\r\n]{0,9}", 0..4)) {
+        fn last_resume_point_of_a_query_counts(points in prop::collection::vec("[0-9]{1,3}-[0-9]{1,3}|[a-z\r\n]{0,9}", 0..4)) {
             let pairs: Vec<_> = points.iter().zip(LAST_EVENT_ID_QUERY.iter().cycle()).map(|(point, name)| (*name, point.as_str())).collect();
             let query = Query::parse(Some(&encoded(&pairs)), MOST, LEAST).ok().unwrap();
             prop_assert_eq!(query.resume, points.iter().rev().find_map(|point| ResumePoint::parse(point)));

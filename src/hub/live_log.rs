@@ -11,7 +11,7 @@
 //!
 //! The store's list is the truth and a notification is a hint. But one that names the log's newest event is right, so its
 //! events are added at once, in every phase after the first read. Falling behind is ordinary: the log keeps what it has,
-//! goes on adding what follows, and one read of the list settles the rest, however many have asked for it.
+//! continues to add what follows, and one read of the list settles the rest, however many have asked for it.
 //!
 //! This file decides and does nothing. The hub puts logs into its queue, asks the store and reports the answers; callers
 //! hand the time in. No I/O, no locks, no clock.
@@ -66,7 +66,7 @@ struct CatchUp {
     next: Need,
     /// The log's newest event when the store was asked.
     before: EventId,
-    /// What arrived since. The list that comes back may be older.
+    /// What arrived since. The list in the answer may be older.
     received: NotificationBuffer,
     /// Whether some of that did not follow the log.
     is_missing: bool,
@@ -211,7 +211,7 @@ impl LiveLog {
         Some(need.question())
     }
 
-    /// The store answered [`Question::Newest`]. `None` when it has other events than the log: the read goes on with the
+    /// The store answered [`Question::Newest`]. `None` when it has other events than the log: the read continues with the
     /// history.
     pub fn newest_arrived(&mut self, newest: Newest) -> Option<AfterRead> {
         let Phase::CatchingUp(catch_up) = &self.phase else { return Some(AfterRead::Done) };

@@ -1,4 +1,4 @@
-//! Notifications received while a history is being read: the list that comes back may be older. No I/O, no locks.
+//! Notifications received while a history is being read: the list in the answer may be older. No I/O, no locks.
 
 use crate::event::EventId;
 use crate::log::notification::Notification;

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tally_is_visible_once_it_is_flushed() {
+    fn tally_is_visible_once_it_is_flushed() {
         let metrics = Metrics::new().unwrap();
         let mut tally = metrics.deliveries();
         tally.add(100, Some(Duration::from_millis(2)));

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_begins_where_it_asks_to() {
+    fn client_begins_where_it_asks_to() {
         let after = |ms, seq| Start::After(ResumePoint::After(EventId { ms, seq }));
         let id = |seq| EventId { ms: NOW_MS - 5000 + seq * 1000, seq };
         let check = |start: Start, channels: &[&str], expected: (Option<EventId>, Option<GapReason>, &[u64])| {
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_store_is_asked_once_about_a_resume_point_ahead_of_the_log() {
+    fn store_is_asked_once_about_a_resume_point_ahead_of_the_log() {
         let ahead = EventId { ms: NOW_MS + 1000, seq: 6 };
         let mut position = position(Start::After(ResumePoint::After(ahead)), &[]);
         assert!(matches!(position.next_in(&log(), NOW_MS), Next::ReadAgain));
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resume_point_from_the_future_causes_no_read() {
+    fn resume_point_from_the_future_causes_no_read() {
         let day_ms = 86_400_000;
         let made_up = EventId { ms: NOW_MS + day_ms, seq: 6 };
         let start = || Start::After(ResumePoint::After(made_up));

@@ -615,5 +615,5 @@ async fn limits_that_cannot_be_are_told_at_the_start() {
     check(&[("SERVER__PROXY_PROTOCOL", "v2")], &["server.trusted_proxies", "nobody could connect"]);
     check(&[("SERVER__TRUSTED_PROXIES", "10.0.0.0/8,proxy")], &["`proxy` is not a network", "10.0.0.0/8"]);
     check(&[("LIMITS__PUBLISH_RATE_PER_PUBLISHER", "100")], &["limits.publish_rate_per_publisher", "100/s", "`off`"]);
-    check(&[("LIMITS__STREAMS", "0")], &["limits.streams", "out of range", "`auto`"]);
+    check(&[("LIMITS__STREAMS", "0")], &["limits.streams", "between 1 and", "`auto`"]);
 }

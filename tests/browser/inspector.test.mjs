@@ -22,7 +22,7 @@ import { Origin } from './origin.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-describe('inspector', { timeout: 120_000 }, () => {
+describe('inspector', { timeout: 300_000 }, () => {
   let chromium;
   let node;
 

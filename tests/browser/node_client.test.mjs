@@ -10,7 +10,7 @@ import { launchChromium } from './chromium.mjs';
 import { Listener } from './listener.mjs';
 import { Origin } from './origin.mjs';
 
-test('page from another origin sees the events of the sample step', { timeout: 60_000 }, async (t) => {
+test('page from another origin sees the events of the sample step', { timeout: 120_000 }, async (t) => {
   const [chromium, origin, node] = await Promise.all([launchChromium(), Origin.start(), PipecastNode.start()]);
   t.after(() => Promise.all([chromium.close(), origin.stop(), node.kill()]));
   const pipeline = new Pipeline(node);

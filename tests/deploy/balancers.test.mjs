@@ -91,7 +91,7 @@ function answersOf({ connections }) {
 }
 
 // All at once, since they wait more than they compute.
-describe('load balancers', { concurrency: true, timeout: 100_000 }, () => {
+describe('load balancers', { concurrency: true, timeout: 200_000 }, () => {
   before(async () => {
     redis = await RedisServer.start();
   });

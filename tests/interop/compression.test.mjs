@@ -23,7 +23,7 @@ function curl(url) {
   return child;
 }
 
-describe('compressed streams', { concurrency: true, timeout: 60_000 }, () => {
+describe('compressed streams', { concurrency: true, timeout: 200_000 }, () => {
   let node;
   let endingNode;
   const ways = { 'directly from a node': undefined, 'through nginx': 'nginx', 'through HAProxy': 'haproxy' };

@@ -14,7 +14,7 @@ export const step = (name) => fileURLToPath(new URL(`steps/${name}`, import.meta
 
 /** Runs a program to its end: `{code, stdout, stderr}`. It inherits no settings, neither of Pipecast nor of Node.js. */
 export function run(command, args, { env = {}, ...options } = {}) {
-  return runProgram(command, args, { timeout: 30_000, ...options, env: { ...withoutSettings(), NODE_OPTIONS: '', ...env } });
+  return runProgram(command, args, { timeout: 100_000, ...options, env: { ...withoutSettings(), NODE_OPTIONS: '', ...env } });
 }
 
 /** Runs `pipecast-run ARGS` from the checkout. */

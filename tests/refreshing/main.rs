@@ -340,12 +340,12 @@ impl World {
             prop_assert_eq!(&kept, &self.store.list.events);
         }
         for client in &self.clients {
-            prop_assert_eq!(client.at(), Some(self.store.list.newest_id()), "a client waits for ever");
+            prop_assert_eq!(client.at(), Some(self.store.list.newest_id()), "a client waits forever");
         }
         Ok(())
     }
 
-    /// Reads, retries and clients go on until nothing is left to do.
+    /// Reads, retries and clients continue until nothing is left to do.
     fn rest(&mut self) -> Result<(), TestCaseError> {
         for _ in 0..20 {
             self.remember_list();
@@ -362,7 +362,7 @@ impl World {
             }
         }
         let is_at_rest = !self.is_queued && self.reading.is_none() && self.retries.is_empty();
-        prop_assert!(is_at_rest, "it reads for ever");
+        prop_assert!(is_at_rest, "it never stops reading");
         Ok(())
     }
 }

@@ -92,7 +92,7 @@ impl Store {
         self.send(Notification { after, frames: ids.into_iter().map(frame).collect() });
     }
 
-    /// Deletes the history; ids go on.
+    /// Deletes the history; ids continue.
     pub(crate) fn delete(&mut self) {
         let marker = self.list.newest_id();
         self.remove(0);

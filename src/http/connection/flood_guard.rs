@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_never_pauses_yields_after_a_turn() {
+    fn client_that_never_pauses_yields_after_a_turn() {
         const READ: usize = 8 << 10;
         // Frames that cost nothing.
         let bytes = vec![0; 10 * TURN_BYTES];

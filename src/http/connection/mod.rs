@@ -13,7 +13,7 @@ pub(super) mod head;
 mod http1;
 pub(super) mod http2;
 pub(super) mod http2_stream;
-pub(super) mod http_transport;
+mod http_transport;
 mod misread;
 pub(super) mod proxy_header;
 pub(super) mod service;
@@ -47,6 +47,10 @@ use service::Service;
 use sniff::{Carrier, Opened};
 use state::ConnectionState;
 use tls::Tls;
+
+/// hyper's buffers for one connection: the largest request head, and how much of a stream waits in user space. Small, since
+/// there are thousands of connections, but large enough for any browser's head.
+pub(super) const BUFFER_BYTES: usize = 32 << 10;
 
 /// What the connections of a listener may speak.
 #[derive(Clone, Debug)]

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_is_read_and_not_a_byte_beyond() {
+    fn header_is_read_and_not_a_byte_beyond() {
         let ipv4 = [203, 0, 113, 9, 192, 0, 2, 1, 1, 2, 3, 4];
         let check = |mut bytes: Vec<u8>, expected: Introduced| {
             bytes.extend_from_slice(b"GET /");
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused_without_waiting_for_its_end() {
+    fn non_header_bytes_are_rejected_at_once() {
         for bytes in [
             b"GET /pipelines/p/sse HTTP/1.1\r\n".to_vec(),
             b"PROXY TCP4 203.0.113.9 192.0.2.1 1 2\r\n".to_vec(),

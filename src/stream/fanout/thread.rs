@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_gets_keepalives_and_ends_at_its_age() {
+    fn stream_gets_keepalives_and_ends_at_its_age() {
         let mut bench = Bench::new();
         let (client, key) = bench.admit();
         // Each pass turns the wheel by at most one of its 64 ticks a period.
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_arrives_during_a_drain_ends_at_once() {
+    fn stream_that_arrives_during_a_drain_ends_at_once() {
         let mut bench = Bench::new();
         let (early, key) = bench.admit();
         bench.thread.streams.shared.hub.start_drain(Duration::ZERO);
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_reads_nothing_is_closed_without_an_end() {
+    fn client_that_reads_nothing_is_closed_without_an_end() {
         let mut bench = Bench::new();
         let (client, key) = bench.admit();
         bench.fill(key.entry, bench.after(DAY / 10));
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_client_has_one_alarm_for_its_write_deadline() {
+    fn slow_client_has_one_alarm_for_its_write_deadline() {
         let mut bench = Bench::new();
         let (mut client, key) = bench.admit();
         let mut buffer = vec![0; 8 << 20];
@@ -344,7 +344,7 @@ mod tests {
 
     /// The memory of an idle stream in docs/performance.md depends on it.
     #[test]
-    fn a_client_is_small() {
+    fn client_is_small() {
         // Without the socket, which is larger in debug builds.
         assert!(size_of::<Client>() - size_of::<mio::net::TcpStream>() <= 176, "{}", size_of::<Client>());
     }

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_end_counts() {
+    fn earliest_end_counts() {
         let rules = rules();
         let mut aged = life(&rules, Some(MAX_AGE / 2), 1.0);
         assert_eq!((run(&mut aged, &rules), aged.close()), ((Step::End, MAX_AGE / 2), Some(StreamEnd::Token)));
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_centuries_is_no_limit() {
+    fn limit_of_centuries_is_no_limit() {
         let rules = LifeRules { max_age: Some(Duration::MAX), ..rules() };
         let life = life(&rules, Some(Duration::MAX), 1.0);
         assert_eq!((life.end_deadline(&rules), life.deadline(&rules)), (None, Some(rules.epoch + KEEPALIVE)));
@@ -311,7 +311,7 @@ mod tests {
 
     /// A node keeps one for each of its streams.
     #[test]
-    fn a_life_is_small() {
+    fn life_is_small() {
         assert_eq!(size_of::<Life>(), 32);
     }
 }

@@ -1,4 +1,4 @@
-//! What a node hears from others: a notification that is taken says exactly what its text says.
+//! Notifications from other nodes: one that is accepted means exactly what its text says.
 #![no_main]
 
 use bytes::Bytes;
