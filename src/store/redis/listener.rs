@@ -6,14 +6,11 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisError, Value};
-use tokio::sync::{Notify, mpsc};
+use redis::{AsyncConnectionConfig, RedisError};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::command_error::CommandError;
@@ -22,10 +19,10 @@ use super::health::Health;
 use super::keys::Names;
 use super::liveness::{HearingCheck, Proof, Reconnection};
 use super::options::RedisOptions;
+use super::push_handler::PushHandler;
 use super::subscriptions::{COMMANDS_AT_ONCE, Changes, ListenerCommand, Subscriptions};
 use crate::event::PipelineId;
-use crate::log::notification::Notification;
-use crate::store::{EventSink, Wakers};
+use crate::store::EventSink;
 
 /// The store's end of the listener.
 #[derive(Debug, Clone)]
@@ -108,71 +105,10 @@ pub(super) fn new(
     (ListenerHandle { commands: sender }, listener.run())
 }
 
-/// Handles what arrives, on the connection's own task: nothing here waits.
-struct PushHandler {
-    sink: Arc<dyn EventSink>,
-    names: Names,
-    health: Arc<Health>,
-    probe_channel: String,
-    /// Messages of any kind that have arrived.
-    arrived: AtomicU64,
-    closed: Notify,
-    /// Whether the listener is done with the connection. Held while a message is passed on: messages of an old connection must
-    /// not mix with those of the next, or the sink would believe that the next one has brought them.
-    is_over: Mutex<bool>,
-}
-
-impl PushHandler {
-    fn handle(&self, push: PushInfo) {
-        let is_over = self.is_over.lock();
-        if *is_over {
-            return;
-        }
-        self.arrived.fetch_add(1, Ordering::Relaxed);
-        match push.kind {
-            PushKind::Disconnection => self.closed.notify_one(),
-            PushKind::Message | PushKind::SMessage => {
-                let mut data = push.data.into_iter();
-                if let (Some(Value::BulkString(channel)), Some(Value::BulkString(text))) = (data.next(), data.next()) {
-                    let wakers = self.handle_message(&channel, text.into());
-                    drop(is_over);
-                    wakers.wake();
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn handle_message(&self, channel: &[u8], text: Bytes) -> Wakers {
-        let Ok(channel) = std::str::from_utf8(channel) else { return Wakers::default() };
-        if let Some(pipeline) = self.names.pipeline_of(channel) {
-            match Notification::parse(text) {
-                Ok(notification) => return self.sink.notify(pipeline, notification),
-                Err(_) => self.sink.notification_damaged(pipeline),
-            }
-        } else if channel == self.probe_channel {
-            self.health.heard();
-        }
-        Wakers::default()
-    }
-}
-
 impl Dialer {
-    fn push_handler(&self) -> Arc<PushHandler> {
-        Arc::new(PushHandler {
-            sink: self.sink.clone(),
-            names: self.names.clone(),
-            health: self.health.clone(),
-            probe_channel: self.probe_channel.clone(),
-            arrived: AtomicU64::new(0),
-            closed: Notify::new(),
-            is_over: Mutex::new(false),
-        })
-    }
-
     /// A connection that hears probes, and nothing else yet.
     async fn connect(&self) -> Result<ListeningConnection, DisconnectReason> {
-        let pushes = self.push_handler();
+        let pushes = PushHandler::new(&self.sink, &self.names, &self.health, &self.probe_channel);
         let handler = pushes.clone();
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
@@ -221,7 +157,7 @@ impl Listener {
         let (pushes, began) = (connection.pushes.clone(), Instant::now());
         self.subscriptions.start_over();
         let reason = self.listen(connection).await;
-        *pushes.is_over.lock() = true;
+        pushes.finish();
         let health = &self.dialer.health;
         health.reconnected();
         (reason, if health.has_heard_since(began) { Proof::Heard } else { Proof::Nothing })
@@ -239,11 +175,11 @@ impl Listener {
         loop {
             let followed = tokio::select! {
                 biased;
-                () = pushes.closed.notified() => Err(DisconnectReason::Closed),
+                () = pushes.closed() => Err(DisconnectReason::Closed),
                 () = health.condemned(*generation) => Err(DisconnectReason::NotPrimary),
                 _ = checks.tick() => {
                     let unheard_for = health.unheard_since(began).map(|sent| sent.elapsed());
-                    match hearing.is_deaf(pushes.arrived.load(Ordering::Relaxed), unheard_for, timeout) {
+                    match hearing.is_deaf(pushes.arrived(), unheard_for, timeout) {
                         true => Err(DisconnectReason::Deaf),
                         false => Ok(()),
                     }
@@ -316,26 +252,25 @@ async fn follow_until<T>(listener: &mut Listener, other: impl AsyncFnOnce(&Diale
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::notification::Notification;
+    use crate::store::Wakers;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    #[derive(Debug, Default)]
-    struct Recorder(Mutex<Vec<String>>);
+    #[derive(Debug)]
+    struct NoSink;
 
-    impl EventSink for Recorder {
-        fn notify(&self, pipeline: &str, _: Notification) -> Wakers {
-            self.0.lock().push(format!("{pipeline} notified"));
+    impl EventSink for NoSink {
+        fn notify(&self, _: &str, _: Notification) -> Wakers {
             Wakers::default()
         }
 
-        fn notification_damaged(&self, pipeline: &str) {
-            self.0.lock().push(format!("{pipeline} damaged"));
-        }
+        fn notification_damaged(&self, _: &str) {}
 
         fn subscribed(&self, _: &[PipelineId]) {}
     }
 
-    fn listener() -> (ListenerHandle, Listener, Arc<Recorder>) {
+    fn listener() -> (ListenerHandle, Listener) {
         // Nothing here connects.
         let options = RedisOptions {
             url: "redis://127.0.0.1:1".to_owned(),
@@ -348,22 +283,16 @@ mod tests {
             probe_interval: SECOND,
         };
         let (sender, commands) = mpsc::unbounded_channel();
-        let sink = Arc::<Recorder>::default();
         let dialer = Dialer {
             connector: Connector::new(&options).unwrap(),
             timeout: options.timeout,
-            sink: sink.clone(),
+            sink: Arc::new(NoSink),
             health: Arc::default(),
             names: Names::new(options.prefix.clone(), 0),
             probe_channel: "pipecast:probe:1".to_owned(),
         };
         let listener = Listener { dialer, commands, subscriptions: Subscriptions::default() };
-        (ListenerHandle { commands: sender }, listener, sink)
-    }
-
-    fn message(channel: &str, text: &str) -> PushInfo {
-        let data = [channel, text].map(|part| Value::BulkString(part.as_bytes().to_vec())).to_vec();
-        PushInfo { kind: PushKind::Message, data }
+        (ListenerHandle { commands: sender }, listener)
     }
 
     #[tokio::test(start_paused = true)]
@@ -384,7 +313,7 @@ mod tests {
     #[tokio::test]
     async fn commands_do_not_pile_up_without_a_connection() {
         const PIPELINES: usize = 200_000;
-        let (handle, mut listener, _) = listener();
+        let (handle, mut listener) = listener();
         let pipeline = |n: usize| format!("p_{n}").parse::<PipelineId>().unwrap();
         handle.watch(pipeline(PIPELINES));
         for n in 0..PIPELINES {
@@ -398,22 +327,5 @@ mod tests {
         })
         .await;
         assert_eq!((listener.commands.len(), listener.subscriptions.len()), (0, 1));
-    }
-
-    #[tokio::test]
-    async fn messages_are_passed_on_until_the_connection_is_over() {
-        let (_handle, listener, sink) = listener();
-        let pushes = listener.dialer.push_handler();
-        let began = Instant::now();
-        pushes.handle(message("pipecast:{p}", "0-0\n"));
-        pushes.handle(message("pipecast:{p}", "damaged"));
-        pushes.handle(message("other:{p}", "0-0\n"));
-        assert!(!listener.dialer.health.has_heard_since(began));
-        pushes.handle(message("pipecast:probe:1", ""));
-        assert!(listener.dialer.health.has_heard_since(began));
-        assert_eq!(pushes.arrived.load(Ordering::Relaxed), 4);
-        *pushes.is_over.lock() = true;
-        pushes.handle(message("pipecast:{p}", "0-0\n"));
-        assert_eq!(*sink.0.lock(), ["p notified", "p damaged"]);
     }
 }

@@ -19,6 +19,7 @@ mod newest;
 mod options;
 mod page_scripts;
 mod prober;
+mod push_handler;
 mod setup_error;
 mod shared_connection;
 mod subscriptions;
