@@ -15,10 +15,12 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::body::Body;
+use super::connection;
 use super::connection::arriving::{Arriving, Discards};
+use super::connection::http_transport::BUFFER_BYTES;
+use super::connection::protocols::{Protocols, Visitor};
 use super::connection::service::Service;
 use super::connection::tls::Tls;
-use super::connection::{self, BUFFER_BYTES, Protocols, Visitor};
 use super::{admin, router};
 use crate::backoff::Backoff;
 use crate::limits::ConnectionSlot;

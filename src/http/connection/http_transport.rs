@@ -17,6 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::state::ConnectionState;
 use super::transport::Transport;
 
+/// hyper's buffers for one connection: the largest request head, and how much of a stream waits in user space. Small, since
+/// there are thousands of connections, but large enough for any browser's head.
+pub(in crate::http) const BUFFER_BYTES: usize = 32 << 10;
+
 /// A transport for hyper.
 #[derive(Debug)]
 pub(in crate::http) struct HttpTransport<T> {

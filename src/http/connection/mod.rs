@@ -13,8 +13,9 @@ pub(super) mod head;
 mod http1;
 pub(super) mod http2;
 pub(super) mod http2_stream;
-mod http_transport;
+pub(super) mod http_transport;
 mod misread;
+pub(super) mod protocols;
 pub(super) mod proxy_header;
 pub(super) mod service;
 mod sniff;
@@ -28,50 +29,16 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use hyper::server::conn;
-use hyper::{Request, Response, header};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::Sender;
 use tokio::time::timeout;
 
-use super::body::Body;
-use crate::limits::ConnectionSlot;
-use crate::limits::proxies::Peer;
 use crate::node::Node;
-use arriving::Arriving;
-use head::NOSNIFF;
-use http2_stream::StreamExecutor;
+use protocols::{Protocols, Visitor};
 use service::Service;
 use sniff::{Carrier, Opened};
 use state::ConnectionState;
-use tls::Tls;
-
-/// hyper's buffers for one connection: the largest request head, and how much of a stream waits in user space. Small, since
-/// there are thousands of connections, but large enough for any browser's head.
-pub(super) const BUFFER_BYTES: usize = 32 << 10;
-
-/// What the connections of a listener may speak.
-#[derive(Clone, Debug)]
-pub(in crate::http) struct Protocols {
-    pub(in crate::http) http1: conn::http1::Builder,
-    /// The largest request head.
-    pub(in crate::http) head_bytes: usize,
-    /// `None` where only HTTP/1 is spoken.
-    pub(in crate::http) http2: Option<conn::http2::Builder<StreamExecutor>>,
-    pub(in crate::http) tls: Option<Tls>,
-    /// Whether connections begin with a PROXY protocol header.
-    pub(in crate::http) has_proxy_header: bool,
-    /// Maximum time until it is known what the client speaks, TLS handshake included.
-    pub(in crate::http) opening_timeout: Duration,
-}
-
-/// The client as far as it is known, and the place that its connection takes.
-pub(in crate::http) struct Visitor {
-    pub(in crate::http) peer: Peer,
-    pub(in crate::http) place: ConnectionSlot,
-}
 
 /// Serves one connection to its end, and drops `open` then.
 ///
@@ -114,11 +81,4 @@ pub(in crate::http) async fn serve<S: Service>(
         }
     }
     drop(open);
-}
-
-/// Answers a request.
-async fn answer<S: Service>(service: &S, node: &Node, request: &mut Request<Arriving>, peer: Peer) -> Response<Body> {
-    let mut response = service.answer(node, request, peer).await;
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-    response
 }

@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::net::IpAddr;
 
-use hyper::{Request, Response};
+use hyper::{Request, Response, header};
 
 use super::arriving::{Arriving, Discards};
+use super::head::NOSNIFF;
 use crate::http::body::Body;
 use crate::limits::ConnectionSlot;
 use crate::limits::proxies::Peer;
@@ -27,4 +28,16 @@ pub(in crate::http) trait Service: Clone + Send + Sync + Unpin + 'static {
         request: &mut Request<Arriving>,
         peer: Peer,
     ) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Answers a request.
+pub(super) async fn answer<S: Service>(
+    service: &S,
+    node: &Node,
+    request: &mut Request<Arriving>,
+    peer: Peer,
+) -> Response<Body> {
+    let mut response = service.answer(node, request, peer).await;
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    response
 }

@@ -9,11 +9,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::http2::PREFACE;
+use super::protocols::{Protocols, Visitor};
 use super::proxy_header::{self, Introduced};
 use super::state::ConnectionState;
 use super::tls;
 use super::write_deadline::TimedSocket;
-use super::{Protocols, Visitor};
 use crate::limits::proxies::Peer;
 use crate::metrics::Rejection;
 use crate::node::Node;
