@@ -263,10 +263,10 @@ async fn tls_with_an_own_authority_and_a_client_certificate() {
 #[tokio::test]
 async fn redis_older_than_seven_is_named_at_the_start() {
     #[expect(clippy::disallowed_methods, reason = "tests have no settings of their own")]
-    let program = PathBuf::from(std::env::var("PIPECAST_OLD_REDIS").unwrap_or_default());
+    let program = PathBuf::from(std::env::var("REDIS_6_SERVER").unwrap_or_default());
     assert!(
         program.is_file(),
-        "PIPECAST_OLD_REDIS must name a redis-server of version 6; `scripts/test rust` installs one and sets it"
+        "REDIS_6_SERVER must name a redis-server of version 6; `scripts/test rust` installs one and sets it"
     );
     let redis = Redis::start_program(program, tempfile::tempdir().unwrap(), &["--save", ""]).await;
     let (output, errors) = refused(&Options::default().redis(&redis.url()));
