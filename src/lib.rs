@@ -9,15 +9,15 @@
 //! [`store`] gives each event its id, keeps it and notifies every node of it. To subscribe, the request becomes a [`stream`].
 //!
 //! A node holds a [`log`] for each pipeline that has streams: its own copy of the history, with a cursor for each stream. The
-//! [`hub`] opens logs, reads the store's history into them, applies notifications, and reads again whatever was missed. It
-//! wakes the streams, and each sends the frames ([`sse`]) after its cursor.
+//! [`hub`] opens logs, reads the store's history into them, applies notifications, and reads again whatever was missed. Its
+//! wakers wake the streams, and each sends the frames ([`sse`]) after its cursor.
 //!
-//! [`node`] holds these parts together for one process. Leaves that anything may use: [`backoff`], [`clock`], [`files`],
-//! [`logging`], [`metrics`], [`visible`].
+//! [`node`] holds these parts together for one process, and [`metrics`] counts. Leaves that anything may use: [`files`],
+//! [`logging`], [`visible`], [`backoff`], [`clock`].
 //!
 //! # Rooms and their order
 //!
-//! Each room knows those below it and none above:
+//! Each room knows those below it and none above; a test compares this list with the imports.
 //!
 //! ```text
 //! cli
@@ -27,11 +27,18 @@
 //! node
 //! stream
 //! hub
-//! auth  limits  metrics
+//! limits
+//! metrics
 //! store
 //! log
 //! sse
+//! auth
 //! event
+//! files
+//! logging
+//! visible
+//! backoff
+//! clock
 //! ```
 //!
 //! ARCHITECTURE.md has the invariants and the decisions that look odd.

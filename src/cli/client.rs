@@ -20,9 +20,9 @@ const REJECTION_TIME: Duration = Duration::from_secs(5);
 /// Why no client can be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
-    #[error("{0}")]
+    #[error(transparent)]
     Url(#[from] InvalidUrl),
-    #[error("{0}")]
+    #[error(transparent)]
     Token(#[from] InvalidToken),
     #[error("cannot make requests: {}", root_cause(.0))]
     Build(reqwest::Error),

@@ -43,9 +43,9 @@ pub(super) struct PublishArgs {
 /// Why events could not be published.
 #[derive(Debug, thiserror::Error)]
 enum PublishError {
-    #[error("{0}")]
+    #[error(transparent)]
     Send(#[from] SendError),
-    #[error("{0}")]
+    #[error(transparent)]
     Client(#[from] ClientError),
     #[error("standard input: {0}")]
     Input(#[from] std::io::Error),

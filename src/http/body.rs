@@ -1,6 +1,5 @@
 //! Response bodies.
 
-use std::num::NonZeroU8;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,12 +10,9 @@ use http_body::{Frame, SizeHint};
 use super::connection::http2_stream::StreamState;
 use super::connection::state::ConnectionState;
 use super::connection::stream_body::StreamBody;
-use super::connection::write_deadline::Unread;
+use super::opening::Opening;
 use super::pages::{Interrupted, Pages};
-use crate::event::PipelineId;
-use crate::stream::content_encoding::ContentEncoding;
-use crate::stream::context::StreamContext;
-use crate::stream::wanted::Wanted;
+use super::taking::Unread;
 
 /// The body of a response.
 #[derive(Debug)]
@@ -40,17 +36,6 @@ pub(super) enum Body {
 pub(super) struct Bounded {
     body: Body,
     connection: Arc<ConnectionState>,
-}
-
-/// A requested stream.
-#[derive(Debug)]
-pub(super) struct Opening {
-    pub(super) pipeline: PipelineId,
-    pub(super) wanted: Wanted,
-    pub(super) encoding: ContentEncoding,
-    /// Seconds between keepalives, if the client asked for its own interval.
-    pub(super) keepalive: Option<NonZeroU8>,
-    pub(super) context: StreamContext,
 }
 
 impl http_body::Body for Body {

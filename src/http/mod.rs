@@ -20,6 +20,7 @@ mod handlers;
 mod inspector;
 mod json;
 mod listen;
+mod opening;
 mod pages;
 mod permission;
 mod query;

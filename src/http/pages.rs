@@ -10,8 +10,10 @@ use futures_util::stream::Stream;
 use http_body::SizeHint;
 
 use super::connection::http2_stream::StreamState;
-use super::connection::stream_body::PIECE_BYTES;
 use super::taking::{Taking, hold};
+
+/// Large bodies and frames go to hyper in pieces, so that no connection buffers a whole one.
+pub(super) const PIECE_BYTES: usize = 16 << 10;
 
 /// The answer cannot be completed. Its body then ends irregularly, so that the client does not mistake it for a whole one.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

@@ -7,7 +7,15 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 
-use super::connection::write_deadline::Unread;
+/// What waits for a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Unread {
+    Nothing,
+    /// Something. The number changes whenever the client reads a part of it.
+    Something {
+        progress: u64,
+    },
+}
 
 /// How a client takes an answer of several pages. Their memory stays reserved for as long as that lasts, and the HTTP library
 /// may hold a whole page in its queues, so what carries the answer checks whether its client has stalled.

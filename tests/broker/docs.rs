@@ -1,7 +1,7 @@
 //! What the documents say, compared with what the program says of itself.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::node::Node;
@@ -152,21 +152,57 @@ fn documents_name_no_file_that_is_not_there() {
     assert!(checked > 3, "{checked} links");
 }
 
-#[test]
-fn every_test_that_the_threat_model_names_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut sources = String::new();
-    let mut folders = vec![root.join("src"), root.join("tests")];
+/// All source files below a folder of the project.
+fn rust_files(folder: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() && path.file_name().is_none_or(|name| name != "node_modules") {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                sources.push_str(&std::fs::read_to_string(path).unwrap());
+                files.push(path);
             }
         }
     }
+    files
+}
+
+#[test]
+fn rooms_import_only_rooms_below_them() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let tour = std::fs::read_to_string(source.join("lib.rs")).unwrap();
+    let list = tour.split("//! ```").nth(1).unwrap();
+    let rooms: Vec<_> = list.lines().skip(1).filter_map(|line| line.strip_prefix("//! ")).collect();
+    assert!(rooms.len() > 15, "{rooms:?}");
+    let rank = |room: &str| rooms.iter().position(|known| *known == room);
+    let mut imports = 0;
+    for path in rust_files("src") {
+        let inside = path.strip_prefix(&source).unwrap().with_extension("");
+        let room = inside.iter().next().unwrap().to_str().unwrap();
+        if matches!(room, "lib" | "main") {
+            continue;
+        }
+        let own = rank(room).unwrap_or_else(|| panic!("src/lib.rs does not list {room}"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for word in line.split("crate::").skip(1) {
+                let end = word.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(word.len());
+                let Some(imported) = rank(&word[..end]) else { continue };
+                assert!(imported >= own, "{}: {room} is below {}", path.display(), rooms[imported]);
+                imports += 1;
+            }
+        }
+    }
+    assert!(imports > 300, "{imports} imports");
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = rust_files("src").into_iter().chain(rust_files("tests"));
+    let sources: String = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
     let page = std::fs::read_to_string(root.join("docs/threat-model.md")).unwrap();
     let words = page.split('`').skip(1).step_by(2).filter_map(|word| word.rsplit("::").next());
     // Names of tests are sentences; some settings have as many words.

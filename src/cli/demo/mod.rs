@@ -53,7 +53,7 @@ pub(super) struct DemoArgs {
 /// Why the demo ended before it was stopped.
 #[derive(Debug, thiserror::Error)]
 enum DemoError {
-    #[error("{0}")]
+    #[error(transparent)]
     Client(#[from] ClientError),
     #[error("{0}")]
     Rejected(String),

@@ -77,13 +77,13 @@ enum TokenCommand {
 enum TokenError {
     #[error("{}: {problem}", path.display())]
     File { path: PathBuf, problem: String },
-    #[error("{0}")]
+    #[error(transparent)]
     Secret(#[from] AuthSetupError),
     #[error("no key to sign with; give --secret-file or --key-file, or set PIPECAST_AUTH__JWT_SECRET")]
     NoKey,
     #[error("a token needs at least one permission: add --subscribe or --publish")]
     NoRight,
-    #[error("{0}")]
+    #[error(transparent)]
     Signing(#[from] SigningError),
 }
 

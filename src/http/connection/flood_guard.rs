@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::arriving::{Discards, linger};
+use super::frame_heads::PREFACE;
 use super::frame_heads::{ACK, CONTINUATION, DATA, END_STREAM, FrameHead, FrameHeads, GOAWAY, HEADERS, SETTINGS};
-use super::http2::PREFACE;
 use super::transport::Transport;
 
 /// What a client may spend on such frames at once, and what it regains per second.

@@ -1,5 +1,8 @@
 //! Finds the heads of HTTP/2 frames (RFC 9113, section 4.1) in a stream of bytes that arrives in pieces of any length.
 
+/// What every client that speaks HTTP/2 with prior knowledge sends first (RFC 9113, section 3.4).
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// Frame types (RFC 9113, section 6).
 pub(in crate::http) const DATA: u8 = 0;
 pub(in crate::http) const HEADERS: u8 = 1;

@@ -30,9 +30,6 @@ use crate::limits::proxies::Peer;
 use crate::metrics::Rejection;
 use crate::node::{Node, Rules};
 
-/// What every client that speaks HTTP/2 with prior knowledge sends first (RFC 9113, section 3.4).
-pub(in crate::http) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
 /// How much of request bodies a client may send ahead, on one stream and on all of a connection. `limits.bodies` does not count
 /// it, so all streams together get no more than one.
 const STREAM_WINDOW: u32 = 64 << 10;

@@ -12,7 +12,8 @@ use std::task::{Poll, ready};
 use hyper::rt::Executor;
 
 use super::state::{ConnectionState, OpenStream};
-use super::write_deadline::{Unread, WriteTimer};
+use super::write_deadline::WriteTimer;
+use crate::http::taking::Unread;
 use crate::stream::life::LifeRules;
 
 tokio::task_local! {

@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::http2::PREFACE;
+use super::frame_heads::PREFACE;
 use super::protocols::{Protocols, Visitor};
 use super::proxy_header::{self, Introduced};
 use super::state::ConnectionState;

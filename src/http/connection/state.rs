@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
-use super::write_deadline::Unread;
 use crate::http::taking::Taking;
+use crate::http::taking::Unread;
 use crate::limits::Budget;
 
 /// Shared by the tasks of one connection. In HTTP/1.1 that is one task, in HTTP/2 there is one more for each request.

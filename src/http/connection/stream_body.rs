@@ -10,7 +10,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::http2_stream::StreamState;
 use super::state::ConnectionState;
 use crate::clock::clock_ms;
-use crate::http::body::Opening;
+use crate::http::opening::Opening;
+use crate::http::pages::PIECE_BYTES;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::sse::control::{self, draw_retry, retry_block, retry_line};
@@ -20,9 +21,6 @@ use crate::stream::context::StreamContext;
 use crate::stream::life::{Life, LifeRules, Step};
 use crate::stream::position::Item;
 use crate::stream::subscription::Subscription;
-
-/// A large frame goes to hyper in pieces, so that no connection buffers a whole one.
-pub(in crate::http) const PIECE_BYTES: usize = 16 << 10;
 
 /// One client's stream.
 ///

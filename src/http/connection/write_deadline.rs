@@ -13,17 +13,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::state::ConnectionState;
+use crate::http::taking::Unread;
 use crate::stream::life::{Intake, LifeRules, Stall};
-
-/// What waits for a client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::http) enum Unread {
-    Nothing,
-    /// Something. The number changes whenever the client reads a part of it.
-    Something {
-        progress: u64,
-    },
-}
 
 /// A timer for clients that read nothing.
 #[derive(Debug)]
