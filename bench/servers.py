@@ -150,7 +150,7 @@ class Redis:
         digest = self.cli("script", "load", script).strip()
         event = 'event: bench\ndata: {"filler":"' + "x" * 115 + '"}\n\n'
         kept = ["100", str(32 << 20), "86400000"]
-        call = ["EVALSHA", digest, "1", "pipecast:{p}:events", *kept, "pipecast:{p}", "PUBLISH", "list", "", "600000", *[event] * batch]
+        call = ["EVALSHA", digest, "1", "pipecast:{p}:events", *kept, "pipecast:{p}", "list", "", "600000", *[event] * batch]
         load = ["-n", str(requests), "-c", str(clients), "-P", str(pipelined)]
         command = ["taskset", "-c", LOAD_CPU, "redis-benchmark", "-p", self.port, "--csv", *load, *call]
         report = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -7,13 +7,13 @@ use std::time::Duration;
 pub struct Backoff {
     next: Duration,
     first: Duration,
-    most: Duration,
+    max: Duration,
 }
 
 impl Backoff {
-    /// Starts at `first` and doubles up to `most`.
-    pub fn new(first: Duration, most: Duration) -> Self {
-        Self { next: first, first, most }
+    /// Starts at `first` and doubles up to `max`.
+    pub fn new(first: Duration, max: Duration) -> Self {
+        Self { next: first, first, max }
     }
 
     /// For commands and reads: 100 ms doubling to 5 s.
@@ -29,7 +29,7 @@ impl Backoff {
     /// The next delay: 50-100 % of the step.
     pub fn next_delay(&mut self) -> Duration {
         let step = self.next;
-        self.next = (step * 2).min(self.most);
+        self.next = (step * 2).min(self.max);
         step.mul_f64(rand::random_range(0.5..=1.0))
     }
 

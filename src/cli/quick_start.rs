@@ -56,14 +56,14 @@ pub(super) fn quick_start(settings: &Settings, sources: &Sources, public: Socket
 fn token_source(auth: &AuthOptions, sources: &Sources, needed: &[Right]) -> TokenSource {
     let any = |instruction| TokenSource { instruction, pipeline: PIPELINE.into(), channel: CHANNEL.into() };
     if let Some(signer) = signer(auth, sources) {
-        return any(token_command(auth, needed, &signer));
+        return any(token_command(auth, sources, needed, &signer));
     }
     if let Some(source) = auth.keys.iter().find_map(|key| static_key(key, needed)) {
         return source;
     }
     if !auth.jwt_keys.is_empty() {
         // The node has only the public key.
-        return any(token_command(auth, needed, " --key-file PRIVATE_KEY.pem"));
+        return any(token_command(auth, sources, needed, " --key-file PRIVATE_KEY.pem"));
     }
     let rights: Vec<_> = needed.iter().map(Right::to_string).collect();
     any(format!("set PIPECAST_TOKEN to a key or token that allows {PIPELINE}: {}", rights.join(" and ")))
@@ -81,10 +81,12 @@ fn signer(auth: &AuthOptions, sources: &Sources) -> Option<String> {
         // The shell that runs the command has the variable too, or can set it.
         return Some(String::new());
     }
-    sources.file.as_ref().map(|path| file("--config", path))
+    // In the configuration file, which the command reads.
+    sources.file.as_ref().map(|_| String::new())
 }
 
-fn token_command(auth: &AuthOptions, needed: &[Right], signer: &str) -> String {
+/// With the node's configuration file, if it has one: without it `pipecast token` could reject the rest of the settings.
+fn token_command(auth: &AuthOptions, sources: &Sources, needed: &[Right], signer: &str) -> String {
     let mut command = format!("pipecast token --pipeline {PIPELINE}");
     needed.iter().for_each(|right| command.push_str(&format!(" --{right}")));
     command.push_str(signer);
@@ -92,6 +94,9 @@ fn token_command(auth: &AuthOptions, needed: &[Right], signer: &str) -> String {
         if let Some(claim) = claim {
             command.push_str(&format!(" {flag} {}", quoted(claim)));
         }
+    }
+    if let Some(path) = &sources.file {
+        command.push_str(&format!(" --config {}", quoted(&path.display().to_string())));
     }
     format!("export PIPECAST_TOKEN=$({command})")
 }

@@ -82,7 +82,7 @@ impl Hub {
         }
     }
 
-    /// Closes the log that has been without readers for longest, if for at least so long. Returns whether there may be more.
+    /// Closes the log that has been without readers for longest, if that is `at_least`. Returns whether there may be more.
     pub(super) fn close_idle(&self, store: &Store, at_least: Duration) -> bool {
         let Some((queued_since, log)) = self.idle.lock().take_first(now(), at_least) else { return false };
         let mut logs = self.logs.lock();

@@ -224,8 +224,10 @@ impl LiveLog {
 
     /// The store answered with its list, as of some moment since [`LiveLog::start_read`].
     pub fn history_arrived(&mut self, mut history: History, now: Instant) -> AfterRead {
-        let Some(CatchUp { need, next, received, .. }) = self.take_catch_up() else { return AfterRead::Done };
-        let is_whole = received.extend(&mut history);
+        let Some(catch_up) = self.take_catch_up() else { return AfterRead::Done };
+        let CatchUp { need, next, before, received, .. } = catch_up;
+        // If this list shows that the history is lost, what the log had before the read is lost as well.
+        let is_whole = received.extend(&mut history, self.log.replaced().max(before));
         if !is_whole && self.has_read(Ticket::FIRST) && !self.log.is_continued_by(&history) {
             // The list and the notifications contradict each other. Either may be of a history that the store has lost,
             // and a reset because of the wrong one would send events twice. Clients that wait for this read wait for

@@ -29,7 +29,7 @@ impl FullNotice {
             self.next_at.store(now + SECONDS_BETWEEN_WARNINGS, Ordering::Relaxed);
             tracing::warn!(
                 limit = self.max_streams,
-                "the node is full (limits.streams); new streams are asked to reconnect later"
+                "the node is full (limits.streams); new streams are asked to reconnect later, connections beyond that are closed"
             );
         }
     }

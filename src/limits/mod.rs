@@ -238,7 +238,7 @@ impl Limits {
     }
 }
 
-/// Counts one more if that is within the limit; whether it is.
+/// Counts one more if that is within the limit. Returns whether it was.
 fn take_one(count: &AtomicUsize, max: usize) -> bool {
     let taken = |count| (count < max).then_some(count + 1);
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()

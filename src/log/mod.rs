@@ -53,7 +53,7 @@ pub struct Log {
     floor: EventId,
     /// Cursors below this index were placed in a history that is no longer the store's.
     reset_at: u64,
-    /// The newest event of the history that was replaced last.
+    /// The newest event of all histories that were replaced.
     replaced: EventId,
     bytes: usize,
     /// Bytes of all frames that were ever held.
@@ -133,6 +133,11 @@ impl Log {
         }
     }
 
+    /// The newest event of all histories that were replaced.
+    pub fn replaced(&self) -> EventId {
+        self.replaced
+    }
+
     /// Adds the new events of a notification if they follow what is known.
     pub fn notify(&mut self, notification: Notification, now: Instant) -> NotifyResult {
         let Some(start) = notification.start_after(self.tail()) else {
@@ -186,7 +191,7 @@ impl Log {
             }
         } else {
             let end = self.end_index();
-            self.replaced = self.tail();
+            self.replaced = self.replaced.max(self.tail());
             self.drop_oldest(self.frames.len());
             // One further, so that a cursor at the old end is below it, too: its reader has read all of a history that
             // the new one does not continue.

@@ -30,7 +30,10 @@ impl NotificationBuffer {
 
     /// Adds to a history the events that were accepted after it was read. Returns whether every notification could be
     /// placed; if not, events in between are missing, and the list is to be read again.
-    pub fn extend(self, history: &mut History) -> bool {
+    ///
+    /// `lost` is the newest event of histories that the store has lost. A late copy of the first notification of such a
+    /// history would fit an empty one as well; what it says is not believed but read.
+    pub fn extend(self, history: &mut History, lost: EventId) -> bool {
         // The list was read after the last notification that it contains. It settles all up to that one, even if their
         // events have been trimmed or deleted since.
         let is_in_list = |one: &Notification| one.frames.last().is_some_and(|newest| holds(history, newest.id()));
@@ -40,6 +43,12 @@ impl NotificationBuffer {
             let tail = history.newest();
             let is_known = notification.frames.last().is_some_and(|newest| holds(history, newest.id()));
             match notification.start_after(tail) {
+                Some(start)
+                    if tail == EventId::ZERO
+                        && notification.frames.get(start).is_some_and(|first| first.id() <= lost) =>
+                {
+                    is_whole = false;
+                }
                 Some(start) => history.frames.extend(notification.frames.into_iter().skip(start)),
                 None if is_known => {}
                 None => is_whole = false,
@@ -71,7 +80,7 @@ mod tests {
         let mut history = History::from_entries(frames(list).iter().map(Frame::shared_text));
         let mut all = NotificationBuffer::default();
         heard.into_iter().for_each(|notification| all.add(notification));
-        assert_eq!((all.extend(&mut history), history.newest().seq), (is_whole, newest));
+        assert_eq!((all.extend(&mut history, EventId::ZERO), history.newest().seq), (is_whole, newest));
         assert!(history.frames.is_sorted_by(|a, b| a.id().is_followed_by(b.id())));
     }
 
@@ -97,6 +106,6 @@ mod tests {
             buffer.add(Notification { after: EventId { ms: 9, seq: seq - 1 }, frames });
         }
         assert!(buffer.is_overflowed && buffer.notifications.is_empty());
-        assert!(!buffer.extend(&mut History::default()));
+        assert!(!buffer.extend(&mut History::default(), EventId::ZERO));
     }
 }

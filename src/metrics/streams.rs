@@ -48,7 +48,7 @@ impl Streams {
             open: registration.gauge("pipecast_streams", "Open streams on this node.")?,
             opened: registration.counter_by(
                 "pipecast_streams_opened_total",
-                "Streams opened, by what they started with.",
+                "Streams placed in their history, by what they started with. One that ends before, for example while Redis is unreachable, is only in pipecast_streams_closed_total.",
                 "start",
             )?,
             closed: registration.counter_by("pipecast_streams_closed_total", "Streams closed, by reason.", "reason")?,

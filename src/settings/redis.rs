@@ -77,7 +77,7 @@ fn unusable(kind: io::ErrorKind, path: &Path, problem: FileProblem) -> io::Error
 /// Reads the section; none without `redis.url`, which means the embedded store.
 pub(super) fn read(r: &mut Reader) -> Option<RedisSettings> {
     let url = r.redis_url("redis.url", "URL of Redis, with user, password and database, for example `redis://user:secret@host:6379/0`. The scheme is `redis://`, `rediss://` or `redis+unix://`. If empty, the node uses the embedded store.");
-    let password_file = r.file("redis.password_file", "File with the Redis password, for a `redis.url` without one. Read for each new connection; a byte order mark and line breaks at its end are ignored.");
+    let password_file = r.file("redis.password_file", "File with the Redis password, for a `redis.url` without one. Read for new connections; the pool of clients' reads reads it again when Redis rejects the last password. A byte order mark and line breaks at its end are ignored.");
     let tls_ca = r.file(
         "redis.tls_ca",
         "PEM file with the certificate authority for `rediss://`. If empty, the system's authorities are trusted.",

@@ -268,3 +268,21 @@ fn store_that_is_back_is_asked_before_the_retry_is_due() {
     assert!(matches!(log.read_failed(), AfterRead::Retry(_)));
     assert_eq!(log.subscribed(), Action::QueueRead);
 }
+
+/// A flush can be noticed during a read, while late copies of notifications still arrive.
+#[test]
+fn late_copy_of_a_lost_history_is_not_added_during_a_read() {
+    let late = || Notification { after: EventId::ZERO, frames: frames(1..=1) };
+    let mut log = following(1..=1);
+    let _ = log.request_read(ReadReason::Check);
+    let _ = log.start_read();
+    // The copy arrives during the read that finds the history lost, and during the next one.
+    let _ = log.notify(late(), Instant::now());
+    assert_eq!(log.history_arrived(History::default(), Instant::now()), AfterRead::Done);
+    assert_eq!(log.log().tail(), EventId::ZERO);
+    let _ = log.request_read(ReadReason::Check);
+    let _ = log.start_read();
+    assert_eq!(log.notify(late(), Instant::now()), Action::Nothing);
+    assert_eq!(log.history_arrived(History::default(), Instant::now()), AfterRead::Queue);
+    assert_eq!(log.log().tail(), EventId::ZERO);
+}

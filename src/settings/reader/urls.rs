@@ -28,12 +28,13 @@ fn check_redis_url(text: &str) -> Result<(), String> {
     check_url(text).map_err(|error| error.to_string())
 }
 
-/// Whether a text is just a host and a port, which cannot be a secret.
+/// Whether a text is just a host and a port, and cannot be a user and a password.
 fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         let is_host =
             !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
-        is_host && port.parse::<u16>().is_ok()
+        let is_surely_host = host.contains('.') || host == "localhost" || port == "6379";
+        is_host && is_surely_host && port.parse::<u16>().is_ok()
     })
 }
 

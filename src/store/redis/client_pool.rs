@@ -86,18 +86,25 @@ impl ClientPool {
     }
 
     async fn check_out(&self) -> Result<CheckedOut, CommandError> {
+        let began = Instant::now();
+        let checked_out = self.try_check_out().await;
+        if checked_out.is_err() {
+            self.health.connected(began, false);
+        }
+        checked_out
+    }
+
+    async fn try_check_out(&self) -> Result<CheckedOut, CommandError> {
         let mut current = self.current(None)?;
         let mut connection = current.get().await;
         if let Err(CommandError::Denied { .. }) = connection {
             // The password file may hold a newer one. To read it at each checkout would slow down every request.
-            let newest = self.current(Some(&current))?;
-            if newest.password != current.password {
+            if let Ok(newest) = self.current(Some(&current))
+                && newest.password != current.password
+            {
                 connection = newest.get().await;
                 current = newest;
             }
-        }
-        if connection.is_err() {
-            self.health.connected(Instant::now(), false);
         }
         Ok(CheckedOut { connection: connection?, generation: current.generation })
     }
@@ -137,9 +144,17 @@ impl ClientPool {
                 Ok(())
             })
         });
+        let health = self.health.clone();
+        let is_current =
+            Hook::sync_fn(move |_: &mut MultiplexedConnection, _| match health.generation() == generation {
+                true => Ok(()),
+                // Whoever waited for this connection may get a new one instead; the pool is replaced by the next checkout.
+                false => Err(HookError::message("the server is no longer the primary")),
+            });
         // Without timeouts: the whole checkout has one.
         let pool = Pool::builder(Manager::new_with_config(info, config)?)
             .config(PoolConfig::new(self.size))
+            .pre_recycle(is_current)
             .post_create(verify)
             .build()
             .map_err(|error| Unreachable::Pool(error.to_string()))?;

@@ -124,7 +124,8 @@ impl CommandError {
 }
 
 impl From<CommandError> for RedisError {
-    /// For the pool, whose errors are those of the Redis library; leads back to a [`CommandError`] with the same meaning.
+    /// For the pool, whose errors are those of the Redis library. Only for errors of `connector::verify`: `Unfit` comes back as
+    /// `Unexpected`, which callers treat as the same.
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::NotPrimary { source, .. }

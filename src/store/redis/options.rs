@@ -14,7 +14,7 @@ use super::setup_error::{RedisSetupError, UrlError};
 pub struct RedisOptions {
     /// `redis://`, `rediss://` or `redis+unix://`, with user, password and database.
     pub url: String,
-    /// File with the password, where the URL has none. Read again when Redis rejects the last one read.
+    /// File with the password, where the URL has none. Read for new connections; the pool reads it again when Redis rejects the last one.
     pub password_file: Option<PathBuf>,
     /// PEM file with the certificate authority of `rediss://`; the system's when absent.
     pub tls_ca: Option<Vec<u8>>,

@@ -71,7 +71,7 @@ impl PushHandler {
         self.arrived.fetch_add(1, Ordering::Relaxed);
         match push.kind {
             PushKind::Disconnection => self.closed.notify_one(),
-            PushKind::Message | PushKind::SMessage => {
+            PushKind::Message => {
                 let mut data = push.data.into_iter();
                 if let (Some(Value::BulkString(channel)), Some(Value::BulkString(text))) = (data.next(), data.next()) {
                     let wakers = self.handle_message(&channel, text.into());

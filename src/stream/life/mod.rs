@@ -196,7 +196,9 @@ impl Life {
 
     /// Whether a keepalive is due. If so, the next one is a period from now.
     fn take_keepalive(&mut self, rules: &LifeRules, now: Timestamp) -> bool {
-        let is_due = self.keepalive_at <= now.plus(rules.keepalive_tolerance);
+        // Only carriers that look at all streams once per period look early; a period of the client's own has an alarm.
+        let tolerance = if self.has_own_keepalive() { Duration::ZERO } else { rules.keepalive_tolerance };
+        let is_due = self.keepalive_at <= now.plus(tolerance);
         if is_due {
             self.keepalive_at = now.plus(self.keepalive_period(rules));
         }
@@ -297,6 +299,18 @@ mod tests {
         for period in 1..1000 {
             let at = rules.epoch + period * KEEPALIVE;
             assert_eq!((life.end_deadline(&rules), life.deadline(&rules)), (None, Some(at)));
+            assert_eq!(life.next(&rules, at - Duration::from_nanos(1)), Step::Continue);
+            assert_eq!((life.next(&rules, at), life.next(&rules, at)), (Step::Keepalive, Step::Continue));
+        }
+    }
+
+    #[test]
+    fn own_keepalive_period_is_not_shortened_by_a_coarse_wheel() {
+        let rules = LifeRules { max_age: None, ..rules() }.with_keepalive_tolerance(10 * KEEPALIVE);
+        let period = Duration::from_secs(5);
+        let mut life = Life::begin(&rules, NonZeroU8::new(5), None, rules.epoch, || 0.5);
+        for count in 1..100 {
+            let at = rules.epoch + count * period;
             assert_eq!(life.next(&rules, at - Duration::from_nanos(1)), Step::Continue);
             assert_eq!((life.next(&rules, at), life.next(&rules, at)), (Step::Keepalive, Step::Continue));
         }
