@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import { PipecastNode } from '../support/node.mjs';
 import { Pipeline } from '../support/pipeline.mjs';
-import { pipecast, step } from '../node-client/package_under_test.mjs';
+import { pipecastRun, step } from '../node-client/package_under_test.mjs';
 import { launchChromium } from './chromium.mjs';
 import { Listener } from './listener.mjs';
 import { Origin } from './origin.mjs';
@@ -18,8 +18,8 @@ test('page from another origin sees the events of the sample step', { timeout: 1
   await page.goto(origin.url);
   const listener = await Listener.open(page, pipeline.streamUrl());
 
-  const { code, stdout, stderr } = await pipecast([
-    'run', step('names.mjs'), '--url', node.publicUrl, '--pipeline', pipeline.id,
+  const { code, stdout, stderr } = await pipecastRun([
+    step('names.mjs'), '--url', node.publicUrl, '--pipeline', pipeline.id,
   ]);
   assert.deepEqual([code, stderr], [0, '']);
   const events = await listener.holds(4);

@@ -56,7 +56,7 @@ describe('doctor', { timeout: 120_000, concurrency: 1 }, () => {
       const findings = findingsIn(output);
       assert.deepEqual(findings.map(({ kind }) => kind), Array(7).fill('ok'), output);
       // The last one is the idle stream, which was held for three seconds.
-      assert.match(findings.at(-1).text, /\b3s\b.*\b\d keepalive/);
+      assert.match(findings.at(-1).text, /\b3s\b/);
     });
   }
 
