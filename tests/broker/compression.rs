@@ -305,7 +305,7 @@ async fn stalled_compressed_streams_are_closed_with_little_unsent() {
         })
         .await;
         for reader in &mut stuck {
-            let received = reader.0.read_to_end().await;
+            let received = reader.0.read_to_cut().await;
             assert!(received < (256 << 10) + 8 * NARROW, "{received} bytes were sent to a stalled client");
         }
     }

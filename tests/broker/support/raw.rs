@@ -119,6 +119,16 @@ impl Raw {
         self.received.len()
     }
 
+    /// Reads to the end of a connection that the node has cut; how many bytes came in all.
+    ///
+    /// Ends our side first: a kernel that gives a connection up at TCP_USER_TIMEOUT sends no reset of its own, only one in answer
+    /// to what it still receives.
+    pub async fn read_to_cut(&mut self) -> usize {
+        // An error says that the reset is here already.
+        let _ = self.socket.shutdown().await;
+        self.read_to_end().await
+    }
+
     /// Reads to the end, which must be no reset: what came.
     pub async fn read_to_clean_end(&mut self) -> String {
         timeout(PATIENCE, self.socket.read_to_end(&mut self.received)).await.expect("the end").expect("no reset");
