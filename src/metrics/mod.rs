@@ -150,7 +150,7 @@ impl Metrics {
     }
 
     /// Counts a gap that is reported to a client.
-    pub fn gap_told(&self, reason: GapReason) {
+    pub fn gap_reported(&self, reason: GapReason) {
         self.streams.gaps.inc(reason);
     }
 

@@ -1,4 +1,4 @@
-//! LatencyHistogram: recorded in a histogram, told as quantiles.
+//! Latencies, recorded in a histogram and reported as quantiles.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
