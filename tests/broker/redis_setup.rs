@@ -146,9 +146,11 @@ async fn user_without_unwatch_is_served_with_a_warning() {
 
 #[tokio::test]
 async fn user_with_the_rights_of_the_readme_and_no_others() {
-    let readme = include_str!("../../README.md");
-    let rights =
-        readme.lines().find_map(|line| line.strip_prefix("ACL SETUSER pipecast ")).expect("the rights in the README");
+    let page = include_str!("../../docs/operate/redis.md");
+    let rights = page
+        .lines()
+        .find_map(|line| line.strip_prefix("ACL SETUSER pipecast "))
+        .expect("the permissions in docs/operate/redis.md");
     let redis = Redis::start().await;
     let mut command = vec!["ACL", "SETUSER", "pipecast"];
     command.extend(rights.split_whitespace().map(|word| if word == ">PASSWORD" { ">secret" } else { word }));

@@ -34,7 +34,7 @@ INVALID = {
     'ingress.controller="apache"': "controller",
     'listenAddress="127.0.0.1"': "listenAddress",
     'metricsJob="a\\"b"': "metricsJob",
-    'prometheusRule.runbookUrl="docs/runbook.md"': "runbookUrl",
+    'prometheusRule.runbookUrl="docs/operate/runbook.md"': "runbookUrl",
     'dashboard.labels={"grafana_dashboard":1}': "grafana_dashboard",
 }
 # Values that are invalid only together, and what the error must name.

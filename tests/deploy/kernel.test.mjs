@@ -26,7 +26,7 @@ test('sysctl reads the settings', async () => {
 });
 
 test('kernel has every setting that the file and its page name', async () => {
-  const page = await readFile(file('docs/kernel.md'), 'utf8');
+  const page = await readFile(file('docs/operate/kernel.md'), 'utf8');
   const named = [...page.matchAll(/`((?:net|fs)\.[\w.]+)`/g)].map(([, name]) => name);
   const all = new Set([...named, ...Object.keys(await settings(/^#?([a-z]\w*(?:\.\w+)+) = (.*)$/gm))]);
   assert.ok(all.size >= 10, [...all].join());

@@ -81,7 +81,7 @@ test('package contains the program, its unit, settings and docs', async () => {
     ['-rw-------', 'etc/pipecast/pipecast.env'],
     ['-rw-r--r--', 'usr/share/doc/pipecast/copyright'],
     ['-rw-r--r--', 'usr/share/doc/pipecast/changelog.gz'],
-    ['-rw-r--r--', 'usr/share/doc/pipecast/docs/kernel.md'],
+    ['-rw-r--r--', 'usr/share/doc/pipecast/docs/operate/kernel.md'],
     ['-rw-r--r--', 'usr/share/doc/pipecast/examples/haproxy.cfg'],
     ['-rw-r--r--', 'usr/share/doc/pipecast/examples/prometheus/pipecast.rules.yml'],
   ]) {
@@ -167,7 +167,7 @@ test('listen queue is as long as the kernel allows', async () => {
   assert.equal(await queue(), '4096');
   await machine.run('sysctl', '-q', '-w', 'net.core.somaxconn=77');
   await machine.run('systemctl', 'restart', 'pipecast');
-  assert.equal(await queue(), '77', 'docs/kernel.md shows it with this command');
+  assert.equal(await queue(), '77', 'docs/operate/kernel.md shows it with this command');
   await machine.run('sh', '-c', "grep '^net[.]' /usr/share/doc/pipecast/examples/sysctl.d/60-pipecast.conf | sysctl -q --load=-");
   await machine.run('systemctl', 'restart', 'pipecast');
   assert.equal(await queue(), '4096');

@@ -44,7 +44,7 @@ describe('rules', () => {
   test('alerts and sections of the runbook match', () => {
     const sections = [...runbook.matchAll(/^## (\w+)$/gm)].map(([, section]) => section);
     assert.deepEqual(sections.toSorted(), alerts.map(({ name }) => name).toSorted());
-    for (const { name } of alerts) assert.ok(rulesText.includes(`runbook: docs/runbook.md#${name.toLowerCase()}\n`), name);
+    for (const { name } of alerts) assert.ok(rulesText.includes(`runbook: docs/operate/runbook.md#${name.toLowerCase()}\n`), name);
     for (const [, anchor] of runbook.matchAll(/\]\(#(\w+)\)/g)) assert.ok(sections.some((name) => name.toLowerCase() === anchor), anchor);
   });
 });

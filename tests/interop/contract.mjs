@@ -2,7 +2,7 @@
 //
 // A client is described by
 //   name                    its name in the summary
-//   row                     its row in docs/clients.md, if the name differs
+//   row                     its row in docs/guide/clients/index.md, if the name differs
 //   command                 the program that reads with it, see program.mjs
 //   environment             extra environment variables for that program
 //   resumesBy               RegExp: how a reconnect request gives the resume point; the header by default
@@ -20,7 +20,7 @@ import { Nodes } from './nodes.mjs';
 import { Performance } from './performance.mjs';
 import { scenarios } from './scenarios.mjs';
 
-const page = readFileSync(new URL('../../docs/clients.md', import.meta.url), 'utf8');
+const page = readFileSync(new URL('../../docs/guide/clients/index.md', import.meta.url), 'utf8');
 
 const TIMEOUT_MS = 800_000;
 
@@ -31,7 +31,7 @@ export function contract(language, clients, { atOnce = 4 } = {}) {
     after(() => nodes.stop());
     for (const client of clients) {
       describe(client.name, { concurrency: atOnce }, () => {
-        test('docs/clients.md lists the client', () => {
+        test('docs/guide/clients/index.md lists the client', () => {
           const row = client.row ?? client.name;
           assert.ok(page.includes(`\n| [${row}](`) || page.includes(`\n| [${language}: ${row}](`), `no row for ${row}`);
         });
@@ -42,7 +42,7 @@ export function contract(language, clients, { atOnce = 4 } = {}) {
 }
 
 /**
- * Proves what docs/clients.md says about clients with their default settings.
+ * Proves what docs/guide/clients/index.md says about clients with their default settings.
  *
  * A claim is `{name, client, steps, check}`. After the steps, `check` gets the performance, with its `inbox` and `proxy`.
  */

@@ -70,7 +70,7 @@ async function refuse(t, nodes, publisher, { name, status, times = TIMES, isEndl
   if (isKept) assert.ok(proxy.connections.length <= 2, `${proxy.connections.length} connections`);
 }
 
-/** Proves what docs/clients.md says about a publisher: the one answer to a request that lacks permission. */
+/** Proves what docs/guide/clients/index.md says about a publisher: the one answer to a request that lacks permission. */
 export function refusedOnce(name, publisher, check) {
   describe(name, { timeout: 600_000 }, () => {
     const nodes = new Nodes();

@@ -8,7 +8,7 @@ const read = (file) => readFileSync(new URL(file, folder), 'utf8');
 
 export const rulesText = read('prometheus/pipecast.rules.yml');
 export const ruleTests = read('prometheus/pipecast.test.yml');
-export const runbook = readFileSync(new URL('../docs/runbook.md', folder), 'utf8');
+export const runbook = readFileSync(new URL('../docs/operate/runbook.md', folder), 'utf8');
 export const dashboard = JSON.parse(read('grafana/pipecast.json'));
 
 /** `{name, expr, isAlert}` for each rule. The file has each expression on one line. */

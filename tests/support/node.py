@@ -26,8 +26,9 @@ class Node(Server):
         if len(addresses) < 2:
             return False
         self.public_url = addresses["public"]
+        self.admin_url = addresses["admin"]
         try:
-            with urllib.request.urlopen(f"{addresses['admin']}/readyz") as answer:
+            with urllib.request.urlopen(f"{self.admin_url}/readyz") as answer:
                 return answer.status == 200
         except urllib.error.URLError:
             return False

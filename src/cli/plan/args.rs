@@ -14,7 +14,7 @@ use super::protocol::Protocol;
 #[command(after_help = "Examples:\n  \
     pipecast plan --streams 1e6 --rate 200\n  \
     pipecast plan --streams 10M --pipelines 1M --rate 50k --payload 1KiB --cores 16 --memory 32GiB\n\n\
-    It multiplies measured costs. docs/capacity.md has the formulas, and compares a plan with a real run.\n\
+    It multiplies measured costs. docs/operate/capacity.md has the formulas, and compares a plan with a real run.\n\
     Numbers may have an exponent, or end in k, M or G.")]
 pub(crate) struct PlanArgs {
     /// Streams open at the same time

@@ -18,7 +18,7 @@ pub enum RedisSetupError {
     Tls(#[source] RedisError),
     /// The server refuses the credentials or a command.
     #[error(
-        "Redis refused {doing}: {problem}; check the user, the password and its permissions (README: Redis rights)"
+        "Redis refused {doing}: {problem}; check the user, the password and its permissions (docs/operate/redis.md)"
     )]
     Refused {
         /// What was tried.

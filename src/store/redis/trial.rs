@@ -124,7 +124,7 @@ pub(super) async fn run(shared: &SharedConnection, calls: TrialCalls<'_>) -> Res
 async fn try_unwatch(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
     match redis::cmd("UNWATCH").query_async::<()>(connection).await.map_err(|error| (error.clone(), error.into())) {
         Err((error, CommandError::Denied { .. } | CommandError::Unexpected { .. })) => {
-            tracing::warn!(%error, "Redis does not allow UNWATCH, so each read of a history opens a connection; allow it (README: Redis rights)");
+            tracing::warn!(%error, "Redis does not allow UNWATCH, so each read of a history opens a connection; allow it (docs/operate/redis.md)");
             Ok(())
         }
         Err((error, _)) => Err(error),

@@ -342,7 +342,7 @@ mod tests {
         assert_eq!((streams.busy.len(), bench.thread.inbox.streams(), streams.clients.len()), (0, 0, 0));
     }
 
-    /// The memory of an idle stream in docs/performance.md depends on it.
+    /// The memory of an idle stream in docs/design/performance.md depends on it.
     #[test]
     fn client_is_small() {
         // Without the socket, which is larger in debug builds.

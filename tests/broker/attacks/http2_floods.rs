@@ -19,7 +19,7 @@ const STREAM: &str = "/pipelines/p/sse";
 /// ENHANCE_YOUR_CALM (RFC 9113, section 7).
 const CALM: [u8; 4] = [0, 0, 0, 11];
 
-/// What a client may send of them at once, and what comes back in a second; docs/limits.md says so.
+/// What a client may send of them at once, and what comes back in a second; docs/operate/limits.md says so.
 const FRAMES: u64 = 10_000;
 const FRAMES_PER_SECOND: u64 = 500;
 const SETTINGS_COST: u64 = 500;

@@ -1,6 +1,6 @@
 // Clients and a publisher in Go, selected by name: interop launchdarkly URL.
 //
-// AS_IT_COMES=1 leaves out the settings that docs/clients.md recommends.
+// AS_IT_COMES=1 leaves out the settings that docs/guide/clients/index.md recommends.
 package main
 
 import (

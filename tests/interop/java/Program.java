@@ -6,7 +6,7 @@ import java.util.concurrent.ThreadLocalRandom;
 /**
  * Clients and publishers in Java, each by its name: {@code java Program okhttp-sse URL}.
  *
- * <p>AS_IT_COMES=1 leaves out the settings that docs/clients.md tells of.
+ * <p>AS_IT_COMES=1 leaves out the settings that docs/guide/clients/index.md tells of.
  */
 final class Program {
     static final boolean AS_IT_COMES = System.getenv("AS_IT_COMES") != null;

@@ -1,4 +1,4 @@
-// npm event-source-plus: shows why docs/clients.md advises against it.
+// npm event-source-plus: shows why docs/guide/clients/index.md advises against it.
 
 import { EventSourcePlus } from 'event-source-plus';
 

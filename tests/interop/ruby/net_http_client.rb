@@ -1,4 +1,4 @@
-# Net::HTTP reads one answer; a loop around it reconnects. AS_IT_COMES=1: without the settings that docs/clients.md recommends.
+# Net::HTTP reads one answer; a loop around it reconnects. AS_IT_COMES=1: without the settings that docs/guide/clients/index.md recommends.
 
 require "net/http"
 require_relative "printing"
