@@ -35,7 +35,7 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    /// Begins with the first page. All pages are held with [`hold`] and this `taking`.
+    /// Begins with the first page. All pages are held with [`hold`] and these `unread_pages`.
     pub(super) fn new(first: Bytes, rest: Option<Rest>, unread_pages: Arc<UnreadPages>) -> Self {
         Self { text: first, rest, unread_pages, awaits_its_client: StreamState::current().is_some() }
     }
