@@ -22,7 +22,7 @@ mod stream;
 pub use limits::RequestLimits;
 pub use process::DrainSettings;
 pub use redis::RedisSettings;
-pub use report::{Fault, InvalidSettings, Row};
+pub use report::{InvalidSettings, Row, SettingError};
 pub use server::ServerSettings;
 pub use sources::Sources;
 
@@ -74,8 +74,8 @@ impl Settings {
     pub fn load(sources: &Sources) -> Result<(Self, Vec<Row>), InvalidSettings> {
         let mut reader = Reader::new(sources);
         let settings = Self::read(&mut reader);
-        let (rows, faults) = reader.finish();
-        if faults.is_empty() { Ok((settings, rows)) } else { Err(InvalidSettings(faults)) }
+        let (rows, errors) = reader.finish();
+        if errors.is_empty() { Ok((settings, rows)) } else { Err(InvalidSettings(errors)) }
     }
 
     // The order of reading is the order of the table in docs/reference/settings.md.
