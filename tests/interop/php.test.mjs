@@ -1,5 +1,10 @@
 // Clients in PHP.
 
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { test } from 'node:test';
+
+import { PipecastNode } from '../support/node.mjs';
 import { contract } from './contract.mjs';
 import { publishers } from './publishers.mjs';
 import { publishingSamples } from './samples.mjs';
@@ -25,3 +30,19 @@ publishingSamples('PHP', [
   { name: 'curl', command: php('curl_sample') },
   { name: 'Symfony HttpClient', command: php('symfony_sample') },
 ]);
+
+test('token made in PHP reads its pipeline and no other', { timeout: 60_000 }, async (t) => {
+  const secret = 'a secret of forty bytes, only for tests!';
+  const node = await PipecastNode.start({ settings: { 'auth.publish': 'token', 'auth.subscribe': 'token', 'auth.jwt_secret': secret } });
+  t.after(() => node.kill());
+  const token = execFileSync('php', ['php/token_sample.php', secret, 'p_one'], { encoding: 'utf8' });
+  const status = async (pipeline, options = {}) => {
+    const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
+    const answer = await fetch(`${node.publicUrl}/pipelines/${pipeline}/events`, { ...options, headers });
+    await answer.text();
+    return answer.status;
+  };
+  assert.equal(await status('p_one'), 200);
+  assert.equal(await status('p_other'), 403);
+  assert.equal(await status('p_one', { method: 'POST', body: '{"channel":"names","payload":1}' }), 403);
+});

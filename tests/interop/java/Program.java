@@ -1,4 +1,5 @@
 import com.fasterxml.jackson.databind.ObjectMapper;
+import jakarta.ws.rs.client.ClientBuilder;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import okhttp3.OkHttpClient;
@@ -18,10 +19,10 @@ final class Program {
     public static void main(String[] args) throws Exception {
         switch (args[0]) {
             case "okhttp-sse" -> new OkHttpSse(AS_IT_COMES ? new OkHttpClient() : OkHttpSse.client(), args[1], new Printing()).connect();
-            case "okhttp-eventsource" -> OkHttpEventSource.follow(args[1]);
+            case "okhttp-eventsource" -> okHttpEventSource(args[1]);
             case "webclient" -> new WebClientStream(
                     AS_IT_COMES ? WebClient.create(args[1]) : WebClientStream.client(args[1]), new Printing()).follow();
-            case "jersey" -> new Jersey(args[1]).follow();
+            case "jersey" -> jersey(args[1]);
             case "jdk" -> new JdkStream(args[1]).follow();
             case "publish-with-jdk" -> Publishers.publish(Publishers::withJdk);
             case "publish-with-hc5" -> Publishers.publish(Publishers::withHc5);
@@ -29,6 +30,22 @@ final class Program {
             case "sample-with-spring" -> sample(Sample::withSpring, args[1]);
             default -> throw new IllegalArgumentException(args[0]);
         }
+    }
+
+    private static void okHttpEventSource(String url) {
+        try (var source = AS_IT_COMES ? OkHttpEventSource.openAsItComes(url) : OkHttpEventSource.open(url)) {
+            OkHttpEventSource.follow(source, new Printing());
+        } catch (com.launchdarkly.eventsource.StreamException failure) {
+            error(failure);
+        }
+    }
+
+    private static void jersey(String url) throws Exception {
+        var client = AS_IT_COMES ? ClientBuilder.newClient() : Jersey.client();
+        var jersey = new Jersey(client, url, new Printing());
+        if (AS_IT_COMES) jersey.readUntilFailure();
+        else jersey.follow();
+        client.close();
     }
 
     /** Prints a message that a client delivered. */

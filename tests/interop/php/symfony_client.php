@@ -1,5 +1,5 @@
 <?php
-// Symfony's HttpClient: its EventSourceHttpClient reconnects after an error, and a loop around it after a regular end.
+// Symfony's EventSourceHttpClient reconnects after some errors, and a loop around it after all others.
 
 use Symfony\Component\HttpClient\Chunk\ServerSentEvent;
 use Symfony\Component\HttpClient\EventSourceHttpClient;
@@ -7,24 +7,38 @@ use Symfony\Component\HttpClient\EventSourceHttpClient;
 require __DIR__ . '/printing.php';
 require 'Symfony/Component/HttpClient/autoload.php';
 
+final class Refused extends RuntimeException
+{
+}
+
 /** Calls `$handle` for each event, until the node refuses the stream. */
 function follow(string $url, callable $handle): never
 {
-    $client = new EventSourceHttpClient(reconnectionTime: 1.0);
-    $query = [];
+    $lastEventId = '';
+    $retrySeconds = 1.0;
     while (true) {
-        $response = $client->connect($url, ['query' => $query]);
-        foreach ($client->stream($response, 45) as $chunk) {
-            if ($chunk->isFirst() && $response->getStatusCode() !== 200) {
-                throw new RuntimeException("refused: {$response->getStatusCode()}");
+        $client = new EventSourceHttpClient(reconnectionTime: $retrySeconds);
+        try {
+            // Not as a header: the client would send its own Last-Event-ID beside it.
+            $response = $client->connect($url, ['query' => ['last_event_id' => $lastEventId]]);
+            $status = $response->getStatusCode();
+            if ($status >= 400 && $status < 500) {
+                $response->cancel();
+                throw new Refused("refused: $status");
             }
-            if ($chunk instanceof ServerSentEvent) {
-                $handle($chunk);
+            foreach ($client->stream($response, 45) as $chunk) {
+                if ($chunk instanceof ServerSentEvent) {
+                    $lastEventId = $chunk->getId() ?: $lastEventId;
+                    $retrySeconds = $chunk->getRetry() ?: $retrySeconds;
+                    $handle($chunk);
+                }
             }
+        } catch (Refused $refusal) {
+            throw $refusal;
+        } catch (Exception $failure) {
+            error_log("reconnecting: {$failure->getMessage()}");
         }
-        // The node has ended the stream. In the query, because the client sends its own Last-Event-ID header beside yours.
-        $query = array_filter(['last_event_id' => $response->getInfo('last_event_id')]) + $query;
-        usleep((int) ($response->getInfo('reconnection_time') * 1e6));
+        usleep((int) ($retrySeconds * 1e6));
     }
 }
 
@@ -32,7 +46,7 @@ try {
     follow($argv[1], function (ServerSentEvent $event): void {
         print_message($event->getId(), $event->getType(), $event->getData());
     });
-} catch (Exception $failure) {
+} catch (Refused $failure) {
     print_error($failure->getMessage());
     exit(1);
 }
