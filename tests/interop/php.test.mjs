@@ -4,10 +4,12 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 
+import { claims, contract } from './contract.mjs';
+import { until } from '../support/deadline.mjs';
 import { PipecastNode } from '../support/node.mjs';
-import { contract } from './contract.mjs';
 import { publishers } from './publishers.mjs';
 import { publishingSamples } from './samples.mjs';
+import { numbers, open, publish } from './scenarios.mjs';
 
 const php = (program) => ['php', `php/${program}.php`];
 const curl = php('curl_client');
@@ -15,12 +17,18 @@ const curl = php('curl_client');
 contract('PHP', [
   { name: 'curl', command: curl },
   { name: 'curl with CURLOPT_ENCODING', row: 'curl', command: curl, environment: { GZIP: 'on' }, asksForGzip: true },
+  { name: 'Symfony HttpClient', command: php('symfony_client'), asksForGzip: true },
+]);
+
+claims('PHP', [
   {
-    name: 'Symfony EventSourceHttpClient',
-    command: php('symfony_client'),
-    countsRetries: true,
-    asksForGzip: true,
-    resumesBy: /^GET \S+[?&]last_event_id=\d+-\d+|^last-event-id: \d+-\d+\r$/im,
+    name: 'EventSourceHttpClient throws when its first answer is cut',
+    client: { command: php('symfony_event_source') },
+    steps: [publish(numbers(0, 3)), { do: 'cutIn', bytes: 0 }, open],
+    async check({ inbox }) {
+      await until('it ends', () => inbox.ending === 'exit 0');
+      assert.deepEqual([inbox.errors, inbox.events], [['LogicException'], []]);
+    },
   },
 ]);
 

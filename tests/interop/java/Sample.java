@@ -57,7 +57,7 @@ final class Sample {
                 .retrieve()
                 .bodyToMono(JsonNode.class)
                 .map(reply -> reply.get("id").asText())
-                .timeout(Duration.ofSeconds(10))
+                .timeout(Duration.ofSeconds(30))
                 .retryWhen(Retry.backoff(5, Duration.ofMillis(200)).filter(Sample::isTemporary));
     }
 

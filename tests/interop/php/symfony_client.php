@@ -1,41 +1,42 @@
 <?php
-// Symfony's EventSourceHttpClient reconnects after some errors, and a loop around it after all others.
+// Symfony's HttpClient reads one answer; a loop around it reconnects.
 
 use Symfony\Component\HttpClient\Chunk\ServerSentEvent;
-use Symfony\Component\HttpClient\EventSourceHttpClient;
+use Symfony\Component\HttpClient\HttpClient;
+use Symfony\Contracts\HttpClient\Exception\ClientExceptionInterface;
+use Symfony\Contracts\HttpClient\Exception\ExceptionInterface;
 
 require __DIR__ . '/printing.php';
 require 'Symfony/Component/HttpClient/autoload.php';
 
-final class Refused extends RuntimeException
-{
-}
-
-/** Calls `$handle` for each event, until the node refuses the stream. */
+/** Calls `$handle` for each event, until the node refuses the stream: then it throws a ClientExceptionInterface. */
 function follow(string $url, callable $handle): never
 {
-    $lastEventId = '';
+    $client = HttpClient::create(['timeout' => 45, 'buffer' => false]);
+    $headers = ['Accept' => 'text/event-stream'];
     $retrySeconds = 1.0;
     while (true) {
-        $client = new EventSourceHttpClient(reconnectionTime: $retrySeconds);
         try {
-            // Not as a header: the client would send its own Last-Event-ID beside it.
-            $response = $client->connect($url, ['query' => ['last_event_id' => $lastEventId]]);
-            $status = $response->getStatusCode();
-            if ($status >= 400 && $status < 500) {
-                $response->cancel();
-                throw new Refused("refused: $status");
-            }
-            foreach ($client->stream($response, 45) as $chunk) {
-                if ($chunk instanceof ServerSentEvent) {
-                    $lastEventId = $chunk->getId() ?: $lastEventId;
-                    $retrySeconds = $chunk->getRetry() ?: $retrySeconds;
-                    $handle($chunk);
+            $response = $client->request('GET', $url, ['headers' => $headers]);
+            $response->getHeaders(); // throws for a status of 300 or more
+            $rest = '';
+            foreach ($client->stream($response) as $chunk) {
+                $blocks = explode("\n\n", $rest . $chunk->getContent());
+                $rest = array_pop($blocks);
+                foreach ($blocks as $block) {
+                    $event = new ServerSentEvent($block);
+                    $retrySeconds = $event->getRetry() ?: $retrySeconds;
+                    if ($event->getId() !== '') {
+                        $headers['Last-Event-ID'] = $event->getId();
+                    }
+                    if ($event->getData() !== '') {
+                        $handle($event);
+                    }
                 }
             }
-        } catch (Refused $refusal) {
+        } catch (ClientExceptionInterface $refusal) {
             throw $refusal;
-        } catch (Exception $failure) {
+        } catch (ExceptionInterface $failure) {
             error_log("reconnecting: {$failure->getMessage()}");
         }
         usleep((int) ($retrySeconds * 1e6));
@@ -46,7 +47,7 @@ try {
     follow($argv[1], function (ServerSentEvent $event): void {
         print_message($event->getId(), $event->getType(), $event->getData());
     });
-} catch (Refused $failure) {
+} catch (ClientExceptionInterface $failure) {
     print_error($failure->getMessage());
     exit(1);
 }
