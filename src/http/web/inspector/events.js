@@ -14,7 +14,7 @@ function lookOf(name) {
   // FNV-1a, then the end of MurmurHash3: names that differ in one letter get different bits. From this start the channels of the
   // documentation and of the demo get colours and shapes of their own.
   let hash = 363891;
-  for (const byte of new TextEncoder().encode(name)) hash = Math.imul(hash ^ byte, 0x01000193);
+  for (const byte of new TextEncoder().encode(name.slice(0, 255))) hash = Math.imul(hash ^ byte, 0x01000193);
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
   hash = (hash ^ (hash >>> 16)) >>> 0;
