@@ -322,7 +322,7 @@ describe('inspector', { timeout: 300_000 }, () => {
     await page.keyboard.type('{"typed": true}');
     await press('Control+Enter');
     await until('it is published', async () => (await previews(page))[0] === '{"typed":true}');
-    await tabTo('tab');
+    await tabTo('tab-0');
     await press('ArrowRight');
     await page.getByRole('region', { name: 'Subscribe: Browser' }).waitFor();
     assert.equal(await page.getByRole('tab', { selected: true }).textContent(), 'Browser');

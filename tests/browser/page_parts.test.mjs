@@ -153,11 +153,20 @@ test('copied code quotes the address and the channel', () => {
 
 test('copied Ruby code interpolates nothing', () => {
   const hostile = '#{exit 3}#$0#@x"); exit 3; ("';
-  const { publish, subscribe } = pieces(`http://127.0.0.1/${hostile}`, hostile, JSON.stringify(hostile), {}).find(({ title }) => title === 'Ruby');
-  const stub = 'module Net; module HTTP; end; end; def require(_) = true; def URI(url) = (puts url; exit)\n';
-  for (const [code, path] of [[publish, 'events'], [subscribe, 'sse']]) {
+  const codes = ['{"harmless":"#{exit 3}"}', JSON.stringify(hostile)].flatMap((body) => {
+    const { publish, subscribe } = pieces(`http://127.0.0.1/${hostile}`, hostile, body, {}).find(({ title }) => title === 'Ruby');
+    return [[publish, 'events', body], [subscribe, 'sse', '']];
+  });
+  const stub = `module Net; module HTTP
+    def self.post(_, body, _) = (puts body; exit)
+    Get = Class.new { def self.new(_) = exit }
+  end; end
+  def require(_) = true
+  def URI(url) = (puts url)
+  `;
+  for (const [code, path, body] of codes) {
     const { stdout, status, stderr } = spawnSync('ruby', ['-e', stub + code], { encoding: 'utf8' });
-    assert.deepEqual([stdout, status], [`http://127.0.0.1/${hostile}/${path}\n`, 0], stderr);
+    assert.deepEqual([stdout.trimEnd(), status], [`http://127.0.0.1/${hostile}/${path}\n${body}`.trimEnd(), 0], stderr);
   }
 });
 

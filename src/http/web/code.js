@@ -12,6 +12,9 @@ const quoted = (text) => visible(JSON.stringify(text));
 // In Ruby "#{...}" in double quotes is code.
 const rubyQuoted = (text) => quoted(text).replaceAll("#", "\\#");
 
+// Python and Ruby read JSON in single quotes as it is, if it contains nothing that they would read otherwise.
+const quotedJson = (json, otherwise) => (/['\\\n]/.test(json) || json !== visible(json) ? otherwise(json) : `'${json}'`);
+
 // Tabs and carriage returns are whitespace between tokens: JSON strings cannot contain them.
 const safeJson = (json) => visible(json.replace(/[\t\r]/g, " "));
 
@@ -79,7 +82,7 @@ const javascriptPublish = (url, body, token) => `const answer = await fetch(${qu
   headers: {
     "Content-Type": "application/json",${token ? `\n    Authorization: \`Bearer \${${token}}\`,` : ""}
   },
-  body: ${quoted(body)},
+  body: JSON.stringify(${safeJson(body)}),
 });
 console.log(await answer.json());`;
 
@@ -101,7 +104,7 @@ ${hasToken ? "import os\n" : ""}import httpx
 answer = httpx.post(
     ${quoted(`${url}/events`)},
     headers={"Content-Type": "application/json"${hasToken ? `, ${PYTHON_TOKEN}` : ""}},
-    content=${quoted(body)},
+    content=${quotedJson(body, quoted)},
 )
 print(answer.json())`;
 
@@ -122,7 +125,7 @@ const rubyPublish = (url, body, hasToken) => `require "net/http"
 
 answer = Net::HTTP.post(
   URI(${rubyQuoted(`${url}/events`)}),
-  ${rubyQuoted(body)},
+  ${quotedJson(body, rubyQuoted)},
   "Content-Type" => "application/json"${hasToken ? `,\n  "Authorization" => "Bearer #{ENV.fetch("PIPECAST_TOKEN")}"` : ""}
 )
 puts answer.body`;

@@ -285,6 +285,8 @@ byId("token").addEventListener("change", () => {
 });
 byId("fold").addEventListener("click", ({ currentTarget }) => unfold(currentTarget.getAttribute("aria-expanded") !== "true"));
 for (const button of document.querySelectorAll("[data-view]:is(button)")) button.addEventListener("click", () => view(button.dataset.view));
+// A browser scrolls only to what is hidden completely.
+byId("channels").addEventListener("focusin", ({ target }) => target.scrollIntoView({ block: "nearest", inline: "nearest" }));
 byId("connect").addEventListener("click", () => {
   if (!stream) return;
   if (["disconnected", "closed"].includes(byId("state").dataset.state)) return connect();
