@@ -24,9 +24,9 @@ mod pages;
 mod permission;
 mod query;
 mod router;
-mod taking;
 mod target;
 mod tls_files;
+mod unread_pages;
 mod web;
 mod weight;
 
