@@ -78,7 +78,7 @@ pub(super) async fn answer(node: &Node, request: &mut Request<RequestBody>, peer
 }
 
 /// A problem document. A browser that asks for a page at a wrong address gets a page.
-fn rejection(error: &RequestError, request: &Request<Arriving>) -> Response<Body> {
+fn rejection<B>(error: &RequestError, request: &Request<B>) -> Response<Body> {
     let mut response = error.response();
     let wrong = match error {
         RequestError::NoRoute => WrongAddress::NoRoute,

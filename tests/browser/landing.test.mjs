@@ -210,6 +210,8 @@ describe('start page', { timeout: 300_000 }, () => {
         await stateIs(page, 'open');
         await page.goBack();
         await page.locator('#recent li').waitFor();
+        const [button, hint] = await Promise.all(['#clear', '#recent-hint'].map((selector) => page.locator(selector).boundingBox()));
+        assert.ok(button.y + button.height <= hint.y + 4 || width > 600, 'the button covers the text below it');
         await page.getByRole('tab', { name: 'Python' }).click();
         await passesAxe(page);
         const seen = await showsWhatHasFocus(page);

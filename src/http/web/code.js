@@ -35,8 +35,8 @@ function curlPublish(url, body, hasToken = false) {
 }
 
 /**
- * For each language its title, and the code that subscribes and that publishes. `body` is the JSON of the event to publish; `needs` says
- * whether to `subscribe` and to `publish` takes a token.
+ * For each language its title, and the code that subscribes and that publishes. `body` is the JSON of the event to publish; `needs`
+ * has `subscribe` and `publish`: whether each requires a token.
  */
 function pieces(url, channel, body, needs) {
   const stream = `${url}/sse`;
@@ -79,9 +79,7 @@ source.addEventListener("${GAP}", (event) => {
 
 const javascriptPublish = (url, body, token) => `const answer = await fetch(${quoted(`${url}/events`)}, {
   method: "POST",
-  headers: {
-    "Content-Type": "application/json",${token ? `\n    Authorization: \`Bearer \${${token}}\`,` : ""}
-  },
+  headers: { "Content-Type": "application/json"${token ? `, Authorization: \`Bearer \${${token}}\`` : ""} },
   body: JSON.stringify(${safeJson(body)}),
 });
 console.log(await answer.json());`;
@@ -91,8 +89,7 @@ import json
 ${hasToken ? "import os\n" : ""}import httpx
 from httpx_sse import connect_sse
 
-headers = {${hasToken ? PYTHON_TOKEN : ""}}
-with httpx.Client(headers=headers, timeout=30) as client:
+${hasToken ? `headers = {${PYTHON_TOKEN}}\n` : ""}with httpx.Client(${hasToken ? "headers=headers, " : ""}timeout=30) as client:
     with connect_sse(client, "GET", ${quoted(stream)}) as source:
         for event in source.iter_sse():
             if event.event == ${quoted(channel)}:
