@@ -34,7 +34,7 @@ async fn every_reason_that_ends_a_stream_has_its_row_on_the_page() {
 fn plans_in_the_page_on_capacity_are_what_the_program_says() {
     let page = include_str!("../../docs/operate/capacity.md");
     let plans: Vec<_> = page
-        .split("```\n$ pipecast plan ")
+        .split("```text\n$ pipecast plan ")
         .skip(1)
         .filter_map(|rest| rest.split_once("\n```")?.0.split_once('\n'))
         .collect();

@@ -7,6 +7,7 @@ import { until } from '../support/deadline.mjs';
 import { publishers } from './publishers.mjs';
 import { readingSample } from './samples.mjs';
 import { arrive, numbers, open, publish } from './scenarios.mjs';
+import { issuer } from './tokens.mjs';
 
 // npm runs no scripts here, so nothing links to these programs.
 const architecture = process.arch === 'arm64' ? 'arm64' : 'x64';
@@ -101,3 +102,6 @@ publishers('JavaScript', [
   { name: "fetch of Deno", command: [runtimes.deno, 'run', '--allow-all', '--quiet', 'javascript/publisher.mjs'] },
   { name: "fetch of Bun", command: [runtimes.bun, 'javascript/publisher.mjs'] },
 ]);
+
+const printing = "import { eventsToken } from './tokens/events_token.mjs'; console.log(await eventsToken({ id: 7 }));";
+issuer('JavaScript', { name: 'jose', command: [process.execPath, '--input-type=module', '--eval', printing] });
