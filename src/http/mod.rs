@@ -12,6 +12,7 @@ mod body;
 mod connection;
 mod cors;
 mod credential;
+mod description;
 mod error;
 mod foreign_page;
 #[cfg(fuzzing)]
