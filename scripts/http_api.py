@@ -5,6 +5,8 @@ import json
 # These answer like GET, and OPTIONS is the same for all paths: one line for each is enough.
 BRIEF = ("head", "options")
 METHODS = ("post", "get", "delete", *BRIEF)
+# The type of a schema without one.
+ANY = "any JSON value"
 
 
 def paragraphs(text):
@@ -46,7 +48,7 @@ class Page:
             return f"`{schema['const']}`"
         if "enum" in schema:
             return " or ".join(f"`{each}`" for each in schema["enum"])
-        kind = schema.get("type", "any JSON value")
+        kind = schema.get("type", ANY)
         if kind == "array":
             return f"array of {self.type_of(schema['items'])}"
         kinds = " or ".join(kind) if isinstance(kind, list) else kind
@@ -64,12 +66,13 @@ class Page:
             # What has a section of its own is described there.
             described = value if "$ref" not in value or self.is_listed(self.resolved(value)) else self.resolved(value)
             text = described.get("description", "")
-            optional = "" if name in required else ", optional"
-            yield f"- `{name}` ({self.type_of(value)}{optional})" + (f": {self.item(text)}" if text else "")
+            notes = [self.type_of(value)] if self.type_of(value) != ANY else []
+            notes += [] if name in required else ["optional"]
+            yield f"- `{name}`" + (f" ({', '.join(notes)})" if notes else "") + (f": {self.item(text)}" if text else "")
 
     def item(self, text):
-        """A description inside a list: its own lists are indented."""
-        return text.strip().replace("\n", "\n  ").replace("\n  \n", "\n\n") if "\n- " in text else line(text)
+        """A description inside a list. A list in it is indented, by four spaces for the site."""
+        return text.strip().replace("\n", "\n    ").replace("\n    \n", "\n\n") if "\n- " in text else line(text)
 
     def parameters(self, operation, item):
         found = [self.resolved(each) for each in [*item.get("parameters", []), *operation.get("parameters", [])]]

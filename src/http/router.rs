@@ -39,8 +39,11 @@ enum Route {
 /// The routes of the node, with their paths.
 const OF_NODE: [(&str, Route); 2] = [("/", Route::Landing), ("/openapi.json", Route::Description)];
 
+/// Makes the route of a pipeline.
+type PipelineRoute = fn(PipelineId) -> Route;
+
 /// The routes of a pipeline, with what follows its id in the path.
-const OF_PIPELINE: [(&str, fn(PipelineId) -> Route); 3] =
+const OF_PIPELINE: [(&str, PipelineRoute); 3] =
     [("", Route::Pipeline), ("/events", Route::Events), ("/sse", Route::Stream)];
 
 impl Route {
