@@ -1,4 +1,4 @@
-"""The descriptions of the API: linted, and compared with real nodes by requests that Schemathesis makes up."""
+"""The descriptions of the API, linted and compared with real nodes: Schemathesis generates requests and checks the responses."""
 
 import json
 import os
@@ -17,14 +17,14 @@ SEED = os.environ["PIPECAST_API_SEED"]
 SETTINGS = {"stream__max_age": "1s"}
 KEY = "0123456789abcdef"
 # It expects a 404 after a DELETE, but a pipeline without a history still exists.
-NOT_HERE = "use_after_free"
+INAPPLICABLE = "use_after_free"
 
 
 def schemathesis(node, tokens, *options):
     """Runs all checks and phases, and returns the exit code and the output."""
     environment = os.environ | {"PIPECAST_TOKENS": tokens, "PYTHONPATH": str(HERE)}
     command = [os.environ["SCHEMATHESIS"], "--config-file", HERE / "schemathesis.toml", "run", f"{node.public_url}/openapi.json"]
-    command += ["--checks", "all", "--exclude-checks", NOT_HERE, "--mode", "all", "--seed", SEED, "--max-examples", "30", "--no-color", *options]
+    command += ["--checks", "all", "--exclude-checks", INAPPLICABLE, "--mode", "all", "--seed", SEED, "--max-examples", "30", "--no-color", *options]
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(command, env=environment, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return done.returncode, done.stdout
@@ -35,7 +35,7 @@ def program(*command):
 
 
 class Descriptions(unittest.TestCase):
-    """Are they what their formats allow, and what is recommended?"""
+    """They follow their formats, and what linters recommend."""
 
     def test_openapi_passes_the_linter(self):
         lint = program("node_modules/.bin/redocly", "lint", "--config", "redocly.yaml", "--format", "json", REFERENCE / "openapi.yaml")
