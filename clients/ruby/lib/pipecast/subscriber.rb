@@ -172,28 +172,53 @@ module Pipecast
     def attempt(uri, &)
       # Outside of the rescue below: the token may come from a function of the program, whose errors are its own.
       request = request(uri)
-      stream = @block_error = nil
       begin
         @connection = Http::Connection.open(uri, @timeout)
         return if @is_closed
 
-        @connection.request(request) do |response|
-          return rejected(uri, response) unless response.code == "200"
-
-          stream = open_stream(uri, response)
-          response.read_body { |bytes| receive(stream, bytes, &) || return }
-        end
-        Disconnect.new("the stream ended", true, 0.0)
-      rescue EventStream::TooLarge
-        raise SubscribeError, "#{uri.origin} sends an event of more than #{@max_event_bytes} bytes; set max_event_bytes to the limits.max_event_size of its nodes"
+        exchange = exchange(@connection, request)
+        response = exchange.resume
       rescue *Http::FAILURES => error
-        raise if error.equal?(@block_error)
-
-        Disconnect.new(stream ? "the stream broke: #{Visible.line(error.message)}" : "cannot reach #{uri.origin}: #{Visible.line(error.message)}", !stream.nil?, 0.0)
-      ensure
-        @connection&.drop
-        @connection = nil
+        return Disconnect.new("cannot reach #{uri.origin}: #{Visible.line(error.message)}", false, 0.0)
       end
+      return rejected(uri, response, exchange) unless response.code == "200"
+      return not_a_stream(uri, exchange) unless stream?(response)
+
+      @connection.read_timeout = @read_timeout
+      stream = EventStream.new(last_event_id: @last_event_id || "", max_bytes: @max_event_bytes)
+      read(uri, stream, exchange, &)
+    ensure
+      @connection&.drop
+      @connection = nil
+    end
+
+    # A fiber that gives the response, then the pieces of its body, then nil.
+    #
+    # The block of {#each} must not run inside of Net::HTTP: left by `break` or an exception, Net::HTTP still reads the end of the
+    # chunk, and an error there would replace the `break`. A fiber can be abandoned.
+    def exchange(connection, request)
+      Fiber.new(blocking: true) do
+        connection.request(request) do |response|
+          Fiber.yield(response)
+          response.read_body { |bytes| Fiber.yield(bytes) }
+        end
+        nil
+      end
+    end
+
+    def read(uri, stream, exchange, &)
+      until @is_closed
+        begin
+          bytes = exchange.resume
+        rescue *Http::FAILURES => error
+          return Disconnect.new("the stream broke: #{Visible.line(error.message)}", true, 0.0)
+        end
+        return Disconnect.new("the stream ended", true, 0.0) if bytes.nil?
+
+        receive(stream, bytes, &)
+      end
+    rescue EventStream::TooLarge
+      raise SubscribeError, "#{uri.origin} sends an event of more than #{@max_event_bytes} bytes; set max_event_bytes to the limits.max_event_size of its nodes"
     end
 
     def request(uri)
@@ -205,47 +230,59 @@ module Pipecast
       Net::HTTP::Get.new(uri, headers)
     end
 
-    def rejected(uri, response)
+    def rejected(uri, response, exchange)
       status = response.code.to_i
       return if status == 204
 
-      detail = Http.detail(Http.beginning(response, ANSWER_BYTES))
+      detail = Http.detail(beginning(exchange))
       message = Http.rejection(uri.origin, response, detail)
       raise SubscribeError.new(message, status:, detail:) unless Http.temporary?(status)
 
       Disconnect.new(Visible.line(message), false, Http.retry_after(response))
     end
 
-    def open_stream(uri, response)
-      is_stream = response.content_type == "text/event-stream" && [nil, "identity"].include?(response["Content-Encoding"])
-      raise SubscribeError.new("#{uri.origin} sent a response that is not an event stream", status: 200) unless is_stream
-
-      @connection.read_timeout = @read_timeout
-      EventStream.new(last_event_id: @last_event_id || "", max_bytes: @max_event_bytes)
+    def stream?(response)
+      response.content_type == "text/event-stream" && [nil, "identity"].include?(response["Content-Encoding"])
     end
 
-    # @return [Boolean] whether to read on
+    def not_a_stream(uri, exchange)
+      # Net::HTTP takes a head that was cut for a complete one.
+      return Disconnect.new("the response of #{uri.origin} was cut", false, 0.0) if beginning(exchange).empty?
+
+      raise SubscribeError.new("#{uri.origin} sent a response that is not an event stream", status: 200)
+    end
+
+    def beginning(exchange)
+      text = +""
+      while text.bytesize < ANSWER_BYTES && (bytes = exchange.resume)
+        text << bytes
+      end
+      text
+    rescue *Http::FAILURES
+      text
+    end
+
     def receive(stream, bytes, &)
       stream.feed(bytes) do |message|
         hand_over(message, &)
-        return false if @is_closed
+        return if @is_closed
       end
       # Of blocks without data too.
       commit(stream.last_event_id)
-      true
     ensure
       @retry = (stream.retry_ms / 1000.0).clamp(RETRY) if stream.retry_ms
     end
 
+    # Counts the event unless the block has raised or its thread was killed: then the next {#each} delivers it again.
     def hand_over(message)
+      is_unfinished = false
       item = item_in(message)
       yield item if item
-    rescue Exception => error # rubocop:disable Lint/RescueException
-      @block_error = error
+    rescue Exception # rubocop:disable Lint/RescueException
+      is_unfinished = true
       raise
     ensure
-      # Not for an event that the block has not finished with: the next `each` delivers it again.
-      commit(message.id) unless @block_error || Thread.current.status == "aborting"
+      commit(message.id) unless is_unfinished || Thread.current.status == "aborting"
     end
 
     def commit(id)
