@@ -34,7 +34,7 @@ module Pipecast
       @token = Options.token(token)
       @timeout = Options.seconds("timeout", timeout, 0..60)
       @retry_for = Options.seconds("retry_for", retry_for, 0..400)
-      @connections = Connections.new
+      @connections = Connections.shared
       @current = 0
     end
 

@@ -3,18 +3,27 @@
 require_relative "http"
 
 module Pipecast
-  # Keeps connections open for the next request. Threads that publish at the same time have one each.
+  # Keeps connections open for the next request, of any publisher of this process: a program may have one for each pipeline.
+  # Threads that publish at the same time have a connection each.
   #
   # @api private
   class Connections
     # Shorter than the idle timeout of any load balancer, so that few requests meet a connection that is closing.
     IDLE = 15.0
-    private_constant :IDLE
+    # Maximum number of connections to keep.
+    KEPT = 32
+    private_constant :IDLE, :KEPT
 
     def initialize
       @lock = Mutex.new
       @idle = []
       @process = Process.pid
+    end
+
+    @shared = new
+
+    class << self
+      attr_reader :shared
     end
 
     # @return [Http::Connection, nil] a kept connection to this origin
@@ -34,6 +43,7 @@ module Pipecast
       @lock.synchronize do
         forget_inherited
         @idle << [uri.origin, connection, Process.clock_gettime(Process::CLOCK_MONOTONIC)]
+        @idle.shift[1].drop if @idle.size > KEPT
       end
     end
 

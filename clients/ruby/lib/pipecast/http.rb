@@ -29,6 +29,8 @@ module Pipecast
         connection.use_ssl = uri.is_a?(URI::HTTPS)
         # Net::HTTP would repeat a GET that was cut, without a delay and with the old resume point: events would come twice.
         connection.max_retries = 0
+        # Publishers have a shorter limit of their own, see Connections.
+        connection.keep_alive_timeout = 60
         connection.open_timeout = connection.write_timeout = connection.read_timeout = timeout
         connection.start
       end

@@ -1,0 +1,8 @@
+# frozen_string_literal: true
+
+Rails.application.routes.draw do
+  root "messages#index"
+  resource :session, only: %i[new create]
+  resource :event_token, only: :show
+  resources :messages, only: %i[index create]
+end
