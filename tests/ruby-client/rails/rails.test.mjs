@@ -16,7 +16,7 @@ import { until } from '../../support/deadline.mjs';
 import { withoutSettings } from '../../support/environment.mjs';
 import { PipecastNode } from '../../support/node.mjs';
 import { acceptsConnections, freePort } from '../../support/ports.mjs';
-import { start, startServer, stop } from '../../support/processes.mjs';
+import { recordOutput, start, startServer, stop } from '../../support/processes.mjs';
 import { RedisServer } from '../../support/redis.mjs';
 
 const APPLICATION = dirname(fileURLToPath(import.meta.url));
@@ -24,7 +24,7 @@ const SECRET = 'a secret of forty bytes, only for tests!';
 const KEY = randomBytes(16).toString('hex');
 
 for (const receiver of ['thread', 'process']) {
-  describe(`Rails application that receives in a ${receiver}`, { timeout: 120_000 }, () => {
+  describe(`Rails application that receives in a ${receiver}`, { timeout: 240_000 }, () => {
     const running = [];
     let browser;
     let redis;
@@ -56,7 +56,11 @@ for (const receiver of ['thread', 'process']) {
       });
       running.push(puma);
       logs.push(puma.output);
-      if (receiver === 'process') running.push(start('ruby', ['bin/receive'], options));
+      if (receiver === 'process') {
+        const receiving = start('ruby', ['bin/receive'], options);
+        running.push(receiving);
+        logs.push(recordOutput(receiving));
+      }
       page = await browser.newPage();
       page.setDefaultTimeout(30_000);
     });
@@ -73,10 +77,10 @@ for (const receiver of ['thread', 'process']) {
       received: (await (await fetch('/messages.json')).json()).map(([, payload]) => payload.text),
     }));
 
-    async function send(count) {
+    async function send(count, form = 'Send') {
       for (let n = 0; n < count; n += 1) {
-        await page.fill('[name=text]', `message ${sent}`);
-        const [answer] = await Promise.all([page.waitForResponse((response) => response.request().method() === 'POST'), page.click('[type=submit]')]);
+        await page.fill(`#${form} [name=text]`, `message ${sent}`);
+        const [answer] = await Promise.all([page.waitForResponse((response) => response.request().method() === 'POST'), page.click(`#${form} [type=submit]`)]);
         assert.equal(answer.status(), 204, logs[0].text.slice(-2000));
         sent += 1;
       }
@@ -88,7 +92,7 @@ for (const receiver of ['thread', 'process']) {
       await until(`${sent} events arrive`, async () => {
         seen = await state();
         return seen.shown.length >= sent && seen.received.length >= sent;
-      }, () => `${JSON.stringify(seen)}\n${logs[0].text.slice(-2000)}`);
+      }, () => `${JSON.stringify(seen)}\n${logs.map((log) => log.text.slice(-2000)).join('\n')}`);
       assert.deepEqual(seen, { shown: all, received: all });
     }
 
@@ -106,11 +110,20 @@ for (const receiver of ['thread', 'process']) {
       await everythingArrives();
     });
 
+    test('shows and stores what a job publishes after a record is saved', async () => {
+      // One after the other: jobs run side by side.
+      for (let n = 0; n < 3; n += 1) {
+        await send(1, 'Keep');
+        await everythingArrives();
+      }
+    });
+
     test('misses nothing while a node is killed and comes back', async () => {
+      const requests = logs[0].text.match(/Started POST "\/messages"/g).length;
       await node.kill();
       // The controller's publisher retries until the node is there again.
       const sending = send(1);
-      await until('the request has reached the application', () => logs[0].text.match(/Started POST "\/messages"/g).length > 5);
+      await until('the request has reached the application', () => logs[0].text.match(/Started POST "\/messages"/g).length > requests);
       await node.restart();
       await sending;
       await send(5);
@@ -130,6 +143,18 @@ for (const receiver of ['thread', 'process']) {
       await send(1);
       await everythingArrives();
     });
+    test('lets a page subscribe with a cookie', async () => {
+      const first = await page.evaluate(async () => {
+        const headers = { 'X-CSRF-Token': document.querySelector('meta[name=csrf-token]').content };
+        await fetch('/event_token', { method: 'POST', headers });
+        const source = new EventSource(document.querySelector('ul').dataset.eventsUrlValue, { withCredentials: true });
+        return new Promise((resolve) => {
+          source.addEventListener('messages', (event) => resolve(JSON.parse(event.data).text));
+          source.addEventListener('error', () => resolve('rejected'));
+        });
+      });
+      assert.equal(first, 'message 0');
+    });
   });
 }
 
@@ -148,7 +173,7 @@ async function environment(node, receiver) {
     EVENT_TOKEN_SECONDS: '5',
     PIPECAST_URL: node.publicUrl,
     PIPECAST_TOKEN: KEY,
-    PIPECAST_JWT_SECRET: SECRET,
+    EVENTS_JWT_SECRET: SECRET,
     RECEIVER: receiver,
   };
 }

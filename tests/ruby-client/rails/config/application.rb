@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "active_job/railtie"
 require "active_record/railtie"
 require "action_controller/railtie"
 require "pipecast"

@@ -6,4 +6,9 @@ ActiveRecord::Schema.define(version: 1) do
     t.string :channel, null: false
     t.json :payload
   end
+
+  create_table :notes do |t|
+    t.string :user, null: false
+    t.string :text, null: false
+  end
 end
