@@ -17,7 +17,7 @@ module Pipecast
     # What Net::HTTP raises when a connection fails. Not StandardError, which would hide errors of this gem.
     FAILURES = [
       IOError, SystemCallError, SocketError, Timeout::Error, OpenSSL::SSL::SSLError, Net::ProtocolError, Net::HTTPBadResponse,
-      Net::HTTPHeaderSyntaxError, Zlib::Error
+      Net::HTTPHeaderSyntaxError
     ].freeze
 
     # A connection to one node or load balancer.

@@ -262,9 +262,9 @@ module Pipecast
       text
     end
 
-    def receive(stream, bytes, &)
+    def receive(stream, bytes, &block)
       stream.feed(bytes) do |message|
-        hand_over(message, &)
+        hand_over(message, &block)
         return if @is_closed
       end
       # Of blocks without data too.

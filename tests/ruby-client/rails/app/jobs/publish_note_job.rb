@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 class PublishNoteJob < ActiveJob::Base
-  retry_on Pipecast::PublishError, wait: 5.seconds, attempts: 10
+  retry_on Pipecast::PublishError, wait: 5.seconds, attempts: 5
 
   def perform(note)
     Pipecast::Publisher.new(pipeline: "p_user_#{note.user}").publish(
