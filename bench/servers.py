@@ -44,8 +44,8 @@ http {{
 }}
 """
 
-# Sides other than Pipecast, with the preset of the bench that knows their addresses.
-PRESETS = {"nchan": "nchan", "mercure": "mercure", "centrifugo": "centrifugo"}
+# Sides for which the bench has a preset of the same name.
+PRESETS = {"nchan", "mercure", "centrifugo"}
 # Where each side accepts events.
 PUBLISH = {"pipecast": "/pipelines/{pipeline}/events", "nchan": "/pub/{pipeline}", "centrifugo": "/api/publish"}
 MERCURE_KEY = "m" * 32
@@ -83,7 +83,7 @@ class Server:
     def __init__(self, side, redis=None, keepalive="15s", threads=None, settings=None):
         self.side, self.port, self.admin = side, free_port(), free_port()
         self.folder = tempfile.TemporaryDirectory()
-        self.preset = PRESETS.get(side, "pipecast")
+        self.preset = side if side in PRESETS else "pipecast"
         start = self.pipecast if side == "hyper" else getattr(self, side)
         command = start(redis, keepalive)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPECAST_")}

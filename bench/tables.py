@@ -21,6 +21,8 @@ CPU = ("server", "us_per_unit")
 P99 = ("delivered", "latency", "p99_us")
 RATE = ("published", "requests_per_second")
 KIB, MS, MILLION, PERCENT = 1 / 1024, 0.001, 1e-6, 100
+# Rounds that are further apart than this, of their median, show nothing.
+NOISY = 0.5
 
 FANOUT = {
     "fanout-1000": "1,000 subscribers, one pipeline",
@@ -47,7 +49,8 @@ def median(runs, *path):
 
 
 def show(value, digits=1, unit=""):
-    return "-" if value is None else f"{value:,.{digits}f}{unit}"
+    """Without digits that a number above 1,000 does not need."""
+    return "-" if value is None else f"{value:,.{digits if value < 1000 else 0}f}{unit}"
 
 
 def table(head, rows):
@@ -59,14 +62,19 @@ def faults(runs):
     return sum(run["delivered"][kind] for run in runs for kind in FAULTS)
 
 
-def spread(sides, path):
+def widest_spread(sides, path):
     """How far the rounds of a side are apart, of its median; that of the side where it is largest."""
     widest = 0
     for runs in sides:
         found = values(runs, path)
         if len(found) > 1 and statistics.median(found):
             widest = max(widest, (max(found) - min(found)) / statistics.median(found))
-    return f"{widest:.0%}"
+    return widest
+
+
+def ratio(ours, theirs, path):
+    """The median of the ratios of each round: what disturbed a round disturbed both sides of it."""
+    return statistics.median(one / other for one, other in zip(values(ours, path), values(theirs, path)))
 
 
 class Row:
@@ -89,7 +97,7 @@ class Row:
         return [show(self.value(lines, side), self.digits) for side in sides]
 
     def spread(self, lines, sides):
-        return "-" if self.total else spread([self.runs(lines, side) for side in sides], self.path)
+        return "-" if self.total else f"{widest_spread([self.runs(lines, side) for side in sides], self.path):.0%}"
 
 
 def row_table(rows, lines, sides, with_spread=True):
@@ -102,7 +110,6 @@ def row_table(rows, lines, sides, with_spread=True):
 
 PEER_ROWS = [
     *(Row(f"CPU per delivery, µs: {label}", name, CPU) for name, label in FANOUT.items()),
-    Row("p99 from publish to subscriber, ms: 1,000 subscribers", "fanout-1000", P99, MS),
     Row("p99 from publish to subscriber, ms: 15,000 subscribers", "fanout-15000", P99, MS),
     Row("saturated, 1,000 subscribers: million deliveries/s", "saturate-1000", ("delivered", "deliveries_per_second"), MILLION, 2),
     Row("saturated: deliveries lost, all rounds", "saturate-1000", ("delivered", "lost"), digits=0, total=True),
@@ -111,8 +118,9 @@ PEER_ROWS = [
     Row("CPU with 15,000 idle streams, % of a core", "idle", ("server", "cpus"), PERCENT, 2),
     Row("3,000 clients connect at once and get 100 events: CPU per client, µs", "storm", CPU, digits=0),
     *(Row(f"publishes/s in memory, {n} connection{'s' if n > 1 else ''}", f"publish-{n}", RATE, digits=0) for n in (1, 16, 64)),
+    Row("CPU per publish in memory, µs, 16 connections", "publish-16", CPU),
     *(Row(f"publishes/s on Redis, {n} connection{'s' if n > 1 else ''}", f"publish-redis-{n}", RATE, digits=0) for n in (1, 16, 64)),
-    Row("the same with 64: Redis CPU per publish, µs", "publish-redis-64", ("redis", "us_per_unit")),
+    Row("Redis CPU per publish, µs, 64 connections", "publish-redis-64", ("redis", "us_per_unit")),
     Row("CPU of a further node per event, µs: 1 subscriber there, 300 events/s", "second-node-300", CPU, digits=0),
     Row("the same, 3,000 events/s", "second-node-3000", CPU, digits=0),
     Row("CPU of a further node per delivery, µs: 1,000 subscribers there", "second-node-1000x40", CPU),
@@ -127,19 +135,18 @@ README_ROWS = [
 ]
 OTHER_ROWS = [
     Row("memory of the process per idle stream, KiB (PSS, 15,000 streams)", "idle", ("memory", "pss_bytes_per_stream"), KIB, 2),
-    Row("kernel memory in addition, KiB per stream, both ends", "idle", ("memory", "kernel_bytes_per_stream"), KIB, 2),
     Row("CPU with 15,000 idle streams, % of a core", "idle", ("server", "cpus"), PERCENT, 2),
     Row("deliveries/s, 1,000 subscribers, 16 publishers", "saturate-1000", ("delivered", "deliveries_per_second"), digits=0),
     Row("deliveries missing in that run, all rounds", "saturate-1000", ("delivered", "lost"), digits=0, total=True),
     Row("3,000 clients at once, 100 events of 200 bytes: seconds until all are served", "storm", ("replay", "seconds"), digits=2),
     Row("the same, CPU per client, µs", "storm", CPU, digits=0),
     *(Row(f"publishes/s, embedded store, {n} connection{'s' if n > 1 else ''}", f"publish-{n}", RATE, digits=0) for n in (1, 16, 64)),
+    Row("CPU per publish, embedded store, 16 connections, µs", "publish-16", CPU),
     *(Row(f"publishes/s on Redis, {n} connection{'s' if n > 1 else ''}", f"publish-redis-{n}", RATE, digits=0) for n in (1, 16, 64)),
     Row("p99 of a publish on Redis, 16 connections, ms", "publish-redis-16", ("published", "latency", "p99_us"), MS),
     Row("Redis CPU per publish, 64 connections, µs", "publish-redis-64", ("redis", "us_per_unit")),
     Row("events/s on Redis, 100 per request", "publish-redis-100", ("published", "events_per_second"), digits=0),
     Row("99,000 deliveries/s to 1,000 subscribers: p50 from publish to subscriber, ms", "half-1000", ("delivered", "latency", "p50_us"), MS),
-    Row("the same, p99", "half-1000", P99, MS),
 ]
 
 
@@ -154,27 +161,34 @@ def setting(results):
     )
 
 
+def waiting(results, prefixes):
+    """Shares of a run for which the load generator was ready and had no CPU: median and worst."""
+    shares = [run["bench"]["queued"] for name, sides in results["lines"].items() if name.startswith(prefixes) for runs in sides.values() for run in runs if "bench" in run]
+    return f"{statistics.median(shares):.0%} of a run (median; worst run {max(shares):.0%})"
+
+
 def noise(results):
-    """How much of the load generator's time went to others: what the figures above can be trusted for."""
-    runs = [run for sides in results["lines"].values() for runs in sides.values() for run in runs if "bench" in run]
-    queued = [run["bench"]["queued"] for run in runs if run["bench"].get("queued") is not None]
-    stolen = [run["stolen"] for run in runs if "stolen" in run]
-    text = f"The load generator waited for its CPU during {statistics.median(queued):.1%} of a run (median) and {max(queued):.1%} (worst run)."
-    return f"{text} The hypervisor withheld {statistics.median(stolen):.1%} of the machine's time (median) and {max(stolen):.1%} (worst run)." if stolen else text
+    """What others on the machine took, and so how far the figures can be trusted."""
+    stolen = [run["stolen"] for sides in results["lines"].values() for runs in sides.values() for run in runs if "stolen" in run]
+    return (
+        f"In rows with a fixed rate of events, the load generator waited for its CPU during {waiting(results, ('fanout', 'half'))}. In rows that measure a maximum it waited during "
+        f"{waiting(results, ('saturate', 'publish'))}, so their rates are too low for every side. The hypervisor withheld {statistics.median(stolen):.1%} of the machine's time (median; worst run {max(stolen):.1%})."
+    )
 
 
 def fanout_table(results):
     lines = results["lines"]
+    shown = ("floor", "pipecast", "hyper", "nchan")
     rows = []
     for name, label in FANOUT.items():
-        if name not in lines:
+        sides = lines.get(name)
+        if not sides:
             continue
-        cost = {side: median(runs, *CPU) for side, runs in lines[name].items()}
-        lag = {side: (median(runs, *P99) or 0) / 1000 for side, runs in lines[name].items()}
-        shown = ("floor", "pipecast", "hyper", "nchan")
+        ours, both = sides["pipecast"], (sides["pipecast"], sides["nchan"])
+        lag = "too noisy" if widest_spread(both, P99) > NOISY else " / ".join(show(median(runs, *P99) / 1000) for runs in both)
         rows.append([
-            label, *(show(cost.get(side)) for side in shown), show(cost["pipecast"] / cost["floor"], 2, "x"), show(cost["pipecast"] / cost["nchan"], 2, "x"),
-            spread([lines[name].get(side, []) for side in shown], CPU), f"{show(lag['pipecast'])} / {show(lag['nchan'])}", str(faults(lines[name]["pipecast"])),
+            label, *(show(median(sides.get(side, []), *CPU)) for side in shown), *(show(ratio(ours, sides[side], CPU), 2, "x") for side in ("floor", "nchan")),
+            f"{widest_spread([sides.get(side, []) for side in shown], CPU):.0%}", lag, str(faults(ours)),
         ])
     head = ["CPU per delivery, µs", *(SIDES[side] for side in shown), "Pipecast : floor", "Pipecast : Nchan", "spread", "p99 to subscriber, ms, Pipecast / Nchan", "lost, duplicated, reordered"]
     return table(head, rows)
@@ -200,25 +214,25 @@ def sentences(results):
     lines = results["lines"]
     if "redis-benchmark" in lines.get("publish-redis-100", {}):
         ours, theirs = (median(lines["publish-redis-100"][side], "published", "events_per_second") for side in ("pipecast", "redis-benchmark"))
-        yield f"- `redis-benchmark` gets {theirs:,.0f} events/s out of Redis with the same script and 100 events per call, pipelined. Pipecast gets {ours:,.0f}, which is {ours / theirs:.0%}."
+        yield f"- With the same script and 100 events per call, pipelined, `redis-benchmark` reaches {theirs:,.0f} events/s. Pipecast reaches {ours:,.0f}, which is {ours / theirs:.0%}."
     if "idle" in lines and "floor" in lines.get("fanout-15000", {}):
         ours = median(lines["idle"]["pipecast"], "server", "cpus")
         floor = median(lines["fanout-15000"]["floor"], *CPU) * 1e-6 * 15_000 / 15
-        yield f"- The 1,000 keepalives per second of 15,000 idle streams would cost the floor {floor:.2%} of a core, at its cost of a write to 15,000 subscribers. They cost Pipecast {ours / floor:.2f} times that."
+        yield f"- At the floor's cost per write, the 1,000 keepalives per second of 15,000 idle streams would take {floor:.2%} of a core. Pipecast uses {ours / floor:.2f} times that."
     if "access" in lines:
         rate = {kind: median(runs, *RATE) for kind, runs in lines["access"].items()}
         shares = ", ".join(f"{rate[kind] / rate['open']:.0%} with {label}" for kind, label in (("key", "a static key"), ("HS256", "an HS256 token"), ("ES256", "an ES256 token")))
-        yield f"- Publishing with a key or token, embedded store, 32 connections: of the {rate['open']:,.0f} publishes/s with open access, there remain {shares}."
+        yield f"- Checking access costs publishers time: of {rate['open']:,.0f} publishes/s with open access (embedded store, 32 connections) there remain {shares}."
     if "threads" in lines:
         one, two = (median(lines["threads"][threads], "delivered", "last_reader", "p50_us") / 1000 for threads in ("1", "2"))
-        yield f"- The last of 2,000 subscribers receives an event after {one:.1f} ms (p50) with one fan-out thread and {two:.1f} ms with two, on both cores, which the load generator shares: {two / one:.2f} times."
+        yield f"- The last of 2,000 subscribers receives an event after {one:.1f} ms (p50) with one fan-out thread and after {two:.1f} ms with two. Here server and load generator share both cores."
     if "nodes" in lines:
-        cost = {nodes: median(runs, "server", "cpus") / 500 * 1e6 for nodes, runs in lines["nodes"].items()}
-        lag = {nodes: median(runs, "delivered", "last_reader", "p50_us") / 1000 for nodes, runs in lines["nodes"].items()}
+        cost = ", ".join(f"{median(runs, 'server', 'cpus') / 500 * 1e6:.0f}" for runs in lines["nodes"].values())
+        lag = ", ".join(f"{median(runs, 'delivered', 'last_reader', 'p50_us') / 1000:.1f}" for runs in lines["nodes"].values())
         lost = sum(faults(runs) for runs in lines["nodes"].values())
         yield (
-            f"- Several nodes on one Redis, all nodes on one core, 500 events/s to 1,000 subscribers of 10 pipelines: an event costs Redis {', '.join(f'{cost[nodes]:.0f}' for nodes in cost)} µs of CPU with "
-            f"{', '.join(cost)} nodes, and the last subscriber receives it after {', '.join(f'{lag[nodes]:.1f}' for nodes in cost)} ms (p50); lost, duplicated, reordered: {lost}."
+            f"- With {', '.join(lines['nodes'])} nodes on one Redis, an event costs Redis {cost} µs of CPU, and the last subscriber receives it after {lag} ms (p50). "
+            f"All nodes share one core, and 500 events/s go to 1,000 subscribers of 10 pipelines. Lost, duplicated or reordered: {lost}."
         )
 
 
