@@ -1,14 +1,17 @@
 """Turns bench/results/latest.json into the tables and charts of docs/comparison.md, docs/design/performance.md and README.md.
 
     "$(scripts/venv matplotlib==3.10.8)/bin/python" bench/tables.py
+    python3 bench/tables.py --check     writes nothing, and fails if a page is out of date
 
-A table stands between `<!-- generated: NAME -->` and `<!-- end -->`; a page has those that it needs.
+A generated part is between `<!-- generated: NAME -->` and `<!-- end -->`. A page has those that it needs.
 """
 
+import argparse
 import json
 import pathlib
 import re
 import statistics
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/comparison.md", "docs/design/performance.md")
@@ -267,10 +270,9 @@ def parts(results):
     }
 
 
-def fill(page, generated):
-    path = ROOT / page
-    if path.exists():
-        path.write_text(GENERATED.sub(lambda found: f"{found[1]}\n{generated[found[2]]}\n\n{found[3]}" if found[2] in generated else found[0], path.read_text()))
+def filled(text, generated):
+    """The text of a page with its generated parts made again."""
+    return GENERATED.sub(lambda found: f"{found[1]}\n{generated[found[2]]}\n\n{found[3]}" if found[2] in generated else found[0], text)
 
 
 def chart(lines, path):
@@ -323,10 +325,16 @@ def growth_chart(results, path):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail if a page is out of date")
+    is_check = parser.parse_args().check
     results = json.loads((ROOT / "bench/results/latest.json").read_text())
     generated = parts(results)
-    for page in PAGES:
-        fill(page, generated)
+    stale = [page for page in PAGES if (ROOT / page).read_text() != filled((ROOT / page).read_text(), generated)]
+    if is_check:
+        sys.exit(f"out of date, run bench/tables.py: {', '.join(stale)}" if stale else 0)
+    for page in stale:
+        (ROOT / page).write_text(filled((ROOT / page).read_text(), generated))
     chart(results["lines"], ROOT / "docs/images/fanout.svg")
     if all(curve in results for curve in CURVES):
         growth_chart(results, ROOT / "docs/images/growth.svg")
