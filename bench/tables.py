@@ -311,7 +311,7 @@ def growth_chart(results, path):
             points = [(int(point), median(sides[side], "server", "us_per_unit")) for point, sides in results.get(curve, {}).items() if side in sides]
             if not points:
                 continue
-            axes.plot(*zip(*points), marker="o", markersize=3, label=side, color=COLORS[side])
+            axes.plot(*zip(*points), marker="o", markersize=3, label=SIDES[side], color=COLORS[side])
             highest = max([highest, *(cost for _, cost in points if side != "nchan")])
         axes.set_xscale("log")
         # One side may cost several times as much: the others must stay readable.
