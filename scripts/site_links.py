@@ -1,4 +1,4 @@
-"""Lets the site link to files of the repository outside docs/, as its pages do on GitHub: copies of those files go into the site.
+"""Lets the site link to files of the repository outside docs/, as its pages do on GitHub: copies of those files are part of the site.
 
 A link to a folder outside docs/ loses its target in the site, which has no page for it.
 """
@@ -6,42 +6,44 @@ A link to a folder outside docs/ loses its target in the site, which has no page
 import os
 import pathlib
 import re
-import shutil
+
+from mkdocs.structure.files import File
 
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
-_copied = {}
+
+def outside(target, page, config):
+    """The file or folder of the repository that a page's link leads to, or None if it is part of the site or of another one."""
+    docs = pathlib.Path(config.docs_dir)
+    path = pathlib.Path(os.path.normpath((docs / page.src_uri).parent / target))
+    if "://" in target or path.is_relative_to(docs) or not path.is_relative_to(docs.parent):
+        return None
+    return path if path.exists() else None  # a broken link is reported by the build
 
 
-def on_pre_build(config):
-    _copied.clear()
+def copy_of(path, config):
+    """As plain text, code and Markdown alike: every browser shows that."""
+    return f"files/{path.relative_to(pathlib.Path(config.docs_dir).parent).as_posix()}.txt"
+
+
+def on_files(files, config):
+    for page in files.documentation_pages():
+        for _, target, _ in LINK.findall(page.content_string):
+            path = outside(target, page, config)
+            if path and path.is_file() and not files.get_file_from_path(copy_of(path, config)):
+                files.append(File.generated(config, copy_of(path, config), abs_src_path=str(path)))
+    return files
 
 
 def on_page_markdown(markdown, page, config, files):
-    docs = pathlib.Path(config.docs_dir)
-    root = docs.parent
-    folder = (docs / page.file.src_uri).parent
-
     def replaced(link):
         text, target, _ = link.groups()
-        path = pathlib.Path(os.path.normpath(folder / target))
-        if "://" in target or path.is_relative_to(docs) or not path.is_relative_to(root):
+        path = outside(target, page.file, config)
+        if path is None:
             return link[0]
         if path.is_dir():
             return text
-        if not path.is_file():
-            return link[0]  # the build reports it
-        # Markdown and code alike as plain text, which every browser shows.
-        name = "files/" + path.relative_to(root).as_posix() + ".txt"
-        _copied[name] = path
-        depth = len(pathlib.PurePosixPath(page.url).parts)
-        return f"[{text}](<{'../' * depth}{name}>){{target=_blank}}"
+        relative = os.path.relpath(copy_of(path, config), os.path.dirname(page.file.src_uri))
+        return f"[{text}]({relative})"
 
     return LINK.sub(replaced, markdown)
-
-
-def on_post_build(config):
-    for name, path in _copied.items():
-        target = pathlib.Path(config.site_dir) / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)

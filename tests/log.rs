@@ -315,7 +315,7 @@ fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
                     let index = every_id.iter().position(|id| *id == frame.id()).expect("an event that was published");
                     let is_next = reader.at.is_followed_by(frame.id());
                     // By the contract the next `seq` continues, even where the counter restarted
-                    // in between: ids cannot tell that apart (ARCHITECTURE.md, what is known to be missing).
+                    // in between: ids cannot tell that apart (docs/design/reliability.md, known exceptions).
                     let has_begun_anew = begun_ms.iter().any(|ms| reader.at.ms < *ms && *ms <= frame.id().ms);
                     let skips_none = index == 0 || every_id[index - 1] <= reader.at || has_begun_anew;
                     prop_assert!(is_next && skips_none, "{:?} after {:?}", frame.id(), reader.at);

@@ -147,7 +147,7 @@ fn check(pipeline: &Pipeline, client: &Left) -> Result<(), TestCaseError> {
         prop_assert!(got.ends_with(&surely_new), "an event that the client cannot have is not sent: {}", told);
         prop_assert_eq!(gap, Some((GapReason::Reset, None)), "{}", told);
     }
-    // The cases that ids cannot tell apart (ARCHITECTURE.md, what is known to be missing): nothing that is kept is as old
+    // The cases that ids cannot tell apart (docs/design/reliability.md, known exceptions): nothing that is kept is as old
     // as the resume point, the number happens to be the next, and the list does not say what was before it.
     let meets = kept.first().is_some_and(|id| *id > client.at && id.1 == client.at.1 + 1)
         && (pipeline.marker.is_none()

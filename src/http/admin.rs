@@ -6,12 +6,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use url::form_urlencoded;
 
 use super::body::Body;
-use super::connection::arriving::Arriving;
+use super::connection::request_body::RequestBody;
 use crate::node::Node;
 use crate::node::drain::NodePhase;
 
 /// Answers a request on the admin listener.
-pub(super) fn answer(node: &Node, request: &Request<Arriving>) -> Response<Body> {
+pub(super) fn answer(node: &Node, request: &Request<RequestBody>) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; this path accepts GET and HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

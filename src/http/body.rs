@@ -12,7 +12,7 @@ use super::connection::state::ConnectionState;
 use super::connection::stream_body::StreamBody;
 use super::opening::Opening;
 use super::pages::{Interrupted, Pages};
-use super::taking::Unread;
+use super::unread_pages::Unread;
 
 /// The body of a response.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl http_body::Body for Body {
 impl Body {
     /// Whether the client has yet to take bytes whose memory is reserved.
     fn is_to_be_taken(&self) -> bool {
-        matches!(self, Self::Pages(pages) if pages.taking().unread() != Unread::Nothing)
+        matches!(self, Self::Pages(pages) if pages.unread_pages().unread() != Unread::Nothing)
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {

@@ -13,7 +13,7 @@ use crate::limits::RateReached;
 use crate::metrics::Rejection;
 use crate::store::{InvalidIdempotencyKey, StoreError};
 
-/// Why a request was rejected. A rejected request has changed nothing, except possibly after [`StoreError::Away`]: when a
+/// Why a request was rejected. A rejected request has changed nothing, except possibly after [`StoreError::Unreachable`]: when a
 /// call to Redis times out, its result is unknown.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {
@@ -103,11 +103,11 @@ impl StoreRequest {
 fn store_detail(error: &StoreError, request: StoreRequest) -> &'static str {
     use StoreRequest::{Delete, Publish, Read};
     match (error, request) {
-        (StoreError::Away(_), Publish) => {
+        (StoreError::Unreachable(_), Publish) => {
             "Redis is unreachable; the events may or may not have been stored. Retry with the same Idempotency-Key; without one, events may be stored twice"
         }
-        (StoreError::Away(_), Read) => "Redis is unreachable; try again",
-        (StoreError::Away(_), Delete) => {
+        (StoreError::Unreachable(_), Read) => "Redis is unreachable; try again",
+        (StoreError::Unreachable(_), Delete) => {
             "Redis is unreachable; the history may or may not have been deleted. Try again"
         }
         (StoreError::Refusing(_), Publish) => {
@@ -157,7 +157,7 @@ impl RequestError {
             Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Rate(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Store { error: StoreError::Away(_) | StoreError::Refusing(_) | StoreError::Full, .. } => {
+            Self::Store { error: StoreError::Unreachable(_) | StoreError::Refusing(_) | StoreError::Full, .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Store { error: StoreError::Unexpected(_), .. } => StatusCode::INTERNAL_SERVER_ERROR,
@@ -225,7 +225,7 @@ impl RequestError {
             }
             Self::Access(_) => fixed(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""),
             Self::Store { error: StoreError::Refusing(_) | StoreError::Full, .. } => fixed(RETRY_AFTER, "10"),
-            Self::BodiesFull | Self::HistoriesFull | Self::Store { error: StoreError::Away(_), .. } => {
+            Self::BodiesFull | Self::HistoriesFull | Self::Store { error: StoreError::Unreachable(_), .. } => {
                 fixed(RETRY_AFTER, "1")
             }
             _ => None,

@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 
 use super::body::Body;
 use super::connection;
-use super::connection::arriving::{Arriving, Discards};
 use super::connection::http_transport::BUFFER_BYTES;
 use super::connection::protocols::{Protocols, Visitor};
+use super::connection::request_body::{Discards, RequestBody};
 use super::connection::service::Service;
 use super::connection::tls::Tls;
 use super::{admin, router};
@@ -147,7 +147,7 @@ impl Service for PublicService {
     fn answer(
         &self,
         node: &Node,
-        request: &mut Request<Arriving>,
+        request: &mut Request<RequestBody>,
         peer: Peer,
     ) -> impl Future<Output = Response<Body>> + Send {
         router::answer(node, request, peer)
@@ -166,7 +166,7 @@ impl Service for AdminService {
         Discards::FEW
     }
 
-    async fn answer(&self, node: &Node, request: &mut Request<Arriving>, _: Peer) -> Response<Body> {
+    async fn answer(&self, node: &Node, request: &mut Request<RequestBody>, _: Peer) -> Response<Body> {
         admin::answer(node, request)
     }
 }

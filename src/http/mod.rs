@@ -25,9 +25,9 @@ mod pages;
 mod permission;
 mod query;
 mod router;
-mod taking;
 mod target;
 mod tls_files;
+mod unread_pages;
 mod weight;
 
 pub use connection::tls::{Tls, TlsError};

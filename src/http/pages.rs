@@ -10,7 +10,7 @@ use futures_util::stream::Stream;
 use http_body::SizeHint;
 
 use super::connection::http2_stream::StreamState;
-use super::taking::{Taking, hold};
+use super::unread_pages::{UnreadPages, hold};
 
 /// Large bodies and frames go to hyper in pieces, so that no connection buffers a whole one.
 pub(super) const PIECE_BYTES: usize = 16 << 10;
@@ -29,26 +29,26 @@ pub(super) struct Pages {
     text: Bytes,
     /// None where the first page is everything.
     rest: Option<Rest>,
-    taking: Arc<Taking>,
+    unread_pages: Arc<UnreadPages>,
     /// Whether it ends only when its client has taken everything: nothing watches an HTTP/2 stream that has ended.
     awaits_its_client: bool,
 }
 
 impl Pages {
-    /// Begins with the first page. All pages are held with [`hold`] and this `taking`.
-    pub(super) fn new(first: Bytes, rest: Option<Rest>, taking: Arc<Taking>) -> Self {
-        Self { text: first, rest, taking, awaits_its_client: StreamState::current().is_some() }
+    /// Begins with the first page. All pages are held with [`hold`] and these `unread_pages`.
+    pub(super) fn new(first: Bytes, rest: Option<Rest>, unread_pages: Arc<UnreadPages>) -> Self {
+        Self { text: first, rest, unread_pages, awaits_its_client: StreamState::current().is_some() }
     }
 
     /// Any text as a single page, without reserved memory.
     pub(super) fn of(text: Bytes) -> Self {
-        let taking = Arc::<Taking>::default();
-        Self::new(hold(text, (), &taking), None, taking)
+        let unread_pages = Arc::<UnreadPages>::default();
+        Self::new(hold(text, (), &unread_pages), None, unread_pages)
     }
 
     /// How the client takes it.
-    pub(super) fn taking(&self) -> &Arc<Taking> {
-        &self.taking
+    pub(super) fn unread_pages(&self) -> &Arc<UnreadPages> {
+        &self.unread_pages
     }
 
     /// How much is left, if that is known.
@@ -61,7 +61,7 @@ impl Pages {
 
     /// The next bytes; an error when there are no more although the document is incomplete.
     pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
-        self.taking.record_asked();
+        self.unread_pages.record_asked();
         while self.text.is_empty() {
             let next = match &mut self.rest {
                 Some(pages) => ready!(pages.as_mut().poll_next(cx)),
@@ -69,7 +69,7 @@ impl Pages {
             };
             match next {
                 Some(Ok(text)) => self.text = text,
-                None if self.awaits_its_client => return self.taking.poll_taken(cx).map(|()| None),
+                None if self.awaits_its_client => return self.unread_pages.poll_taken(cx).map(|()| None),
                 end => return Poll::Ready(end),
             }
         }

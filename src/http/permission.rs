@@ -2,7 +2,7 @@
 
 use hyper::Request;
 
-use super::connection::arriving::Arriving;
+use super::connection::request_body::RequestBody;
 use super::credential::Credential;
 use super::error::RequestError;
 use crate::auth::{PublishGrant, ReadGrant};
@@ -13,7 +13,7 @@ use crate::node::Node;
 pub(super) async fn may_publish(
     node: &Node,
     pipeline: PipelineId,
-    request: &Request<Arriving>,
+    request: &Request<RequestBody>,
 ) -> Result<PublishGrant, RequestError> {
     Ok(node.auth.publish(pipeline, credential(node, request).presented()).await?)
 }
@@ -22,11 +22,11 @@ pub(super) async fn may_publish(
 pub(super) async fn may_read(
     node: &Node,
     pipeline: PipelineId,
-    request: &Request<Arriving>,
+    request: &Request<RequestBody>,
 ) -> Result<ReadGrant, RequestError> {
     Ok(node.auth.read(pipeline, credential(node, request).presented()).await?)
 }
 
-fn credential<'a>(node: &Node, request: &'a Request<Arriving>) -> Credential<'a> {
+fn credential<'a>(node: &Node, request: &'a Request<RequestBody>) -> Credential<'a> {
     Credential::of(request.method(), request.headers(), request.uri().query(), &node.rules.cors_origins)
 }

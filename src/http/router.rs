@@ -7,7 +7,7 @@ use hyper::{Method, Request, Response};
 
 use super::accept::wants_page;
 use super::body::Body;
-use super::connection::arriving::Arriving;
+use super::connection::request_body::RequestBody;
 use super::error::RequestError;
 use super::handlers::{history, publish, subscribe};
 use super::inspector::page;
@@ -61,7 +61,7 @@ fn pipeline(name: &str) -> Result<PipelineId, InvalidPipelineId> {
 }
 
 /// Answers a request on the public listener.
-pub(super) async fn answer(node: &Node, request: &mut Request<Arriving>, peer: Peer) -> Response<Body> {
+pub(super) async fn answer(node: &Node, request: &mut Request<RequestBody>, peer: Peer) -> Response<Body> {
     let client = client(node, peer, request.headers());
     let origin = request.headers().get(header::ORIGIN).cloned();
     let checked = target::check(request).and_then(|()| check_page(node, request, peer));
@@ -98,7 +98,11 @@ fn check_page<B>(node: &Node, request: &Request<B>, peer: Peer) -> Result<(), Re
     }
 }
 
-async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> Result<Response<Body>, RequestError> {
+async fn route(
+    node: &Node,
+    request: &mut Request<RequestBody>,
+    client: IpAddr,
+) -> Result<Response<Body>, RequestError> {
     let path = request.uri().path();
     let route = if path == "*" { None } else { Some(Route::parse(path)?) };
     if request.method() == Method::OPTIONS {
@@ -124,7 +128,7 @@ async fn route(node: &Node, request: &mut Request<Arriving>, client: IpAddr) -> 
             publish::publish(node, grant, request, client).await
         }
         Route::Events(pipeline) if request.method() == Method::DELETE => {
-            history::forget(node, &may_publish(node, pipeline, request).await?).await
+            history::delete(node, &may_publish(node, pipeline, request).await?).await
         }
         Route::Stream(pipeline) if is_read => match may_read(node, pipeline, request).await {
             Ok(grant) => subscribe::subscribe(node, grant, request, client),

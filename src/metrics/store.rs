@@ -17,12 +17,12 @@ label! {
         /// Comparing open pipelines with the store.
         Check => "check",
         /// Deleting a history.
-        Forget => "forget",
+        Delete => "delete",
     }
 }
 label! {
     /// What the embedded store evicted early to free memory.
-    Forgotten {
+    Evicted {
         /// A pipeline without subscribers.
         Pipeline => "pipeline",
         /// The response saved for an `Idempotency-Key`.
@@ -36,7 +36,7 @@ pub(super) struct Store {
     reconnects: IntCounter,
     pub(super) errors: CounterBy<StoreOp>,
     memory: IntGauge,
-    forgotten: CounterBy<Forgotten>,
+    evicted: CounterBy<Evicted>,
 }
 
 impl Store {
@@ -58,8 +58,8 @@ impl Store {
                 "pipecast_store_memory_bytes",
                 "Bytes of memory used by the embedded store; store.memory is the maximum; 0 with Redis.",
             )?,
-            forgotten: registration.counter_by(
-                "pipecast_store_forgotten_total",
+            evicted: registration.counter_by(
+                "pipecast_store_evicted_total",
                 "What the embedded store evicted early because store.memory was full: pipelines without subscribers, and responses saved for an Idempotency-Key.",
                 "what",
             )?,
@@ -70,9 +70,9 @@ impl Store {
         self.up.set(observed.is_store_up.into());
         self.probe_age.set(observed.probe_age.map_or(-1.0, |age| age.as_secs_f64()));
         raise(&self.reconnects, observed.store_reconnects);
-        let MemoryUse { bytes, pipelines_forgotten, answers_forgotten } = observed.store_memory;
+        let MemoryUse { bytes, pipelines_evicted, answers_evicted } = observed.store_memory;
         set(&self.memory, bytes);
-        self.forgotten.raise(Forgotten::Pipeline, pipelines_forgotten);
-        self.forgotten.raise(Forgotten::Answer, answers_forgotten);
+        self.evicted.raise(Evicted::Pipeline, pipelines_evicted);
+        self.evicted.raise(Evicted::Answer, answers_evicted);
     }
 }

@@ -19,7 +19,7 @@ pub struct Row {
 
 /// One error in the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct SettingError {
     /// The setting's key, or whatever was written in its place.
     pub key: String,
     /// Where it was set; empty if it was not.
@@ -28,7 +28,7 @@ pub struct Fault {
     pub problem: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, source, problem } = self;
         if source.is_empty() { write!(f, "{key}: {problem}") } else { write!(f, "{key} ({source}): {problem}") }
@@ -37,12 +37,12 @@ impl fmt::Display for Fault {
 
 /// All errors in the settings.
 #[derive(Debug)]
-pub struct InvalidSettings(pub Vec<Fault>);
+pub struct InvalidSettings(pub Vec<SettingError>);
 
 impl fmt::Display for InvalidSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let faults: Vec<_> = self.0.iter().map(ToString::to_string).collect();
-        write!(f, "{}", faults.join("\n"))
+        let errors: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        write!(f, "{}", errors.join("\n"))
     }
 }
 

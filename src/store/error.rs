@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub enum StoreError {
     /// Redis cannot be reached, or did not answer in time. An append may or may not have been stored.
     #[error("Redis is unreachable: {0}")]
-    Away(#[source] Cause),
+    Unreachable(#[source] Cause),
     /// Redis stores nothing until it has memory, disk or replicas again. Nothing was stored.
     #[error("Redis rejects writes: {0}")]
     Refusing(#[source] Cause),

@@ -97,7 +97,7 @@ impl Store {
     /// again. The store drops `reserved` with the events, which may wait for longer than their publisher does.
     ///
     /// # Errors
-    /// [`StoreError::Away`] within `redis.timeout`; [`StoreError::KeyReused`] when the key was used for other events;
+    /// [`StoreError::Unreachable`] within `redis.timeout`; [`StoreError::KeyReused`] when the key was used for other events;
     /// [`StoreError::Full`] from the embedded store.
     pub async fn append(
         &self,
@@ -154,13 +154,13 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`Store::append`].
-    pub async fn forget(&self, pipeline: &PipelineId) -> Result<(), StoreError> {
+    pub async fn delete_history(&self, pipeline: &PipelineId) -> Result<(), StoreError> {
         match self {
             Self::Memory(store) => {
-                store.forget(pipeline);
+                store.delete_history(pipeline);
                 Ok(())
             }
-            Self::Redis(store) => store.forget(pipeline).await,
+            Self::Redis(store) => store.delete_history(pipeline).await,
         }
     }
 

@@ -169,7 +169,7 @@ async fn user_with_the_rights_of_the_readme_and_no_others() {
         node.metric("pipecast_history_reads_total{reason=\"check\"}").await >= 1.0
     })
     .await;
-    for op in ["append", "history", "check", "forget"] {
+    for op in ["append", "history", "check", "delete"] {
         assert_eq!(node.metric(&format!("pipecast_store_errors_total{{op=\"{op}\"}}")).await, 0.0, "{op}");
     }
     let wrong = url.replace("pass=secret", "pass=no");

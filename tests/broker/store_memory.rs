@@ -49,7 +49,7 @@ async fn invented_pipelines_stay_within_memory_and_spare_read_ones() {
     assert!(grown < MEMORY + (4 << 20), "{grown} bytes more");
     let counted = node.metric("pipecast_store_memory_bytes").await;
     assert!(counted > 10e6 && counted < MEMORY as f64, "{counted}");
-    assert!(node.metric("pipecast_store_forgotten_total{what=\"pipeline\"}").await > 20_000.0);
+    assert!(node.metric("pipecast_store_evicted_total{what=\"pipeline\"}").await > 20_000.0);
     assert_eq!(node.history("read", "").await["events"].as_array().unwrap().len(), 1);
     // A client of an evicted pipeline gets a gap, even when the pipeline has new events.
     assert_eq!(node.history("forgotten", "").await["events"], json!([]));
@@ -75,7 +75,7 @@ async fn answers_to_idempotency_keys_take_no_more_than_their_share() {
     publish_to_many(&node, "p", 30_000, headers).await;
     let grown = node.own_bytes().saturating_sub(before);
     assert!(grown < MEMORY + (4 << 20), "{grown} bytes more");
-    assert!(node.metric("pipecast_store_forgotten_total{what=\"answer\"}").await > 10_000.0);
+    assert!(node.metric("pipecast_store_evicted_total{what=\"answer\"}").await > 10_000.0);
     // The newest are known, which is what a publisher repeats.
     let key = [("Idempotency-Key", "a-key-of-a-usual-length-such-as-a-uuid-29999")];
     let answer = node.post_with("p29999", json!({"channel": "a", "payload": 1}), &key).await;
@@ -105,7 +105,7 @@ async fn publish_is_rejected_only_while_everything_kept_is_read() {
     let problem: serde_json::Value = refused.json().await.unwrap();
     assert!(problem["detail"].as_str().unwrap().contains("store.memory"), "{problem}");
     assert_eq!(node.metric("pipecast_rejected_total{reason=\"store_memory_limit\"}").await, 1.0);
-    assert_eq!(node.metric("pipecast_store_forgotten_total{what=\"pipeline\"}").await, 0.0);
+    assert_eq!(node.metric("pipecast_store_evicted_total{what=\"pipeline\"}").await, 0.0);
     drop(readers);
     eventually("their readers have left", || async { node.metric("pipecast_pipelines_open").await == 0.0 }).await;
     eventually("there is room", || async { node.post("other", &large).await.status() == StatusCode::ACCEPTED }).await;

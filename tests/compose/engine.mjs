@@ -1,6 +1,9 @@
 // docker-compose.yml on the Docker engine that tests/compose/engine has started: build, up, use, failures, down.
 
 import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
@@ -11,7 +14,8 @@ import { metric } from '../support/metrics.mjs';
 import { numbersIn, Pipeline, range } from '../support/pipeline.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const image = 'pipecast:0.1.0';
+const [, version] = (await readFile(join(root, 'Cargo.toml'), 'utf8')).match(/^version = "(.*)"$/m);
+const image = `pipecast:${version}`;
 const nodes = ['node1', 'node2', 'node3'];
 // Debian has no package for Grafana's image.
 const services = ['redis', ...nodes, 'haproxy', 'prometheus', 'demo'];
@@ -46,7 +50,7 @@ describe('image', { concurrency: 1 }, () => {
     assert.equal(config.StopSignal, 'SIGTERM');
     assert.deepEqual(config.Healthcheck.Test, ['CMD', '/pipecast', 'health', '--live']);
     assert.deepEqual(Object.keys(config.ExposedPorts).toSorted(), ['8080/tcp', '8081/tcp']);
-    assert.equal(config.Labels['org.opencontainers.image.version'], '0.1.0');
+    assert.equal(config.Labels['org.opencontainers.image.version'], version);
     assert.equal(config.Labels['org.opencontainers.image.licenses'], 'Apache-2.0');
   });
 
@@ -59,6 +63,19 @@ describe('image', { concurrency: 1 }, () => {
     const added = /^(\.dockerenv|dev\/.*|proc\/|sys\/|etc\/(hostname|hosts|mtab|resolv\.conf)?)$/;
     const files = output.split('\n').filter((name) => name && !added.test(name) && !name.endsWith('/'));
     assert.deepEqual(files.toSorted(), ['LICENSE', 'etc/ssl/certs/ca-certificates.crt', 'pipecast']);
+  });
+
+  test('is saved as a file by scripts/release', { timeout: 300_000 }, async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), 'release-'));
+    t.after(() => rm(folder, { recursive: true }));
+    const built = await program('scripts/release', 'build', '--profile', 'dev', '--only', 'image', folder);
+    assert.equal(built.code, 0, built.output);
+    assert.match(built.output, /^[ \d,]{12}  pipecast-.*-image\.tar$/m);
+    const { code, output } = await docker('load', '--input', join(folder, `pipecast-${version}-image.tar`));
+    assert.equal(code, 0, output);
+    assert.match(output, new RegExp(`Loaded image: ${image}`));
+    const { Config: config } = await inspect(image);
+    assert.match(config.Labels['org.opencontainers.image.revision'], /^[0-9a-f]{40}$/);
   });
 
   test('does not start before access is decided', async () => {

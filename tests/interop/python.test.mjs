@@ -6,6 +6,7 @@ import { claims, contract } from './contract.mjs';
 import { until } from '../support/deadline.mjs';
 import { publishers } from './publishers.mjs';
 import { arrive, each, numbers, open, publish } from './scenarios.mjs';
+import { issuer } from './tokens.mjs';
 
 const python = (program) => [process.env.INTEROP_PYTHON, '-B', `python/${program}.py`];
 
@@ -59,3 +60,6 @@ publishers('Python', [
   { name: 'requests', command: [...python('publisher'), 'requests'] },
   { name: 'aiohttp', command: [...python('publisher'), 'aiohttp'] },
 ]);
+
+const printing = 'from types import SimpleNamespace; from tokens.events_token import events_token; print(events_token(SimpleNamespace(id=7)))';
+issuer('Python', { name: 'PyJWT', command: [process.env.INTEROP_PYTHON, '-B', '-c', printing] });

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { claims, contract } from './contract.mjs';
 import { publishers } from './publishers.mjs';
 import { arrive, numbers, open, publish } from './scenarios.mjs';
+import { issuer } from './tokens.mjs';
 
 const netHttp = { name: 'Net::HTTP', command: ['ruby', 'ruby/net_http_client.rb'] };
 
@@ -31,3 +32,6 @@ claims('Ruby', [
 ]);
 
 publishers('Ruby', [{ name: 'Net::HTTP', command: ['ruby', 'ruby/publisher.rb'] }]);
+
+const printing = 'puts EventsToken.for(Struct.new(:id).new(7))';
+issuer('Ruby', { name: 'jwt', command: ['ruby', '-r./tokens/events_token', '-e', printing] });

@@ -103,7 +103,7 @@ impl Client {
         prop_assert!(at < id, "{id} after {at}");
         prop_assert!(!self.had.contains(&id), "{id} comes twice");
         prop_assert!(store.published.contains(&id), "{id} was never published");
-        // What is known to be missing (ARCHITECTURE.md): numbers of two histories may happen to meet.
+        // A known exception (docs/design/reliability.md): numbers of two histories may happen to meet.
         let meets = store.has_counted_back && id.seq == at.seq + 1;
         let is_owed = |id: &EventId| store.gone.get(id).is_none_or(|gone| *gone == Gone::Trimmed && !meets);
         let skipped = store.published.iter().find(|other| at < **other && **other < id && is_owed(other));

@@ -16,9 +16,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::arriving::{Discards, linger};
 use super::frame_heads::PREFACE;
 use super::frame_heads::{ACK, CONTINUATION, DATA, END_STREAM, FrameHead, FrameHeads, GOAWAY, HEADERS, SETTINGS};
+use super::request_body::{Discards, linger};
 use super::transport::Transport;
 
 /// What a client may spend on such frames at once, and what it regains per second.

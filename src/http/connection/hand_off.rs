@@ -38,7 +38,7 @@ pub(super) async fn carry<T: Transport>(
 ) -> Response<Body> {
     let Some(opening) = take_opening(&mut response) else {
         if let Body::Pages(pages) = response.body() {
-            state.set_taking(pages.taking());
+            state.set_unread_pages(pages.unread_pages());
         }
         state.response_is_decided();
         return response;

@@ -16,11 +16,11 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Sleep, sleep};
 
-use super::arriving::{Arriving, Discards, Rest, drain, linger};
 use super::hand_off::{HandOff, carry, hand_over};
 use super::http_transport::HttpTransport;
 use super::misread::{last_answer, misread};
 use super::protocols::{Protocols, Visitor};
+use super::request_body::{Discards, RequestBody, Rest, drain, linger};
 use super::service::{Service, answer};
 use super::state::ConnectionState;
 use super::transport::Transport;
@@ -99,7 +99,7 @@ impl<S: Service> Responder<S> {
     async fn respond<T: Transport>(self, request: Request<hyper::body::Incoming>) -> Response<Bounded> {
         let Self { node, service, state, peer, hand_off } = self;
         let version = request.version();
-        let mut request = request.map(|body| Arriving::new(body, Some(state.clone())));
+        let mut request = request.map(|body| RequestBody::new(body, Some(state.clone())));
         let mut response = answer(&service, &node, &mut request, peer).await;
         if !matches!(response.body(), Body::Opening(_)) {
             settle(&mut request, &mut response, service.discards(&node), &state).await;
@@ -111,7 +111,7 @@ impl<S: Service> Responder<S> {
 
 /// Drains a request's body, or makes its response the last one of the connection.
 async fn settle(
-    request: &mut Request<Arriving>,
+    request: &mut Request<RequestBody>,
     response: &mut Response<Body>,
     discards: Discards,
     state: &ConnectionState,

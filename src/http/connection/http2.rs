@@ -15,12 +15,12 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::arriving::{Arriving, Discards, drain};
 use super::flood_guard::{self, FloodGuard};
 use super::hand_off::{stream_body, take_opening};
 use super::http_transport::BUFFER_BYTES;
 use super::http2_stream::{StreamExecutor, StreamState};
 use super::protocols::Visitor;
+use super::request_body::{Discards, RequestBody, drain};
 use super::service::{Service, answer};
 use super::state::ConnectionState;
 use super::transport::Transport;
@@ -141,7 +141,7 @@ impl<S: Service> Responder<S> {
     async fn respond(self, request: Request<Incoming>) -> Response<Body> {
         let Self { node, service, state, peer, discards } = self;
         StreamState::belong_to(&state);
-        let mut request = request.map(|body| Arriving::new(body, None));
+        let mut request = request.map(|body| RequestBody::new(body, None));
         let mut response = answer(&service, &node, &mut request, peer).await;
         if !matches!(response.body(), Body::Opening(_)) {
             // hyper refuses the rest of the body by resetting this stream after the response. But it ends a connection with all its

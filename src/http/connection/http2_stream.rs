@@ -13,7 +13,7 @@ use hyper::rt::Executor;
 
 use super::state::{ConnectionState, OpenStream};
 use super::write_deadline::WriteTimer;
-use crate::http::taking::Unread;
+use crate::http::unread_pages::Unread;
 use crate::stream::life::LifeRules;
 
 tokio::task_local! {

@@ -5,7 +5,6 @@
 //! takes the socket over before a byte of the response is written. Over TLS, in HTTP/2, and where the threads are off, hyper
 //! does, with [`stream_body`] as the body.
 
-pub(super) mod arriving;
 pub(super) mod flood_guard;
 mod frame_heads;
 mod hand_off;
@@ -17,6 +16,7 @@ pub(super) mod http_transport;
 mod misread;
 pub(super) mod protocols;
 pub(super) mod proxy_header;
+pub(super) mod request_body;
 pub(super) mod service;
 mod sniff;
 pub(super) mod state;

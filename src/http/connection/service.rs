@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use hyper::{Request, Response, header};
 
-use super::arriving::{Arriving, Discards};
 use super::head::NOSNIFF;
+use super::request_body::{Discards, RequestBody};
 use crate::http::body::Body;
 use crate::limits::ConnectionSlot;
 use crate::limits::proxies::Peer;
@@ -25,7 +25,7 @@ pub(in crate::http) trait Service: Clone + Send + Sync + Unpin + 'static {
     fn answer(
         &self,
         node: &Node,
-        request: &mut Request<Arriving>,
+        request: &mut Request<RequestBody>,
         peer: Peer,
     ) -> impl Future<Output = Response<Body>> + Send;
 }
@@ -34,7 +34,7 @@ pub(in crate::http) trait Service: Clone + Send + Sync + Unpin + 'static {
 pub(super) async fn answer<S: Service>(
     service: &S,
     node: &Node,
-    request: &mut Request<Arriving>,
+    request: &mut Request<RequestBody>,
     peer: Peer,
 ) -> Response<Body> {
     let mut response = service.answer(node, request, peer).await;

@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
-use crate::http::taking::Taking;
-use crate::http::taking::Unread;
+use crate::http::unread_pages::Unread;
+use crate::http::unread_pages::UnreadPages;
 use crate::limits::Budget;
 
 /// Shared by the tasks of one connection. In HTTP/1.1 that is one task, in HTTP/2 there is one more for each request.
@@ -33,7 +33,7 @@ pub(in crate::http) struct ConnectionState {
     /// Memory for histories as JSON that the streams of an HTTP/2 connection share; made when the first one asks.
     histories: OnceLock<Budget>,
     /// In HTTP/1.1, how the client reads a history as JSON. Written by the service, read by the connection's task.
-    taking: Mutex<Weak<Taking>>,
+    unread_pages: Mutex<Weak<UnreadPages>>,
     /// In HTTP/2, whether there was a request since the idle timeout last looked.
     had_request: AtomicBool,
     /// In HTTP/2, requests that are being answered, streams included.
@@ -161,8 +161,8 @@ impl ConnectionState {
     }
 
     /// The response is a history as JSON, which its client reads like this.
-    pub(super) fn set_taking(&self, taking: &Arc<Taking>) {
-        *self.taking.lock() = Arc::downgrade(taking);
+    pub(super) fn set_unread_pages(&self, unread_pages: &Arc<UnreadPages>) {
+        *self.unread_pages.lock() = Arc::downgrade(unread_pages);
     }
 
     /// What waits for the client of a history as JSON.
@@ -171,7 +171,7 @@ impl ConnectionState {
         if !self.is_blocked() {
             return Unread::Nothing;
         }
-        self.taking.lock().upgrade().map_or(Unread::Nothing, |taking| taking.unread())
+        self.unread_pages.lock().upgrade().map_or(Unread::Nothing, |unread_pages| unread_pages.unread())
     }
 }
 

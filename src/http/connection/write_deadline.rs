@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::state::ConnectionState;
-use crate::http::taking::Unread;
+use crate::http::unread_pages::Unread;
 use crate::stream::life::{Intake, LifeRules, Stall};
 
 /// A timer for clients that read nothing.

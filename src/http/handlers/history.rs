@@ -5,7 +5,7 @@ use hyper::{Method, Response, StatusCode};
 use serde::Serialize;
 use url::form_urlencoded;
 
-use super::history_pages::{Leave, Reading, Room, Wanted, pages};
+use super::history_pages::{PagePermit, Reading, Room, Wanted, pages};
 use crate::auth::{PublishGrant, ReadGrant};
 use crate::event::EventId;
 use crate::http::body::Body;
@@ -39,13 +39,13 @@ pub(in crate::http) async fn read(
     }
     let pipeline = grant.pipeline().clone();
     // From here on the client may be slow: the right is checked again with each page.
-    let leave = Leave(node.auth.admit(grant)?);
+    let permit = PagePermit(node.auth.admit(grant)?);
     let room = Room::take(node).await?;
     node.metrics.history_read(ReadReason::Request);
-    let (text, rest) = Reading::begin(node, &pipeline, wanted, leave.clone())
+    let (text, rest) = Reading::begin(node, &pipeline, wanted, permit.clone())
         .await
         .map_err(|error| StoreRequest::Read.failed(error))?;
-    leave.check()?;
+    permit.check()?;
     Ok(json_body(StatusCode::OK, Body::Pages(Box::new(pages(text, rest, room)))))
 }
 
@@ -85,9 +85,9 @@ pub(in crate::http) async fn describe(node: &Node, grant: &ReadGrant) -> Result<
 }
 
 /// `DELETE /pipelines/{pipeline}/events`.
-pub(in crate::http) async fn forget(node: &Node, grant: &PublishGrant) -> Result<Response<Body>, RequestError> {
-    let forgotten = node.store.forget(grant.pipeline()).await;
-    forgotten.map_err(|error| failed(node, StoreOp::Forget, StoreRequest::Delete, error))?;
+pub(in crate::http) async fn delete(node: &Node, grant: &PublishGrant) -> Result<Response<Body>, RequestError> {
+    let deleted = node.store.delete_history(grant.pipeline()).await;
+    deleted.map_err(|error| failed(node, StoreOp::Delete, StoreRequest::Delete, error))?;
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)

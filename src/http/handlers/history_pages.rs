@@ -15,7 +15,7 @@ use crate::event::{EventId, GapReason, PipelineId, ResumePoint};
 use crate::http::connection::http2_stream::StreamState;
 use crate::http::error::RequestError;
 use crate::http::pages::{Interrupted, Pages, Rest};
-use crate::http::taking::{Taking, hold};
+use crate::http::unread_pages::{UnreadPages, hold};
 use crate::limits::Reservation;
 use crate::log::{Log, LogLimits, Read, ReadLimits};
 use crate::metrics::{Metrics, StoreOp};
@@ -47,9 +47,9 @@ pub(in crate::http) struct Wanted {
 
 /// The client's permit to get the next page; none where reading is open.
 #[derive(Clone, Debug)]
-pub(in crate::http) struct Leave(pub(in crate::http) Option<Arc<StreamPermit>>);
+pub(in crate::http) struct PagePermit(pub(in crate::http) Option<Arc<StreamPermit>>);
 
-impl Leave {
+impl PagePermit {
     /// Whether it may continue.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ pub(in crate::http) struct Reading {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     pipeline: PipelineId,
-    leave: Leave,
+    permit: PagePermit,
     channels: Channels,
     /// Events that may still follow.
     left: usize,
@@ -120,14 +120,14 @@ impl Reading {
         node: &Node,
         pipeline: &PipelineId,
         wanted: Wanted,
-        leave: Leave,
+        permit: PagePermit,
     ) -> Result<(Vec<u8>, Option<Self>), StoreError> {
         let Wanted { channels, after, limit } = wanted;
         let mut reading = Self {
             store: node.store.clone(),
             metrics: node.metrics.clone(),
             pipeline: pipeline.clone(),
-            leave,
+            permit,
             channels,
             left: limit,
             last: EventId::ZERO,
@@ -266,21 +266,21 @@ pub(in crate::http) fn pages(first: Vec<u8>, rest: Option<Reading>, mut room: Ro
     if rest.is_none() {
         room.shrink_to(first.len());
     }
-    let (room, taking) = (Arc::new(room), Arc::<Taking>::default());
-    let text = hold(first, room.clone(), &taking);
+    let (room, unread_pages) = (Arc::new(room), Arc::<UnreadPages>::default());
+    let text = hold(first, room.clone(), &unread_pages);
     let rest = rest.map(|reading| {
-        let taking = taking.clone();
+        let unread_pages = unread_pages.clone();
         let pages = stream::try_unfold(Some(reading), move |reading| {
-            let (room, taking) = (room.clone(), taking.clone());
+            let (room, unread_pages) = (room.clone(), unread_pages.clone());
             async move {
                 let Some(reading) = reading else { return Ok(None) };
-                let leave = reading.leave.clone();
+                let permit = reading.permit.clone();
                 let (text, reading) = reading.go_on().await.map_err(|_| Interrupted)?;
-                leave.check().map_err(|_| Interrupted)?;
-                Ok(Some((hold(text, room, &taking), reading)))
+                permit.check().map_err(|_| Interrupted)?;
+                Ok(Some((hold(text, room, &unread_pages), reading)))
             }
         });
         Box::pin(pages) as Rest
     });
-    Pages::new(text, rest, taking)
+    Pages::new(text, rest, unread_pages)
 }

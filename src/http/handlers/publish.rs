@@ -11,7 +11,7 @@ use super::receive::receive;
 use crate::auth::PublishGrant;
 use crate::event::{Batch, Shape};
 use crate::http::body::Body;
-use crate::http::connection::arriving::Arriving;
+use crate::http::connection::request_body::RequestBody;
 use crate::http::error::{RequestError, StoreRequest};
 use crate::http::json::json;
 use crate::http::permission::may_publish;
@@ -27,7 +27,7 @@ const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-re
 pub(in crate::http) async fn publish(
     node: &Node,
     grant: PublishGrant,
-    request: &mut Request<Arriving>,
+    request: &mut Request<RequestBody>,
     client: IpAddr,
 ) -> Result<Response<Body>, RequestError> {
     let format = Format::of(request.headers())?;

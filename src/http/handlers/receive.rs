@@ -10,7 +10,7 @@ use hyper::Request;
 use hyper::body::Frame;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use crate::http::connection::arriving::Arriving;
+use crate::http::connection::request_body::RequestBody;
 use crate::http::error::RequestError;
 use crate::limits::{BodyRoom, SMALL_BODY};
 use crate::node::Node;
@@ -29,7 +29,7 @@ const PACE_PART: f64 = 0.5;
 /// without any reserved memory.
 pub(in crate::http) async fn receive(
     node: &Node,
-    request: &mut Request<Arriving>,
+    request: &mut Request<RequestBody>,
 ) -> Result<(Vec<u8>, BodyRoom), RequestError> {
     let (limit, time) = (node.rules.max_request_size, node.rules.request_timeout);
     let body = request.body_mut();
@@ -46,7 +46,7 @@ pub(in crate::http) async fn receive(
 
 /// A body that is arriving.
 struct Receiving<'a> {
-    body: &'a mut Arriving,
+    body: &'a mut RequestBody,
     limit: usize,
     /// Maximum time for the whole body.
     time: Duration,

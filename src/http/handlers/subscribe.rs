@@ -10,7 +10,7 @@ use crate::auth::ReadGrant;
 use crate::event::ResumePoint;
 use crate::http::accept_encoding;
 use crate::http::body::Body;
-use crate::http::connection::arriving::Arriving;
+use crate::http::connection::request_body::RequestBody;
 use crate::http::error::RequestError;
 use crate::http::opening::Opening;
 use crate::http::query::{Query, readable};
@@ -30,7 +30,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The resume point in the header. Several are joined (RFC 9110, 5.3) into one that is unknown: any of them could be the
 /// client's.
-fn resume_header(request: &Request<Arriving>) -> Option<String> {
+fn resume_header(request: &Request<RequestBody>) -> Option<String> {
     let mut lines =
         request.headers().get_all(LAST_EVENT_ID).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
     let first = lines.next()?.into_owned();
@@ -41,7 +41,7 @@ fn resume_header(request: &Request<Arriving>) -> Option<String> {
 pub(in crate::http) fn subscribe(
     node: &Node,
     grant: ReadGrant,
-    request: &Request<Arriving>,
+    request: &Request<RequestBody>,
     client: IpAddr,
 ) -> Result<Response<Body>, RequestError> {
     let query = Query::parse(request.uri().query(), node.rules.history, node.rules.stream.keepalive_min)?;

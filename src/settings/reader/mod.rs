@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::environment::{Variable, classify, nearest_key, nearest_variable};
 use super::file;
-use super::report::{Fault, Row};
+use super::report::{Row, SettingError};
 use super::sources::Sources;
 
 /// A value as it was written, and where.
@@ -26,7 +26,7 @@ pub(super) struct Reader {
     unknown_variables: Vec<String>,
     command_variables: Vec<String>,
     rows: Vec<Row>,
-    faults: Vec<Fault>,
+    errors: Vec<SettingError>,
 }
 
 impl Reader {
@@ -36,7 +36,7 @@ impl Reader {
             unknown_variables: Vec::new(),
             command_variables: sources.command_variables.clone(),
             rows: Vec::new(),
-            faults: Vec::new(),
+            errors: Vec::new(),
         };
         reader.read_file(sources);
         reader.read_environment(sources);
@@ -52,7 +52,7 @@ impl Reader {
         let entries = match file::read(path) {
             Ok(entries) => entries,
             Err(error) => {
-                self.faults.push(Fault { key: "--config".into(), source, problem: error.to_string() });
+                self.errors.push(SettingError { key: "--config".into(), source, problem: error.to_string() });
                 return;
             }
         };
@@ -60,7 +60,7 @@ impl Reader {
             match text {
                 Ok(text) => self.give(&key, text, source.clone()),
                 Err(problem) => {
-                    self.faults.push(Fault { key, source: source.clone(), problem: problem.to_owned() });
+                    self.errors.push(SettingError { key, source: source.clone(), problem: problem.to_owned() });
                 }
             }
         }
@@ -82,19 +82,19 @@ impl Reader {
     }
 
     /// All settings that were read, and all errors. What was given and never read is an error.
-    pub(super) fn finish(mut self) -> (Vec<Row>, Vec<Fault>) {
+    pub(super) fn finish(mut self) -> (Vec<Row>, Vec<SettingError>) {
         for (key, given) in &self.given {
             if self.rows.iter().all(|row| row.key != key) {
                 let problem = unknown("setting", nearest_key(key, &self.rows));
-                self.faults.push(Fault { key: key.clone(), source: given.source.clone(), problem });
+                self.errors.push(SettingError { key: key.clone(), source: given.source.clone(), problem });
             }
         }
         for name in self.unknown_variables {
             let nearest = nearest_variable(&name, &self.rows, &self.command_variables);
             let problem = unknown("environment variable", nearest.as_deref());
-            self.faults.push(Fault { key: name, source: String::new(), problem });
+            self.errors.push(SettingError { key: name, source: String::new(), problem });
         }
-        (self.rows, self.faults)
+        (self.rows, self.errors)
     }
 
     /// Whether the operator has set it, to any value.
@@ -105,11 +105,11 @@ impl Reader {
     /// Reports an error that depends on more than the setting's own value.
     pub(super) fn fault(&mut self, key: &str, problem: &str) {
         let source = self.given.get(key).map(|given| given.source.clone()).unwrap_or_default();
-        self.faults.push(Fault { key: key.to_owned(), source, problem: problem.to_owned() });
+        self.errors.push(SettingError { key: key.to_owned(), source, problem: problem.to_owned() });
     }
 
     fn has_fault(&self, key: &str) -> bool {
-        self.faults.iter().any(|fault| fault.key == key)
+        self.errors.iter().any(|fault| fault.key == key)
     }
 
     /// Reads one setting. After an error the default is used, so that the other settings can be checked too.
@@ -127,7 +127,7 @@ impl Reader {
         };
         let parsed = parse(&text);
         if let Err(problem) = &parsed {
-            self.faults.push(Fault { key: key.into(), source: source.clone(), problem: problem.clone() });
+            self.errors.push(SettingError { key: key.into(), source: source.clone(), problem: problem.clone() });
         }
         self.rows.push(Row { key, default, help, value: show(&text), source });
         parsed.or_else(|_| parse(default)).ok()

@@ -42,9 +42,9 @@ pub struct MemoryUse {
     /// Bytes of memory that pipelines and answers cost.
     pub bytes: usize,
     /// Pipelines evicted before they expired.
-    pub pipelines_forgotten: u64,
+    pub pipelines_evicted: u64,
     /// Answers to an `Idempotency-Key` evicted before they expired.
-    pub answers_forgotten: u64,
+    pub answers_evicted: u64,
 }
 
 #[derive(Debug)]
@@ -122,8 +122,8 @@ impl MemoryStore {
         contents.pipelines.get(pipeline, Instant::now()).map_or_else(T::default, read)
     }
 
-    /// See [`super::Store::forget`].
-    pub fn forget(&self, pipeline: &PipelineId) {
+    /// See [`super::Store::delete_history`].
+    pub fn delete_history(&self, pipeline: &PipelineId) {
         let now = Instant::now();
         let mut contents = self.contents.lock();
         let Some(after) = contents.pipelines.get(pipeline, now).map(StoredPipeline::newest) else { return };
@@ -168,8 +168,8 @@ impl MemoryStore {
         let Contents { pipelines, answers } = &*self.contents.lock();
         MemoryUse {
             bytes: pipelines.bytes() + answers.bytes(),
-            pipelines_forgotten: pipelines.evicted(),
-            answers_forgotten: answers.evicted(),
+            pipelines_evicted: pipelines.evicted(),
+            answers_evicted: answers.evicted(),
         }
     }
 }
@@ -240,8 +240,8 @@ mod tests {
             }
         }
         assert_consistent(&store);
-        let MemoryUse { bytes, pipelines_forgotten, .. } = store.memory_use();
-        assert!(bytes > MEMORY / 2 && pipelines_forgotten > 90_000, "{bytes} bytes, {pipelines_forgotten} evicted");
+        let MemoryUse { bytes, pipelines_evicted, .. } = store.memory_use();
+        assert!(bytes > MEMORY / 2 && pipelines_evicted > 90_000, "{bytes} bytes, {pipelines_evicted} evicted");
         assert_eq!([events(&store, "made-up-99999"), events(&store, "made-up-1"), events(&store, "used")], [1, 0, 100]);
     }
 
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(events(&store, "p-999"), 0);
         assert_eq!(store.newest(&[id("read"), id("p-999")]).len(), 2);
         assert_eq!((events(&store, "read"), store.contents.lock().pipelines.len()), (1, 1));
-        assert_eq!(store.memory_use().pipelines_forgotten, 0);
+        assert_eq!(store.memory_use().pipelines_evicted, 0);
         store.unwatch(&id("read"));
         assert_eq!(events(&store, "read"), 0);
         assert_consistent(&store);

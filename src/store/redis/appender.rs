@@ -97,7 +97,7 @@ impl Appender {
         // Fails when the node is stopping; then the reply is dropped.
         let _ =
             self.requests.send(AppendRequest { pipeline: pipeline.clone(), batch, key, reply, _reserved: reserved });
-        answer.await.unwrap_or_else(|_| Err(StoreError::Away("the node is stopping".into())))
+        answer.await.unwrap_or_else(|_| Err(StoreError::Unreachable("the node is stopping".into())))
     }
 }
 

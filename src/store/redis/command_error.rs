@@ -116,7 +116,7 @@ impl CommandError {
     /// The error that the store's callers see. Redis' own words are its cause, for the log.
     pub(super) fn into_error(self) -> StoreError {
         match self {
-            Self::Unreachable(_) | Self::NotPrimary { .. } => StoreError::Away(Cause::new(self)),
+            Self::Unreachable(_) | Self::NotPrimary { .. } => StoreError::Unreachable(Cause::new(self)),
             Self::Refused { .. } => StoreError::Refusing(Cause::new(self)),
             Self::Denied { .. } | Self::Unexpected { .. } | Self::Unfit(_) => StoreError::Unexpected(Cause::new(self)),
         }

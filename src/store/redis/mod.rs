@@ -8,7 +8,7 @@ mod appender;
 mod client_pool;
 mod command_error;
 mod connector;
-mod forget_script;
+mod delete_script;
 mod health;
 mod histories;
 pub mod keys;
@@ -40,7 +40,7 @@ use appender::Appender;
 use client_pool::ClientPool;
 use command_error::{CommandError, Unreachable};
 use connector::Connector;
-use forget_script::ForgetScript;
+use delete_script::DeleteScript;
 use health::Health;
 use histories::{Histories, HistoryReading};
 use keys::Names;
@@ -72,7 +72,7 @@ pub struct RedisStore {
     timeout: Duration,
     appender: Appender,
     histories: Histories,
-    forget: ForgetScript,
+    delete: DeleteScript,
     newest: NewestScript,
     listener: ListenerHandle,
     health: Arc<Health>,
@@ -116,7 +116,7 @@ impl RedisStore {
             retention,
             timeout: options.timeout,
             appender,
-            forget: ForgetScript::default(),
+            delete: DeleteScript::default(),
             newest: NewestScript::default(),
             listener,
             health,
@@ -132,9 +132,9 @@ impl RedisStore {
     /// # Errors
     /// What no retry would fix. A server that cannot be reached is not an error: the node waits for it.
     pub async fn check(&self) -> Result<Reached, RedisSetupError> {
-        let Self { live, names, retention, histories, forget, newest, .. } = self;
+        let Self { live, names, retention, histories, delete, newest, .. } = self;
         // In a box: it is large, and happens once.
-        let calls = TrialCalls::new(names, *retention, histories, forget, newest);
+        let calls = TrialCalls::new(names, *retention, histories, delete, newest);
         Box::pin(trial::run(live, calls)).await
     }
 
@@ -164,7 +164,7 @@ impl RedisStore {
             match reading.add(page) {
                 Ok(None) => {}
                 Ok(Some(history)) => return Ok(history),
-                Err(error) => return Err(StoreError::Away(Cause::new(error))),
+                Err(error) => return Err(StoreError::Unreachable(Cause::new(error))),
             }
         }
     }
@@ -184,9 +184,9 @@ impl RedisStore {
         self.run_pooled(async |connection| call.run(connection).await).await
     }
 
-    pub(super) async fn forget(&self, pipeline: &PipelineId) -> Result<(), StoreError> {
+    pub(super) async fn delete_history(&self, pipeline: &PipelineId) -> Result<(), StoreError> {
         let (list, channel) = (self.names.list(pipeline), self.names.channel(pipeline));
-        let call = self.forget.call(&list, &channel, self.retention.ttl);
+        let call = self.delete.call(&list, &channel, self.retention.ttl);
         self.run_pooled(async |connection| call.invoke_async(connection).await).await
     }
 

@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn failed_call_fails_each_of_its_pipelines() {
-        let away = StoreError::Away("x".into());
+        let away = StoreError::Unreachable("x".into());
         assert_eq!(read(3, Err(away)).iter().filter(|one| one.is_err()).count(), 3);
         assert_eq!(read(2, Ok(vec!["none".into()])).iter().filter(|one| one.is_err()).count(), 2);
     }

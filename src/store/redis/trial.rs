@@ -9,7 +9,7 @@ use redis::{Cmd, RedisError, Script, ScriptInvocation};
 
 use super::append_script::{APPEND, AppendCall};
 use super::command_error::CommandError;
-use super::forget_script::ForgetScript;
+use super::delete_script::DeleteScript;
 use super::histories::{AboutCall, Histories, PageCall};
 use super::keys::{Names, TrialNames};
 use super::millis::millis;
@@ -41,7 +41,7 @@ pub(super) struct TrialCalls<'a> {
     page: PageCall<'a>,
     about: AboutCall<'a>,
     newest: ScriptInvocation<'a>,
-    forget: ScriptInvocation<'a>,
+    delete: ScriptInvocation<'a>,
 }
 
 impl<'a> TrialCalls<'a> {
@@ -49,7 +49,7 @@ impl<'a> TrialCalls<'a> {
         names: &Names,
         retention: Retention,
         histories: &'a Histories,
-        forget: &'a ForgetScript,
+        delete: &'a DeleteScript,
         newest: &'a NewestScript,
     ) -> Self {
         let trial = names.trial();
@@ -71,7 +71,7 @@ impl<'a> TrialCalls<'a> {
             page: histories.page_of_list(&trial.list, one, PageBounds::WHOLE),
             about: histories.about_list(&trial.list),
             newest: newest.call_on(std::iter::once(trial.list.clone()), retention),
-            forget: forget.call(&trial.list, &trial.channel, TTL),
+            delete: delete.call(&trial.list, &trial.channel, TTL),
             append,
             names: trial,
         }
@@ -95,7 +95,7 @@ impl<'a> TrialCalls<'a> {
         *doing = "to compare histories";
         self.newest.invoke_async::<redis::Value>(connection).await?;
         *doing = "to delete histories";
-        self.forget.invoke_async::<redis::Value>(connection).await?;
+        self.delete.invoke_async::<redis::Value>(connection).await?;
         *doing = "to reuse a connection";
         try_unwatch(connection).await
     }

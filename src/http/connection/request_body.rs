@@ -48,7 +48,7 @@ impl Discards {
 }
 
 /// A request's body, of which more may be on its way.
-pub(in crate::http) struct Arriving {
+pub(in crate::http) struct RequestBody {
     incoming: Incoming,
     /// In HTTP/1, where hyper does not see that the client has closed its side.
     connection: Option<Arc<ConnectionState>>,
@@ -73,7 +73,7 @@ pub(in crate::http) enum Rest {
     Broken,
 }
 
-impl Arriving {
+impl RequestBody {
     /// A body of which nothing was read.
     pub(in crate::http) fn new(incoming: Incoming, connection: Option<Arc<ConnectionState>>) -> Self {
         let is_whole = incoming.is_end_stream();
@@ -124,7 +124,7 @@ impl Arriving {
 }
 
 /// Reads and discards the rest of a request's body, unless that is too much.
-pub(in crate::http) async fn drain(request: &mut Request<Arriving>, discards: Discards) -> Rest {
+pub(in crate::http) async fn drain(request: &mut Request<RequestBody>, discards: Discards) -> Rest {
     // Reading would request a body that the client holds back until then (RFC 9110, 10.1.1).
     let is_held_back = request.headers().contains_key(header::EXPECT);
     let (body, most) = (request.body_mut(), discards.before);

@@ -20,7 +20,7 @@ pub(super) enum Unread {
 /// How a client takes an answer of several pages. Their memory stays reserved for as long as that lasts, and the HTTP library
 /// may hold a whole page in its queues, so what carries the answer checks whether its client has stalled.
 #[derive(Debug, Default)]
-pub(super) struct Taking {
+pub(super) struct UnreadPages {
     /// Pages of which the client has not taken everything.
     pages: AtomicUsize,
     /// How often hyper has asked the answer for more.
@@ -29,7 +29,7 @@ pub(super) struct Taking {
     waker: AtomicWaker,
 }
 
-impl Taking {
+impl UnreadPages {
     /// What waits for the client.
     pub(super) fn unread(&self) -> Unread {
         match self.pages.load(Ordering::SeqCst) {
@@ -52,19 +52,19 @@ impl Taking {
 
 /// The text of a page, which keeps `room` until the last slice of its bytes is dropped, including those in the HTTP
 /// library's queues.
-pub(super) fn hold<T, R>(text: T, room: R, taking: &Arc<Taking>) -> Bytes
+pub(super) fn hold<T, R>(text: T, room: R, unread_pages: &Arc<UnreadPages>) -> Bytes
 where
     T: AsRef<[u8]> + Send + 'static,
     R: Send + 'static,
 {
-    taking.pages.fetch_add(1, Ordering::SeqCst);
-    Bytes::from_owner(Held { text, _room: room, taking: taking.clone() })
+    unread_pages.pages.fetch_add(1, Ordering::SeqCst);
+    Bytes::from_owner(Held { text, _room: room, unread_pages: unread_pages.clone() })
 }
 
 struct Held<T, R> {
     text: T,
     _room: R,
-    taking: Arc<Taking>,
+    unread_pages: Arc<UnreadPages>,
 }
 
 impl<T: AsRef<[u8]>, R> AsRef<[u8]> for Held<T, R> {
@@ -75,7 +75,7 @@ impl<T: AsRef<[u8]>, R> AsRef<[u8]> for Held<T, R> {
 
 impl<T, R> Drop for Held<T, R> {
     fn drop(&mut self) {
-        self.taking.pages.fetch_sub(1, Ordering::SeqCst);
-        self.taking.waker.wake();
+        self.unread_pages.pages.fetch_sub(1, Ordering::SeqCst);
+        self.unread_pages.waker.wake();
     }
 }
