@@ -2,7 +2,7 @@
 //!
 //! [`listen`](Server) binds the two listeners and accepts; `connection` finds out what a client speaks and serves it; `router`
 //! judges each request and gives it to one of the `handlers`, or to `admin`; `error` is the only table from error to status.
-//! `inspector` is the page for browsers. What a route must not decide: what a client gets next (`stream`), whether it may
+//! `inspector` is the page for browsers, `description` the API in OpenAPI. What a route must not decide: what a client gets next (`stream`), whether it may
 //! (`auth`, `limits`), and what is stored (`store`).
 
 mod accept;
@@ -12,6 +12,7 @@ mod body;
 mod connection;
 mod cors;
 mod credential;
+mod description;
 mod error;
 mod foreign_page;
 #[cfg(fuzzing)]
