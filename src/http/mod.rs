@@ -2,7 +2,7 @@
 //!
 //! [`listen`](Server) binds the two listeners and accepts; `connection` finds out what a client speaks and serves it; `router`
 //! judges each request and gives it to one of the `handlers`, or to `admin`; `error` is the only table from error to status.
-//! `inspector` is the page for browsers, `description` the API in OpenAPI. What a route must not decide: what a client gets next (`stream`), whether it may
+//! `web` has the pages for people, `description` the API in OpenAPI. What a route must not decide: what a client gets next (`stream`), whether it may
 //! (`auth`, `limits`), and what is stored (`store`).
 
 mod accept;
@@ -18,7 +18,6 @@ mod foreign_page;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handlers;
-mod inspector;
 mod json;
 mod listen;
 mod opening;
@@ -29,6 +28,7 @@ mod router;
 mod target;
 mod tls_files;
 mod unread_pages;
+mod web;
 mod weight;
 
 pub use connection::tls::{Tls, TlsError};

@@ -10,9 +10,9 @@ use super::body::Body;
 use super::connection::request_body::RequestBody;
 use super::error::RequestError;
 use super::handlers::{history, publish, subscribe};
-use super::inspector::page;
 use super::permission::{may_publish, may_read};
-use super::{cors, description, foreign_page, target};
+use super::web::WrongAddress;
+use super::{cors, description, foreign_page, target, web};
 use crate::auth::Refused;
 use crate::event::{InvalidPipelineId, PipelineId};
 use crate::limits::proxies::{ForwardedHeader, Peer};
@@ -80,10 +80,30 @@ pub(super) async fn answer(node: &Node, request: &mut Request<RequestBody>, peer
     };
     let mut response = answered.unwrap_or_else(|error| {
         node.metrics.rejected(error.rejection());
-        error.response()
+        rejection(&error, request)
     });
     cors::allow(response.headers_mut(), origin.as_ref(), &node.rules.cors_origins);
     response
+}
+
+/// A problem document. A browser that asks for a page at a wrong address gets a page.
+fn rejection<B>(error: &RequestError, request: &Request<B>) -> Response<Body> {
+    let mut response = error.response();
+    let wrong = match error {
+        RequestError::NoRoute => WrongAddress::NoRoute,
+        RequestError::Pipeline(_) => WrongAddress::InvalidName,
+        _ => return response,
+    };
+    if is_read(request) && wants_page(request.headers()) {
+        web::explain(&mut response, wrong);
+    }
+    // A cache must not give the one to those who want the other.
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn is_read<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
 /// The client's address, as far as it is known.
@@ -120,12 +140,12 @@ async fn route(
         return Ok(cors::preflight(if may_change { methods } else { READING_METHODS }, request.headers()));
     }
     let Some(route) = route else { return Err(RequestError::NoRoute) };
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_read = is_read(request);
     // Each handler of a pipeline needs a grant, and only `auth` makes one.
     match route {
-        Route::Landing if is_read => Ok(page()),
+        Route::Landing if is_read => Ok(web::landing(&node.auth)),
         Route::Description if is_read => Ok(description::answer()),
-        Route::Pipeline(_) if is_read && wants_page(request.headers()) => Ok(page()),
+        Route::Pipeline(_) if is_read && wants_page(request.headers()) => Ok(web::inspector(&node.auth)),
         Route::Pipeline(pipeline) if is_read => {
             history::describe(node, &may_read(node, pipeline, request).await?).await
         }

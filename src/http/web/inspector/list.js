@@ -10,16 +10,6 @@ const GAP_REASONS = {
   slow: "this browser was too slow",
 };
 
-const byId = (id) => document.getElementById(id);
-
-/** An element whose text is never parsed as HTML. */
-function element(name, className = "", text = "") {
-  const node = document.createElement(name);
-  if (className) node.className = className;
-  node.textContent = text;
-  return node;
-}
-
 function gapText({ data }) {
   const { reason, missed } = JSON.parse(data);
   const what = missed === null ? "Gap: events were missed" : `Gap: ${missed} ${missed === 1 ? "event was" : "events were"} missed`;
@@ -44,6 +34,7 @@ class List {
   #list = byId("events");
   #first = 0; // the number of the newest event in the list, or of the last one before it
   #isPaused = false;
+  #hint = "";
 
   /** `update()` makes the next frame call `showNewer`; `openActions(event)` returns the buttons of an expanded event. */
   constructor(events, update, openActions) {
@@ -62,6 +53,12 @@ class List {
     this.#first = passing.at(-1)?.number ?? this.#first;
     this.#list.replaceChildren(...passing.slice(-SHOWN_AT_ONCE).reverse().map((event) => this.#item(event)));
     this.#log.scrollTop = 0;
+    this.#showEnds();
+  }
+
+  /** Shows this text while there are no events. */
+  explain(text) {
+    this.#hint = text;
     this.#showEnds();
   }
 
@@ -134,13 +131,11 @@ class List {
     const passing = this.#events.passing;
     const newer = passing.length - this.#events.indexAfter(this.#first);
     byId("newer").hidden = newer === 0;
-    byId("newer").textContent = `\u2191 ${newer} newer`;
+    byId("newer").textContent = `\u2191 ${newer.toLocaleString("en")} newer`;
     const last = this.#list.lastElementChild?.event.number;
     byId("older").hidden = last === undefined || this.#events.indexAfter(last - 1) === 0;
     byId("empty").hidden = this.#list.childElementCount > 0;
-    byId("empty").textContent = this.#events.all.length
-      ? "No events match the filter."
-      : "No events yet. Publish one, and it appears here and in every other browser that has this pipeline open.";
+    byId("empty").textContent = this.#events.all.length ? "No events match the filter." : this.#hint;
   }
 
   #item(event) {
@@ -158,7 +153,7 @@ class List {
     const details = element("details");
     const summary = element("summary");
     summary.tabIndex = -1; // reached with the arrow keys; hundreds of tab stops would be useless
-    const channel = element("span", `channel c${event.color}`, visible(event.channel));
+    const channel = element("span", `channel ${event.look}`, visible(event.channel));
     const time = timeOf(event.id);
     if (event.replayed) {
       item.className = "replayed";

@@ -44,11 +44,22 @@ function isAfter(a, b) {
   return aMs > bMs || (aMs === bMs && aSeq > bSeq);
 }
 
+/** The node cannot serve the stream at the moment. */
+class Unavailable extends Error {}
+
+/** The broker, or whatever answers in its place, rejected the stream: a retry would not help. `state` is "locked" if a token is missing. */
+class Rejected extends Error {
+  constructor(state, message) {
+    super(message);
+    this.state = state;
+  }
+}
+
 /** One pipeline's stream. It reconnects and resumes by itself until it is closed or rejected. */
 class Stream {
   #url;
   #headers;
-  #tell;
+  #notify;
   #stop = null;
   #retryMs = 2000;
   #replayedTo = "0-0"; // the newest event when the stream was opened
@@ -56,13 +67,13 @@ class Stream {
   opened = 0;
 
   /**
-   * Calls `tell.event`, `tell.state(state, why)`, `tell.progress` and, for a 401, `tell.unauthorized` as things happen.
-   * `headers()` returns those with the token.
+   * Calls `notify.event`, `notify.state(state, why)` and `notify.progress` as things happen. The states are "connecting", "open",
+   * "reconnecting", "closed" and "locked". `headers()` returns those with the token.
    */
-  constructor(url, headers, tell) {
+  constructor(url, headers, notify) {
     this.#url = url;
     this.#headers = headers;
-    this.#tell = tell;
+    this.#notify = notify;
   }
 
   /** Opens it, or reopens it from the resume point. */
@@ -78,12 +89,18 @@ class Stream {
   }
 
   async #run(signal) {
-    for (let state = "connecting"; !signal.aborted; state = "reconnecting") {
-      this.#tell.state(state);
-      const refusal = await this.#connect(signal).catch(() => null); // a network failure: reconnect
+    this.#notify.state("connecting");
+    while (!signal.aborted) {
+      let why = "";
+      try {
+        await this.#connect(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof Rejected) return this.#notify.state(error.state, error.message);
+        why = error instanceof Unavailable ? error.message : "cannot reach the node";
+      }
       if (signal.aborted) return;
-      if (refusal) return this.#tell.state("closed", refusal);
-      if (state === "connecting") this.#tell.state("reconnecting");
+      this.#notify.state("reconnecting", why);
       await new Promise((resolve) => {
         const timer = setTimeout(resolve, this.#retryMs);
         signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
@@ -91,45 +108,44 @@ class Stream {
     }
   }
 
-  /** Returns why the stream was rejected, or null once it has ended. */
+  /** Returns once the stream has ended. */
   async #connect(signal) {
-    await this.#askForNewest();
-    const headers = { Accept: "text/event-stream", ...this.#headers() };
-    if (this.resume) headers["Last-Event-ID"] = this.resume;
-    const answer = await fetch(`${this.#url}/sse`, { headers, signal, cache: "no-store" });
-    // An overloaded proxy's response is not a rejection by the broker.
-    if (answer.status >= 500 || answer.status === 429) return null;
-    if (answer.status === 401) this.#tell.unauthorized?.();
-    if (answer.status === 401 && !headers.Authorization) return "this pipeline requires a token. Paste one into the Token field above";
-    if (!answer.ok) return (await answer.json().catch(() => ({}))).detail ?? `the server responded with ${answer.status}`;
-    // Like `EventSource`, which does not reconnect after any other content type.
-    if (!/^text\/event-stream *(;|$)/i.test(answer.headers.get("Content-Type") ?? "")) return "the response is not an event stream";
+    // What the pipeline holds at this moment will be replayed; every later event is live, however late it arrives. Without an answer there
+    // is no stream: a guess would show replayed events as live ones. The pipeline's own description has no id for a token that is limited
+    // to channels; the newest event that the token may read has one.
+    const newest = await this.#ask("/events?limit=1", "application/json", signal);
+    this.#replayedTo = (await newest.json()).events.at(-1)?.id ?? "0-0";
+    const answer = await this.#ask("/sse", "text/event-stream", signal, this.resume ? { "Last-Event-ID": this.resume } : {});
     this.opened += 1;
-    this.#tell.state("open");
+    this.#notify.state("open");
     const blocks = new Blocks();
     const decoder = new TextDecoder();
     const reader = answer.body.getReader();
     for (;;) {
       const { done, value } = await reader.read();
-      if (done || signal.aborted) return null;
+      if (done || signal.aborted) return;
       blocks.feed(decoder.decode(value, { stream: true }), (block) => this.#take(block), (ms) => (this.#retryMs = ms));
-      this.#tell.progress();
+      this.#notify.progress();
     }
   }
 
-  // Events that are not newer than this one are replayed, whenever they arrive.
-  async #askForNewest() {
-    try {
-      const headers = { Accept: "application/json", ...this.#headers() };
-      const answer = await fetch(this.#url, { headers, signal: AbortSignal.timeout(1500), cache: "no-store" });
-      if (answer.ok) this.#replayedTo = (await answer.json()).last_id ?? "0-0";
-    } catch {
-      // Then all events count as live; the stream itself shows what is wrong.
+  async #ask(path, type, signal, more = {}) {
+    const headers = { Accept: type, ...this.#headers(), ...more };
+    const answer = await fetch(this.#url + path, { headers, signal, cache: "no-store" });
+    if (answer.ok) {
+      // Like `EventSource`, which does not reconnect after any other content type.
+      const given = answer.headers.get("Content-Type")?.split(";")[0].trim().toLowerCase();
+      if (given !== type) throw new Rejected("closed", `the server responded with ${given ?? "no content type"} in place of ${type}`);
+      return answer;
     }
+    const why = (await answer.json().catch(() => ({}))).detail ?? `the server responded with ${answer.status}`;
+    // An overloaded proxy's response is not a rejection by the broker.
+    if (answer.status >= 500 || answer.status === 429) throw new Unavailable(why);
+    throw new Rejected(answer.status === 401 && !headers.Authorization ? "locked" : "closed", why);
   }
 
   #take({ id, channel, data }) {
     if (id !== undefined) this.resume = id;
-    if (data !== null && channel !== POSITION) this.#tell.event({ id: this.resume, channel, data, replayed: !isAfter(this.resume, this.#replayedTo) });
+    if (data !== null && channel !== POSITION) this.#notify.event({ id: this.resume, channel, data, replayed: !isAfter(this.resume, this.#replayedTo) });
   }
 }

@@ -3,14 +3,31 @@
 const MOST_EVENTS = 20_000;
 const MOST_CHARACTERS = 64_000_000;
 
+const COLORS = 8;
+const SHAPES = 4;
+
+/**
+ * A channel's colour and the shape of its mark, as numbers. They depend only on its name, so they are the same tomorrow and in every
+ * browser. Two channels may share a colour, hence the shape, which also helps where colours look alike.
+ */
+function lookOf(name) {
+  // FNV-1a, then the end of MurmurHash3: names that differ in one letter get different bits. From this start the channels of the
+  // documentation and of the demo get colours and shapes of their own.
+  let hash = 363891;
+  for (const byte of new TextEncoder().encode(name.slice(0, 255))) hash = Math.imul(hash ^ byte, 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  hash = (hash ^ (hash >>> 16)) >>> 0;
+  return { color: hash % COLORS, shape: Math.floor(hash / COLORS) % SHAPES };
+}
+
 /** Gaps, notes and events in order of arrival, without the oldest, and those of them that match the filter. */
 class Events {
   all = [];
   /** Those that match the filter. Each has an increasing `number`. */
   passing = [];
-  /** The channels of the events in `all`, by name: name, number of events and colour. */
+  /** The channels of the events in `all`, by name: name, number of events, colour and shape. */
   channels = new Map();
-  #colors = 0; // how many were assigned
   #others = 0; // gaps and notes in `all`
   #characters = 0;
   #number = 0;
@@ -71,8 +88,7 @@ class Events {
   #addChannel(text) {
     // A slice keeps its whole string alive, which would be a large piece of the stream, for as long as the channel has events.
     const name = structuredClone(text);
-    const channel = { name, count: 0, color: this.#colors % 8 };
-    this.#colors += 1;
+    const channel = { name, count: 0, ...lookOf(name) };
     this.channels.set(name, channel);
     return channel;
   }

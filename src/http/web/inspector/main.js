@@ -1,30 +1,49 @@
 // The page: a pipeline, its stream, the list of its events, and the form that publishes.
 
-const inPath = location.pathname.match(/^(.*)\/pipelines\/([^/]+)\/?$/);
-const base = location.origin + (inPath ? inPath[1] : location.pathname.replace(/\/[^/]*$/, ""));
-
 let pipeline = "";
 let stream = null;
 let isDue = false; // whether an update is scheduled for the next frame
-let needsToken = false; // a request was rejected with 401
+// Whether a request without a token is rejected. The node writes its settings into the page.
+const needs = { publish: document.documentElement.dataset.publish === "token", subscribe: document.documentElement.dataset.subscribe === "token" };
+let usedToken = ""; // the one with which the stream was opened
 let unannounced = 0; // events not yet announced to screen readers
 const events = new Events();
 const only = new Set(); // selected channels; empty means all
 const list = new List(events, showProgress, (event) => [
   copyButton("Copy payload", () => visible(event.data)),
-  copyButton("Copy as curl", () => curlPublish(url(), `{"channel":${JSON.stringify(event.channel)},"payload":${event.data}}`, hasToken())),
+  copyButton("Copy curl to publish", () => curlPublish(url(), `{"channel":${JSON.stringify(event.channel)},"payload":${event.data}}`, needsToken().publish)),
 ]);
 const chart = new Chart();
+const code = new CodeTabs(byId("code"));
 
 // Only in memory, never in the address or in storage.
 const token = () => byId("token").value.trim();
 // The code to paste sends a token wherever this page does, or would have to.
-const hasToken = () => token() !== "" || needsToken;
+const needsToken = () => (token() ? { publish: true, subscribe: true } : needs);
 const authorization = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
-const url = () => `${base}/pipelines/${pipeline}`;
+const url = () => urlOf(pipeline);
+
+const STATES = {
+  connecting: "Connecting",
+  open: "Connected",
+  reconnecting: "Reconnecting",
+  disconnected: "Disconnected", // by the user
+  locked: "This pipeline requires a token. Paste one above.",
+  closed: "Closed",
+};
+
+// A list without events says why it has none.
+const EMPTY = {
+  connecting: "Waiting for the node.",
+  open: "No events yet. Publish one: it appears here and in every other browser that has this pipeline open.",
+  reconnecting: "Waiting for the node.",
+  disconnected: "Disconnected. Connect to receive the events that you missed.",
+  locked: "",
+  closed: "",
+};
 
 function fromAddress() {
-  const name = inPath?.[2] || location.hash.slice(1) || "p_aBcDeF";
+  const name = location.pathname.split("/").at(-1);
   try {
     return decodeURIComponent(name);
   } catch {
@@ -33,10 +52,23 @@ function fromAddress() {
 }
 
 function showState(state, why = "") {
+  const isOver = ["disconnected", "locked", "closed"].includes(state);
   byId("state").dataset.state = state;
-  byId("state").textContent = why ? `${state}: ${visible(String(why))}` : state;
-  byId("connect").textContent = state === "closed" ? "Connect" : "Disconnect";
+  byId("state").textContent = why && state !== "locked" ? `${STATES[state]}: ${visible(String(why))}` : STATES[state];
+  byId("connect").textContent = isOver ? "Connect" : "Disconnect";
+  byId("connect").hidden = state === "locked" || !pipeline;
+  list.explain(EMPTY[state]);
   showProgress();
+}
+
+// Shows the field for the token, which a phone folds away, and puts the cursor into it, unless the user is writing something else.
+function askForToken() {
+  unfold(true);
+  if (!document.activeElement?.matches("input, textarea")) byId("token").focus();
+}
+
+function unfold(isUnfolded) {
+  byId("fold").setAttribute("aria-expanded", isUnfolded);
 }
 
 // At most once per frame, however fast events arrive; a hidden tab waits until it is visible.
@@ -64,8 +96,10 @@ function take({ id, channel, data, replayed }) {
   const event = { kind, id, channel, data, replayed };
   events.add(event);
   if (kind === "gap") return;
-  event.color = events.channels.get(channel).color;
-  if (!replayed) chart.count(event.color);
+  const { color, shape } = events.channels.get(channel);
+  event.look = `c${color} s${shape}`;
+  if (replayed) byId("replayed").hidden = false;
+  else chart.count(color);
   unannounced += 1;
 }
 
@@ -74,40 +108,54 @@ function changed(state, why) {
     const from = stream.resume ? `resumed after ${stream.resume}` : "from the beginning";
     events.add({ kind: "note", id: stream.resume, channel: "", data: `Reconnected, ${from}` });
   }
+  if (state === "open" && stream.opened === 1) Recent.add(pipeline);
   showState(state, why);
-}
-
-// Checks the name itself, which may come from a link: the field would drop line breaks first.
-function isPipeline(name) {
-  // "." and ".." cannot be used in a URL path.
-  return /^[A-Za-z0-9._~-]{1,128}$/.test(name) && name !== "." && name !== "..";
-}
-
-function requireToken() {
-  needsToken = true;
+  if (state !== "locked") return;
+  needs.subscribe = true;
   showSnippets();
+  askForToken();
+}
+
+function connect() {
+  usedToken = token();
+  stream?.open();
+}
+
+// Without a new page the token stays in memory, and with it the user's access to the next pipeline.
+function go(name) {
+  if (isPipeline(name) && name === pipeline) connect();
+  else if (isPipeline(name)) history.pushState(null, "", urlOf(name));
+  watch(name);
+  unfold(false);
+}
+
+function showFold() {
+  byId("fold-pipeline").textContent = byId("pipeline").value;
+  byId("fold-token").textContent = token() ? "with a token" : "no token";
 }
 
 function watch(name) {
   const isValid = isPipeline(name);
   byId("pipeline").value = name;
+  showFold();
   if (isValid && name === pipeline) return;
   stream?.close();
   stream = null;
   pipeline = isValid ? name : "";
   clear();
-  if (!isValid) return showState("closed", "not a valid pipeline name");
+  if (!isValid) return showState("closed", "a pipeline name has 1 to 128 characters: letters, digits and . _ ~ -");
   document.title = `${name} - Pipecast`;
   setResult("", "");
   showSnippets();
-  stream = new Stream(url(), authorization, { event: take, state: changed, progress: showProgress, unauthorized: requireToken });
-  stream.open();
+  stream = new Stream(url(), authorization, { event: take, state: changed, progress: showProgress });
+  connect();
 }
 
 function clear() {
   events.clear();
   only.clear();
   chart.clear();
+  byId("replayed").hidden = true;
   filter();
 }
 
@@ -121,21 +169,21 @@ function filter() {
 function showChannels() {
   const group = byId("channels");
   const shown = [...events.channels].sort(([, a], [, b]) => b.count - a.count).slice(0, 40);
-  for (const name of only) if (!shown.some(([other]) => other === name)) shown.push([name, { count: 0, color: 0, ...events.channels.get(name) }]);
+  for (const name of only) if (!shown.some(([other]) => other === name)) shown.push([name, { count: 0, ...lookOf(name), ...events.channels.get(name) }]);
   group.hidden = shown.length === 0;
   const buttons = new Map([...group.children].map((button) => [button.channel, button]));
-  for (const [name, { count, color }] of shown) {
-    const button = buttons.get(name) ?? channelButton(name, color);
+  for (const [name, { count, color, shape }] of shown) {
+    const button = buttons.get(name) ?? channelButton(name, `c${color} s${shape}`);
     buttons.delete(name);
     if (!button.isConnected) group.append(button);
-    button.lastElementChild.textContent = count;
+    button.lastElementChild.textContent = count.toLocaleString("en");
     button.setAttribute("aria-pressed", only.has(name));
   }
   for (const button of buttons.values()) button.remove();
 }
 
-function channelButton(name, color) {
-  const button = element("button", `c${color}`);
+function channelButton(name, look) {
+  const button = element("button", look);
   button.type = "button";
   button.channel = name;
   button.append(element("span", "name", visible(name)), element("span", "count"));
@@ -152,7 +200,7 @@ function body() {
 }
 
 function showSnippets() {
-  showCode(pieces(url(), byId("channel").value, body(), hasToken()));
+  code.show(pieces(url(), byId("channel").value, body(), needsToken()));
 }
 
 function setResult(kind, text) {
@@ -161,11 +209,11 @@ function setResult(kind, text) {
 }
 
 async function publish() {
-  if (!pipeline) return setResult("error", "Choose a pipeline first");
+  if (!pipeline) return setResult("error", "Open a pipeline first");
   try {
     JSON.parse(byId("payload").value);
   } catch (error) {
-    return setResult("error", `The payload is not JSON: ${error.message}`);
+    return setResult("error", `The payload is not valid JSON: ${error.message}`);
   }
   setResult("busy", "Publishing");
   try {
@@ -173,13 +221,23 @@ async function publish() {
     // A redirected POST would return the history.
     const answer = await fetch(`${url()}/events`, { method: "POST", headers, body: body(), redirect: "manual" });
     const reply = await answer.json().catch(() => ({}));
-    if (answer.status === 401) requireToken();
+    if (answer.status === 401 && !headers.Authorization) return lockPublish();
     if (answer.status === 202 && reply.id) setResult("done", `Published as ${reply.id}`);
-    else if (answer.type === "opaqueredirect") setResult("error", "Not published: a proxy redirected the request");
+    else if (answer.type === "opaqueredirect") setResult("error", "Not published: a proxy redirected the request.");
     else setResult("error", reply.detail ?? reply.title ?? `Not published: the server responded with ${answer.status}`);
   } catch {
-    setResult("error", "Cannot reach the server");
+    setResult("error", "Cannot reach the node. The event may have been published.");
   }
+}
+
+function lockPublish() {
+  needs.publish = true;
+  showSnippets();
+  // The stream's state already asks for the token.
+  const isAsked = byId("state").dataset.state === "locked";
+  setResult(isAsked ? "" : "locked", isAsked ? "" : "Publishing to this pipeline requires a token. Paste one above.");
+  unfold(true);
+  byId("token").focus();
 }
 
 function download() {
@@ -190,6 +248,12 @@ function download() {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
+// Where there is no room for everything side by side.
+function view(name) {
+  document.querySelector("main").dataset.view = name;
+  for (const button of document.querySelectorAll("[data-view]:is(button)")) button.setAttribute("aria-pressed", button.dataset.view === name);
+}
+
 // Announcing every event would drown a screen reader, so the number of new events is announced now and then.
 function announce() {
   if (unannounced) byId("news").textContent = `${unannounced} new ${unannounced === 1 ? "event" : "events"}`;
@@ -198,10 +262,13 @@ function announce() {
 
 byId("choose").addEventListener("submit", (event) => {
   event.preventDefault();
-  const name = byId("pipeline").value;
-  if (!isPipeline(name)) return watch(name);
-  if (inPath) location.href = `${base}/pipelines/${name}`;
-  else location.hash = name;
+  go(byId("pipeline").value.trim());
+});
+byId("identify").addEventListener("submit", (event) => {
+  event.preventDefault();
+  unfold(false);
+  // "change" comes first, unless the token is the same: then the user wants another attempt.
+  if (token() === usedToken) connect();
 });
 byId("publish").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -212,14 +279,19 @@ byId("payload").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("publish").requestSubmit();
 });
 byId("token").addEventListener("change", () => {
+  showFold();
   showSnippets();
-  stream?.open();
+  if (token() !== usedToken) connect();
 });
+byId("fold").addEventListener("click", ({ currentTarget }) => unfold(currentTarget.getAttribute("aria-expanded") !== "true"));
+for (const button of document.querySelectorAll("[data-view]:is(button)")) button.addEventListener("click", () => view(button.dataset.view));
+// A browser scrolls only to what is hidden completely.
+byId("channels").addEventListener("focusin", ({ target }) => target.scrollIntoView({ block: "nearest", inline: "nearest" }));
 byId("connect").addEventListener("click", () => {
   if (!stream) return;
-  if (byId("state").dataset.state === "closed") return stream.open();
+  if (["disconnected", "closed"].includes(byId("state").dataset.state)) return connect();
   stream.close();
-  showState("closed");
+  showState("disconnected");
 });
 byId("filter").addEventListener("input", filter);
 byId("pause").addEventListener("click", ({ currentTarget }) => {
@@ -229,11 +301,10 @@ byId("pause").addEventListener("click", ({ currentTarget }) => {
 });
 byId("clear").addEventListener("click", clear);
 byId("copy-stream").addEventListener("click", ({ currentTarget }) => {
-  copy(currentTarget, curlStream(url(), { channels: [...only], resume: stream?.resume, hasToken: hasToken() }));
+  copy(currentTarget, curlStream(url(), { channels: [...only], resume: stream?.resume, hasToken: needsToken().subscribe }));
 });
 byId("download").addEventListener("click", download);
 document.addEventListener("visibilitychange", showProgress);
-addEventListener("hashchange", () => watch(fromAddress()));
+addEventListener("popstate", () => watch(fromAddress()));
 setInterval(announce, 5000);
-byId("intro").hidden = Boolean(inPath);
 watch(fromAddress());
