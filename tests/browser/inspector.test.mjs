@@ -350,7 +350,7 @@ describe('inspector', { timeout: 300_000 }, () => {
         await page.getByRole('button', { name: /^channel 1 / }).click();
         await view('code');
         await page.getByRole('tab', { name: 'Node.js' }).click();
-        await passesAxe(page);
+        if (isPhone) await passesAxe(page); // elsewhere the code is in view at the end, too
         await view('publish');
         await page.locator('#publish .primary').click();
         await page.locator('#result[data-kind="done"]').waitFor();
