@@ -2,8 +2,8 @@
 //!
 //! [`listen`](Server) binds the two listeners and accepts; `connection` finds out what a client speaks and serves it; `router`
 //! judges each request and gives it to one of the `handlers`, or to `admin`; `error` is the only table from error to status.
-//! `web` has the pages for people, `description` the API in OpenAPI. What a route must not decide: what a client gets next (`stream`), whether it may
-//! (`auth`, `limits`), and what is stored (`store`).
+//! `web` has the pages for people, `description` the API in OpenAPI. What a route must not decide: what a client gets next
+//! (`stream`), whether it may (`auth`, `limits`), and what is stored (`store`).
 
 mod accept;
 mod accept_encoding;

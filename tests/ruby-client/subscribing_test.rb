@@ -372,6 +372,38 @@ class SubscribingTest < Case
     Process.wait(child)
   end
 
+  def test_tls_publishes_subscribes_and_closes_and_checks_the_certificate
+    folder = Dir.mktmpdir
+    write_certificate(folder)
+    node = ending(Node.new(server__tls_cert: "#{folder}/cert.pem", server__tls_key: "#{folder}/key.pem"))
+    program = <<~RUBY
+      options = { url: "#{node.url}", pipeline: "p_tls" }
+      Pipecast::Publisher.new(**options, retry_for: 0.1).publish_batch([{ channel: "n", payload: 1 }, { channel: "n", payload: 2 }])
+      subscriber = Pipecast::Subscriber.new(**options)
+      p subscriber.first(2).map(&:payload)
+      trap("TERM") { subscriber.close }
+      Thread.new { sleep(0.01) until Thread.main.stop?; Process.kill("TERM", Process.pid) }
+      p subscriber.each { raise "nothing arrives" }
+    RUBY
+    ENV["SSL_CERT_FILE"] = "#{folder}/cert.pem"
+    output, status = run_program(program)
+    assert_equal(["[1, 2]\nnil\n", 0], [output, status.exitstatus])
+    ENV.delete("SSL_CERT_FILE")
+    output, status = run_program(program)
+    assert_match(/certificate verify failed.*PublishError/m, output)
+    assert_equal(1, status.exitstatus)
+  ensure
+    ENV.delete("SSL_CERT_FILE")
+    FileUtils.remove_entry(folder)
+  end
+
+  # A certificate for 127.0.0.1 that is its own authority.
+  def write_certificate(folder)
+    command = %w[openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=test -addext subjectAltName=IP:127.0.0.1]
+    _, status = Open3.capture2e(*command, "-days", "1", "-keyout", "#{folder}/key.pem", "-out", "#{folder}/cert.pem")
+    assert(status.success?)
+  end
+
   def test_arguments_out_of_range_are_named
     { timeout: 0, read_timeout: 3601, replay: -1, last_event_id: "a\nb", max_event_bytes: "x" }.each do |name, value|
       error = assert_raises(ArgumentError) { subscriber(**{ name => value }) }

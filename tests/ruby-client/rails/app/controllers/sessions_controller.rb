@@ -6,7 +6,8 @@ class SessionsController < ApplicationController
   def new; end
 
   def create
-    session[:user] = params.require(:user)
+    # A user's name is part of patterns in tokens, in which a * matches any name.
+    session[:user] = params.require(:user)[/\A[a-z]+\z/]
     redirect_to messages_path
   end
 end
