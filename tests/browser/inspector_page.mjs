@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
 import { until } from '../support/deadline.mjs';
+import { collectComplaints } from './engines.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -14,6 +15,21 @@ const read = (page, selector) => page.locator(selector).innerText();
 export function stateIs(page, state) {
   const current = () => page.locator('#state').getAttribute('data-state');
   return until(`the state is ${state}`, async () => (await current()) === state, () => read(page, '#state'));
+}
+
+/** The inspector at this address, in a browser window of its own, with its stream open. An error on its console fails the test `t`. */
+export async function openInspector(t, chromium, url, options) {
+  const context = await chromium.newContext(options);
+  const page = await context.newPage();
+  const complaints = [];
+  collectComplaints({ page, complaints });
+  t.after(async () => {
+    await context.close();
+    assert.deepEqual(complaints, []);
+  });
+  await page.goto(url);
+  await stateIs(page, 'open');
+  return page;
 }
 
 /** Waits until an element has this text. */
