@@ -80,7 +80,7 @@ function checkChannel(channel) {
     throw new RangeError("the channel begins with `pipecast.`, which is reserved for the broker's own events");
   }
   if (channel === 'error' || channel === 'open') {
-    throw new RangeError(`the channel is \`${channel}\`, which \`EventSource\` uses for its own events, so the page would take it for one of those; choose another name`);
+    throw new RangeError(`the channel is \`${channel}\`, which \`EventSource\` uses for its own events, so the page would mistake it for one of those; choose another name`);
   }
 }
 

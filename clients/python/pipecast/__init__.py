@@ -229,7 +229,7 @@ def _check_channel(channel: str) -> None:
         raise ValueError("the channel begins with `pipecast.`, which is reserved for the broker's own events")
     if channel in ("error", "open"):
         raise ValueError(
-            f"the channel is `{channel}`, which `EventSource` uses for its own events, so the page would take it for one of those; "
+            f"the channel is `{channel}`, which `EventSource` uses for its own events, so the page would mistake it for one of those; "
             "choose another name"
         )
 

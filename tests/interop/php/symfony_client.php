@@ -48,6 +48,6 @@ try {
         print_message($event->getId(), $event->getType(), $event->getData());
     });
 } catch (ClientExceptionInterface $failure) {
-    print_error($failure->getMessage());
+    print_error("{$failure->getCode()} {$failure->getMessage()}");
     exit(1);
 }
