@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::*;
-use crate::sse::frame::Frame;
+use crate::sse::frame::{Frame, LossRecord};
 
 const LIMITS: LogLimits = LogLimits {
     history: 100,
@@ -27,7 +27,7 @@ fn notification(seqs: RangeInclusive<u64>) -> Notification {
 }
 
 fn history(seqs: RangeInclusive<u64>) -> History {
-    History::from_entries(frames(seqs).iter().map(Frame::shared_text))
+    History { floor: id(seqs.start() - 1), frames: frames(seqs), loss: LossRecord::default() }
 }
 
 fn notify(log: &mut LiveLog, seqs: RangeInclusive<u64>) -> Action {
