@@ -202,9 +202,12 @@ impl Log {
         let position = history.frames.iter().position(is_newest).map(|index| index + 1);
         position.or_else(|| {
             let is_beginning = tail.is_beginning() && history.floor.is_beginning();
+            // None was lost since the log was empty, and none can have expired.
+            let next = history.frames.first().map_or(history.newest(), Frame::id);
             let is_first = is_beginning
                 && history.floor <= tail
-                && history.frames.first().is_none_or(|first| tail < first.id());
+                && (tail < next || history.frames.is_empty())
+                && history.loss.spans(tail.ms, next.ms);
             (history.floor == tail || is_first).then_some(0)
         })
     }

@@ -101,9 +101,11 @@ impl Log {
     /// Whether a resume point that is older than all that is kept is the one just before it.
     fn continues_from(&self, id: EventId) -> bool {
         let before = self.named();
-        let is_beginning = id.is_beginning() && before.is_beginning();
+        if !before.is_beginning() {
+            return id == before;
+        }
         let has_lost_none = id >= before && self.loss.spans(id.ms, self.empty_at_ms);
-        id == before || is_beginning && (id == EventId::ZERO || has_lost_none)
+        id == EventId::ZERO || id.is_beginning() && has_lost_none
     }
 
     /// How many events a client at `id` has missed up to `last`. Unknown if its event may be one of another history.

@@ -281,7 +281,8 @@ impl Default for LossRecord {
 impl LossRecord {
     /// Whether no history that had events at `then` or later can have expired before `now`.
     pub fn spans(&self, then: u64, now: u64) -> bool {
-        now < then.saturating_add(self.ttl_ms)
+        // A store that has just begun is a millisecond ahead of its clock.
+        now.saturating_add(1) < then.saturating_add(self.ttl_ms)
     }
 }
 
