@@ -208,7 +208,8 @@ impl Log {
                 && history.floor <= tail
                 && (tail < next || history.frames.is_empty())
                 && history.loss.spans(tail.ms, next.ms);
-            (history.floor == tail || is_first).then_some(0)
+            let is_next = history.floor == tail && !tail.is_beginning();
+            (is_next || is_first).then_some(0)
         })
     }
 

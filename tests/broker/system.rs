@@ -18,14 +18,14 @@ async fn nodes(redis: &Redis, count: usize, options: &Options) -> Vec<Node> {
     nodes
 }
 
-/// A frame as a node would have written it.
-fn frame(id: &str, payload: u64) -> String {
-    format!("id: {id}\nevent: numbers\ndata: {payload}\n\n")
+/// An entry as a node would have written it: it names the event before.
+fn entry(before: &str, id: &str, payload: u64) -> String {
+    format!("{before}\nid: {id}\nevent: numbers\ndata: {payload}\n\n")
 }
 
 /// Writes an event into the list without a word to anyone: a notification that was lost.
-fn write_without_notifying(redis: &Redis, pipeline: &str, id: &str, payload: u64) {
-    redis.command(&["RPUSH", &format!("pipecast:{{{pipeline}}}:events"), &frame(id, payload)]);
+fn write_without_notifying(redis: &Redis, pipeline: &str, before: &str, id: &str, payload: u64) {
+    redis.command(&["RPUSH", &format!("pipecast:{{{pipeline}}}:events"), &entry(before, id, payload)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,8 +289,8 @@ async fn hostile_notifications_and_lists_break_nobody() {
     node.publish_numbers("p", 3..=3).await;
     assert_eq!(stream.numbers(1).await, [3]);
 
-    redis.command(&["RPUSH", "pipecast:{q}:events", "id: 5-1\nevent: a\ndata: 1\n\ndata: injected\n\n"]);
-    redis.command(&["RPUSH", "pipecast:{q}:events", &frame("5-2", 2)]);
+    redis.command(&["RPUSH", "pipecast:{q}:events", "4-0\nid: 5-1\nevent: a\ndata: 1\n\ndata: injected\n\n"]);
+    redis.command(&["RPUSH", "pipecast:{q}:events", &entry("5-1", "5-2", 2)]);
     assert_eq!(node.open("q", "").await.numbers(1).await, [2]);
     redis.command(&["RPUSH", "pipecast:{q}:events", "not a frame"]);
     let id = node.publish("q", "numbers", json!(7)).await;
