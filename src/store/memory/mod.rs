@@ -366,4 +366,21 @@ mod tests {
         assert_eq!(events(&store, "read"), 0);
         assert_consistent(&store);
     }
+
+    #[test]
+    fn first_event_names_the_moment_since_when_none_can_have_been_lost() {
+        let store = store(DAY);
+        let floor = |name: &str| store.history(&id(name)).floor;
+        let began = floor("p");
+        assert!(began.is_beginning() && began.ms > 0);
+        store.watch(&id("p"));
+        let lost = publish(&store, "lost", 10).unwrap().first;
+        store.contents.lock().pipelines.lose(&id("lost"));
+        // Of a pipeline with subscribers, none was removed.
+        publish(&store, "p", 10).unwrap();
+        assert_eq!(floor("p"), began);
+        assert_eq!(floor("q"), EventId::at(lost.ms + 1));
+        let first = publish(&store, "q", 10).unwrap().first;
+        assert!(first > lost && floor("q") == EventId::at(lost.ms + 1));
+    }
 }

@@ -14,7 +14,8 @@ local none
 local function none_line()
   if not none then
     local now = now_ms()
-    none = string.format('none %.0f %.0f', began(KEYS[1], now), now)
+    local since, is_kept = began(KEYS[1], now)
+    none = string.format('none %.0f %.0f', is_kept and since or 0, now)
   end
   return none
 end
