@@ -98,10 +98,10 @@ impl<'a> TrialCalls<'a> {
         *doing = "to delete histories";
         self.delete.invoke_async::<redis::Value>(connection).await?;
         *doing = "to reuse a connection";
-        try_optional(connection, redis::cmd("UNWATCH"), "each read of a history opens a connection").await?;
+        try_optional(connection, redis::cmd("UNWATCH"), "UNWATCH", "each read of a history opens a connection").await?;
         *doing = "to notice a restart";
         let info = redis::cmd("INFO").arg("replication").to_owned();
-        try_optional(connection, info, "clients that resume before their first event are not told of a restart that lost some").await
+        try_optional(connection, info, "INFO", "clients that resume before their first event are not told of a restart that lost some").await
     }
 }
 
@@ -129,12 +129,13 @@ pub(super) async fn run(shared: &SharedConnection, calls: TrialCalls<'_>) -> Res
 async fn try_optional(
     connection: &mut MultiplexedConnection,
     command: Cmd,
+    name: &'static str,
     otherwise: &'static str,
 ) -> Result<(), RedisError> {
     let tried = command.query_async::<redis::Value>(connection).await;
     match tried.map_err(|error| (error.clone(), error.into())) {
         Err((error, CommandError::Denied { .. } | CommandError::Unexpected { .. })) => {
-            tracing::warn!(%error, "the Redis user lacks a permission, so {otherwise}; allow it (docs/operate/redis.md)");
+            tracing::warn!(%error, "Redis does not allow {name}, so {otherwise}; allow it (docs/operate/redis.md)");
             Ok(())
         }
         Err((error, _)) => Err(error),

@@ -75,17 +75,20 @@ async fn rubbish_in_a_list_breaks_no_stream_and_no_history() {
     raw.get("/pipelines/p/sse").await;
     raw.read_until("retry: ").await;
     // Valid frames before and after it continue: if it were treated as a frame, it would be sent.
-    let bare = nearly_frames("5-3");
-    let named = bare.iter().map(|rubbish| format!("5-2\n{rubbish}"));
+    // Later than every moment at which the list is empty: what is earlier is not sent to clients that were there by then.
+    let ms = pipecast::clock::clock_ms() + 3_600_000;
+    let id = |seq: u64| format!("{ms}-{seq}");
+    let bare = nearly_frames(&id(3));
+    let named = bare.iter().map(|rubbish| format!("{}\n{rubbish}", id(2)));
     for rubbish in bare.iter().cloned().chain(named) {
         redis.command(&["DEL", &list("p")]);
         redis.command(&[
             "RPUSH",
             &list("p"),
-            &entry("4-0", "5-1", "1"),
-            &entry("5-1", "5-2", "2"),
+            &entry(&format!("{ms}-0"), &id(1), "1"),
+            &entry(&id(1), &id(2), "2"),
             &rubbish,
-            &entry("5-3", "5-4", "\"end\""),
+            &entry(&id(3), &id(4), "\"end\""),
         ]);
         assert!(!target.node.history("p", "").await.to_string().contains("injected"), "{rubbish:?}");
         // A new reader reads the same list.
