@@ -378,10 +378,8 @@ fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
     let mut every_id: Vec<EventId> = Vec::new();
     // No trace is left of what a failover lost.
     let mut rolled_back: Vec<EventId> = Vec::new();
-    let mut readers: Vec<_> = (0..3)
-        .map(|_| log.place_newest(0, |_| true))
-        .map(|cursor| Reader { cursor, at: cursor.after() })
-        .collect();
+    let mut readers: Vec<_> =
+        (0..3).map(|_| log.place_newest(0, |_| true)).map(|cursor| Reader { cursor, at: cursor.after() }).collect();
 
     let read = |log: &Log,
                 reader: &mut Reader,
@@ -401,7 +399,8 @@ fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
                 for frame in frames {
                     let id = frame.id();
                     prop_assert!(reader.at < id && every_id.contains(&id), "{} after {}", id, reader.at);
-                    let is_owed = |other: &&EventId| reader.at < **other && **other < id && !rolled_back.contains(other);
+                    let is_owed =
+                        |other: &&EventId| reader.at < **other && **other < id && !rolled_back.contains(other);
                     let skipped = every_id.iter().find(is_owed);
                     prop_assert!(skipped.is_none(), "{:?} is skipped between {} and {}", skipped, reader.at, id);
                     // Its own event was lost, so it is told.

@@ -252,8 +252,7 @@ fn check(store: &mut Store, client: &Left) -> Result<(), TestCaseError> {
     // that it was told.
     let is_double = |serial: &usize| store.published[*serial] == client.at && !client.had.contains(serial);
     let is_unknowable = (0..store.published.len()).any(|serial| is_double(&serial))
-        || client.at.is_beginning()
-            && (client.turned_back != store.turned_back || client.at.ms > client.clock_ms + 1);
+        || client.at.is_beginning() && (client.turned_back != store.turned_back || client.at.ms > client.clock_ms + 1);
     prop_assert!(missing.is_empty() || gap.is_some() || is_unknowable, "skipped {:?} without a gap: {}", missing, told);
 
     let own = client.had.last();
@@ -361,8 +360,7 @@ fn client_that_had_nothing_is_told_of_a_history_that_was_lost() {
     assert_eq!(left_among(&[Step::Leave, publish(1, 1), Step::Expire, publish(1, 1)]), (reset, vec![1]));
     assert_eq!(left_among(&[Step::Leave, Step::Expire]), (reset, vec![]));
     // One that came back with an old snapshot, in place of the one that began since.
-    let restored =
-        [publish(1, 1), Step::Save, Step::Flush, Step::Leave, publish(1, 1), Step::Restore, publish(1, 1)];
+    let restored = [publish(1, 1), Step::Save, Step::Flush, Step::Leave, publish(1, 1), Step::Restore, publish(1, 1)];
     assert_eq!(left_among(&restored), (reset, vec![2]));
     let trimmed = left_among(&[Step::Leave, publish(9, 1)]);
     assert_eq!(trimmed, (Some((GapReason::Trimmed, Some(3))), (3..9).collect()));

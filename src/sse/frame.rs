@@ -387,8 +387,7 @@ mod tests {
     #[test]
     fn entries_after_the_damage_are_kept() {
         let at = |seq| EventId { ms: 10, seq };
-        let entries: Vec<_> =
-            (1..=4).map(|seq| Entry::text(at(seq - 1), Some(&frame(10, seq, "a", "1")))).collect();
+        let entries: Vec<_> = (1..=4).map(|seq| Entry::text(at(seq - 1), Some(&frame(10, seq, "a", "1")))).collect();
         let loss = LossRecord { since_ms: 3, now_ms: 20, ttl_ms: 5 };
         let read = |entries: Vec<Bytes>| History::from_entries(entries, loss);
 

@@ -133,7 +133,8 @@ async fn restart_from_an_old_snapshot_is_no_continuation() {
     redis.kill();
     redis.restart().await;
     eventually("publishing works again", || async {
-        node.post_with("p", json!({"channel": "numbers", "payload": 6}), &[("Idempotency-Key", "6")]).await.status() == 202
+        node.post_with("p", json!({"channel": "numbers", "payload": 6}), &[("Idempotency-Key", "6")]).await.status()
+            == 202
     })
     .await;
     node.publish_numbers("q", 3..=4).await;

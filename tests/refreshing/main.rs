@@ -344,8 +344,8 @@ impl World {
         }
         for client in &self.clients {
             let newest = self.store.list.newest_id();
-            let is_there = client.at() == Some(newest)
-                || newest.is_beginning() && client.at().is_some_and(EventId::is_beginning);
+            let is_there =
+                client.at() == Some(newest) || newest.is_beginning() && client.at().is_some_and(EventId::is_beginning);
             prop_assert!(is_there, "a client waits forever at {:?}", client.at());
         }
         Ok(())

@@ -57,7 +57,10 @@ impl MemoryStore {
     /// An empty store that notifies `sink` and uses at most `memory` bytes.
     pub fn new(retention: Retention, memory: usize, sink: Arc<dyn EventSink>) -> Self {
         let for_answers = memory / ANSWERS_SHARE;
-        let contents = Contents { pipelines: Pipelines::new(memory - for_answers, clock_ms()), answers: Answers::new(for_answers) };
+        let contents = Contents {
+            pipelines: Pipelines::new(memory - for_answers, clock_ms()),
+            answers: Answers::new(for_answers),
+        };
         Self { retention, sink, contents: Mutex::new(contents) }
     }
 

@@ -210,7 +210,10 @@ mod tests {
             let large = [frame(seq, 1000)];
             let fit = kept.fit(&large, &retention);
             kept.add(&large, fit);
-            assert_eq!((kept.history(LossRecord::default()).frames.len(), kept.newest().seq, kept.floor.seq), (1, seq, seq - 1));
+            assert_eq!(
+                (kept.history(LossRecord::default()).frames.len(), kept.newest().seq, kept.floor.seq),
+                (1, seq, seq - 1)
+            );
         }
     }
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use redis::{Script, ScriptInvocation};
 
-use crate::event::EventId;
 use super::millis::millis;
+use crate::event::EventId;
 use crate::sse::frame::{History, LossRecord};
 use crate::store::Retention;
 use crate::store::page::{About, Page, PageBounds, PageStart};
@@ -17,7 +17,10 @@ pub(super) struct PageScripts {
 
 impl PageScripts {
     pub(super) fn new() -> Self {
-        Self { page: Script::new(concat!(include_str!("began.lua"), include_str!("page.lua"))), about: Script::new(include_str!("about.lua")) }
+        Self {
+            page: Script::new(concat!(include_str!("began.lua"), include_str!("page.lua"))),
+            about: Script::new(include_str!("about.lua")),
+        }
     }
 
     /// The call that reads a page of a list; [`page_of`] reads its answer.

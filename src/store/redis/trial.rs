@@ -101,7 +101,13 @@ impl<'a> TrialCalls<'a> {
         try_optional(connection, redis::cmd("UNWATCH"), "UNWATCH", "each read of a history opens a connection").await?;
         *doing = "to notice a restart";
         let info = redis::cmd("INFO").arg("replication").to_owned();
-        try_optional(connection, info, "INFO", "clients that resume before their first event are not told of a restart that lost some").await
+        try_optional(
+            connection,
+            info,
+            "INFO",
+            "clients that resume before their first event are not told of a restart that lost some",
+        )
+        .await
     }
 }
 
