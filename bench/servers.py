@@ -1,5 +1,7 @@
 """Servers to measure, and `pipecast bench` to measure them with, for bench/run and bench/capacity."""
 
+import base64
+import hmac
 import json
 import os
 import pathlib
@@ -10,6 +12,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+
+import go_programs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
@@ -40,6 +44,12 @@ http {{
 }}
 """
 
+# Sides for which the bench has a preset of the same name.
+PRESETS = {"nchan", "mercure", "centrifugo"}
+# Where each side accepts events.
+PUBLISH = {"pipecast": "/pipelines/{pipeline}/events", "nchan": "/pub/{pipeline}", "centrifugo": "/api/publish"}
+MERCURE_KEY = "m" * 32
+
 
 def free_port():
     with socket.socket() as probe:
@@ -57,18 +67,29 @@ def wait_for(port):
     sys.exit(f"nothing listens on port {port}")
 
 
+def mercure_token():
+    """A token to publish any topic."""
+
+    def encode(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    content = b".".join(encode(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, {"mercure": {"publish": ["*"]}}))
+    return (content + b"." + encode(hmac.digest(MERCURE_KEY.encode(), content, "sha256"))).decode()
+
+
 class Server:
     """One side, started for one measurement and stopped after it."""
 
     def __init__(self, side, redis=None, keepalive="15s", threads=None, settings=None):
         self.side, self.port, self.admin = side, free_port(), free_port()
         self.folder = tempfile.TemporaryDirectory()
-        self.preset = "nchan" if side == "nchan" else "pipecast"
-        starts = {"pipecast": self.pipecast, "hyper": self.pipecast, "nchan": self.nchan, "floor": self.floor}
-        command = starts[side](redis, keepalive)
+        self.preset = side if side in PRESETS else "pipecast"
+        start = self.pipecast if side == "hyper" else getattr(self, side)
+        command = start(redis, keepalive)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PIPECAST_")}
         environment["PIPECAST_STREAM__KEEPALIVE"] = keepalive
-        # One core, one thread of each kind, as nginx has one worker.
+        environment["MERCURE_KEY"] = MERCURE_KEY
+        # One core, one thread of each kind, as nginx has one worker. Go sees one core too.
         environment["PIPECAST_FANOUT__THREADS"] = "0" if side == "hyper" else "1"
         environment["TOKIO_WORKER_THREADS"] = "1"
         environment.update(settings or {})
@@ -99,6 +120,28 @@ class Server:
         config.write_text(text)
         return ["nginx", "-c", config, "-p", self.folder.name]
 
+    def mercure(self, _redis, keepalive):
+        return [go_programs.program("mercure"), "-listen", f"127.0.0.1:{self.port}", "-heartbeat", keepalive]
+
+    def centrifugo(self, redis, keepalive):
+        settings = {
+            "http_server": {"address": "127.0.0.1", "port": self.port},
+            "log": {"level": "error"},
+            "client": {"insecure": True, "ping_interval": keepalive},
+            "uni_sse": {"enabled": True},
+            "http_api": {"insecure": True},
+            "channel": {"without_namespace": {"history_size": 100, "history_ttl": "24h"}},
+        }
+        if redis:
+            settings["engine"] = {"type": "redis", "redis": {"address": redis}}
+        config = pathlib.Path(self.folder.name, "centrifugo.json")
+        config.write_text(json.dumps(settings))
+        return [go_programs.program("centrifugo"), "-c", config]
+
+    def publish_url(self):
+        """Where the bench publishes, if not to the server whose streams it opens."""
+        return f"http://127.0.0.1:{self.port}{PUBLISH[self.side]}"
+
     def pss(self):
         text = pathlib.Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
         return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
@@ -118,8 +161,16 @@ class Server:
         self.folder.cleanup()
 
 
+def stolen_seconds():
+    """Time for which the hypervisor ran something else than this machine's CPUs."""
+    fields = pathlib.Path("/proc/stat").read_text().splitlines()[0].split()
+    return int(fields[8]) / os.sysconf("SC_CLK_TCK")
+
+
 def bench(servers, words, pids=None, pinned=True, token=None):
     mode, *options = words
+    if servers[0].preset == "mercure":
+        options += ["--publish-header", f"Authorization: Bearer {mercure_token()}"]
     command = ["taskset", "-c", LOAD_CPU] if pinned else []
     command += [TARGET / "pipecast", "bench", mode, "--json", "--preset", servers[0].preset, *options]
     for server in servers:
@@ -127,10 +178,11 @@ def bench(servers, words, pids=None, pinned=True, token=None):
     for pid in pids or [pid for server in servers for pid in server.pids()]:
         command += ["--pid", pid]
     environment = {**os.environ, "PIPECAST_TOKEN": token} if token else None
+    began, stolen = time.monotonic(), stolen_seconds()
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}:\n{done.stderr}")
-    return json.loads(done.stdout)
+    return {**json.loads(done.stdout), "stolen": (stolen_seconds() - stolen) / (time.monotonic() - began) / os.cpu_count()}
 
 
 def redis_script(name):

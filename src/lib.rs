@@ -41,7 +41,7 @@
 //! clock
 //! ```
 //!
-//! ARCHITECTURE.md has the invariants and the decisions that look odd.
+//! ARCHITECTURE.md has the invariants, and docs/design/decisions the reasons for what looks odd.
 
 pub mod app;
 pub mod auth;

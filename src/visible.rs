@@ -1,5 +1,5 @@
 //! Strangers' text as people can be shown it, on a terminal and in a log: what moves a cursor, sets a title or turns other
-//! characters around stands there as an escape. The inspector does the same (`server/page/json.js`). No I/O.
+//! characters around stands there as an escape. The inspector does the same (`http/web/json.js`). No I/O.
 
 use std::borrow::Cow;
 use std::fmt::Write;

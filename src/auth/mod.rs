@@ -138,6 +138,11 @@ impl Auth {
         }
     }
 
+    /// Who may use this right.
+    pub fn access(&self, right: Right) -> Access {
+        self.options.access(right)
+    }
+
     /// Checks whether a client may publish. The right may end while the body arrives, so check again before anything is
     /// stored. Cancel safe.
     ///

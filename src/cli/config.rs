@@ -26,7 +26,7 @@ fn toml(rows: &[Row]) -> String {
     text
 }
 
-/// The table of settings for the README.
+/// The table of settings in docs/reference/settings.md.
 fn markdown(rows: &[Row]) -> String {
     let mut text = String::from("| setting | default | meaning |\n|---|---|---|\n");
     for row in rows {

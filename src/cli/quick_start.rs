@@ -42,7 +42,7 @@ pub(super) fn quick_start(settings: &Settings, sources: &Sources, public: Socket
         "Pipecast {version}: {what}\n\n  \
          public   {scheme}://{public}\n  \
          admin    http://{admin}\n\n  \
-         Inspector   {scheme}://{public}/\n\
+         Inspector   {pipeline}\n\
          {get_token}  \
          Subscribe   curl -N {pipeline}/sse{}\n  \
          Publish     curl -X POST {pipeline}/events{} -H 'Content-Type: application/json' -d {}\n\n",

@@ -20,7 +20,7 @@ pub enum InvalidChannel {
     Reserved,
     /// It is `error` or `open`, events that `EventSource` fires itself.
     #[error(
-        "the channel is `{0}`, which `EventSource` uses for its own events, so the page would take it for one of those; choose another name"
+        "the channel is `{0}`, which `EventSource` uses for its own events, so the page would mistake it for one of those; choose another name"
     )]
     OfEventSource(&'static str),
 }

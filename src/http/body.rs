@@ -64,7 +64,7 @@ impl http_body::Body for Body {
 }
 
 impl Body {
-    /// Whether the client has yet to take bytes whose memory is reserved.
+    /// Whether the client has yet to read bytes whose memory is reserved.
     fn is_to_be_taken(&self) -> bool {
         matches!(self, Self::Pages(pages) if pages.unread_pages().unread() != Unread::Nothing)
     }

@@ -36,7 +36,7 @@ pub(super) enum RequestError {
     #[error("{0}")]
     Query(String),
     #[error(
-        "not found; the routes are /pipelines/{{pipeline}}/events, /pipelines/{{pipeline}}/sse and /pipelines/{{pipeline}}"
+        "not found; the routes are /pipelines/{{pipeline}}/events, /pipelines/{{pipeline}}/sse, /pipelines/{{pipeline}}, / and /openapi.json, which describes them"
     )]
     NoRoute,
     #[error("method not allowed; this path accepts {0}")]

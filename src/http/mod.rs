@@ -2,8 +2,8 @@
 //!
 //! [`listen`](Server) binds the two listeners and accepts; `connection` finds out what a client speaks and serves it; `router`
 //! judges each request and gives it to one of the `handlers`, or to `admin`; `error` is the only table from error to status.
-//! `inspector` is the page for browsers. What a route must not decide: what a client gets next (`stream`), whether it may
-//! (`auth`, `limits`), and what is stored (`store`).
+//! `web` has the pages for people, `description` the API in OpenAPI. What a route must not decide: what a client gets next
+//! (`stream`), whether it may (`auth`, `limits`), and what is stored (`store`).
 
 mod accept;
 mod accept_encoding;
@@ -12,12 +12,12 @@ mod body;
 mod connection;
 mod cors;
 mod credential;
+mod description;
 mod error;
 mod foreign_page;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handlers;
-mod inspector;
 mod json;
 mod listen;
 mod opening;
@@ -28,6 +28,7 @@ mod router;
 mod target;
 mod tls_files;
 mod unread_pages;
+mod web;
 mod weight;
 
 pub use connection::tls::{Tls, TlsError};

@@ -1,4 +1,4 @@
-//! An answer given out in pages: the next one is made when the client has taken the last.
+//! An answer given out in pages: the next one is made when the client has read the last.
 
 use std::fmt;
 use std::pin::Pin;
@@ -30,7 +30,7 @@ pub(super) struct Pages {
     /// None where the first page is everything.
     rest: Option<Rest>,
     unread_pages: Arc<UnreadPages>,
-    /// Whether it ends only when its client has taken everything: nothing watches an HTTP/2 stream that has ended.
+    /// Whether it ends only when its client has read everything: nothing watches an HTTP/2 stream that has ended.
     awaits_its_client: bool,
 }
 
@@ -46,7 +46,7 @@ impl Pages {
         Self::new(hold(text, (), &unread_pages), None, unread_pages)
     }
 
-    /// How the client takes it.
+    /// How far the client has read it.
     pub(super) fn unread_pages(&self) -> &Arc<UnreadPages> {
         &self.unread_pages
     }

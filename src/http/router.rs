@@ -10,9 +10,9 @@ use super::body::Body;
 use super::connection::request_body::RequestBody;
 use super::error::RequestError;
 use super::handlers::{history, publish, subscribe};
-use super::inspector::page;
 use super::permission::{may_publish, may_read};
-use super::{cors, foreign_page, target};
+use super::web::WrongAddress;
+use super::{cors, description, foreign_page, target, web};
 use crate::auth::Refused;
 use crate::event::{InvalidPipelineId, PipelineId};
 use crate::limits::proxies::{ForwardedHeader, Peer};
@@ -27,30 +27,39 @@ const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 /// Those of them that change nothing.
 const READING_METHODS: &str = "GET, HEAD, OPTIONS";
 
+#[derive(Debug)]
 enum Route {
     Landing,
+    Description,
     Pipeline(PipelineId),
     Events(PipelineId),
     Stream(PipelineId),
 }
 
+/// The routes of the node, with their paths.
+const OF_NODE: [(&str, Route); 2] = [("/", Route::Landing), ("/openapi.json", Route::Description)];
+
+/// Makes the route of a pipeline.
+type PipelineRoute = fn(PipelineId) -> Route;
+
+/// The routes of a pipeline, with what follows its id in the path.
+const OF_PIPELINE: [(&str, PipelineRoute); 3] =
+    [("", Route::Pipeline), ("/events", Route::Events), ("/sse", Route::Stream)];
+
 impl Route {
     fn parse(path: &str) -> Result<Self, RequestError> {
-        if path == "/" {
-            return Ok(Self::Landing);
+        if let Some((_, route)) = OF_NODE.into_iter().find(|(known, _)| *known == path) {
+            return Ok(route);
         }
         let of_pipeline = path.strip_prefix("/pipelines/").ok_or(RequestError::NoRoute)?;
-        Ok(match of_pipeline.split_once('/') {
-            None => Self::Pipeline(pipeline(of_pipeline)?),
-            Some((name, "events")) => Self::Events(pipeline(name)?),
-            Some((name, "sse")) => Self::Stream(pipeline(name)?),
-            Some(_) => return Err(RequestError::NoRoute),
-        })
+        let (name, rest) = of_pipeline.split_at(of_pipeline.find('/').unwrap_or(of_pipeline.len()));
+        let (_, route) = OF_PIPELINE.into_iter().find(|(known, _)| *known == rest).ok_or(RequestError::NoRoute)?;
+        Ok(route(pipeline(name)?))
     }
 
     fn methods(&self) -> &'static str {
         match self {
-            Self::Landing | Self::Pipeline(_) | Self::Stream(_) => READING_METHODS,
+            Self::Landing | Self::Description | Self::Pipeline(_) | Self::Stream(_) => READING_METHODS,
             Self::Events(_) => METHODS,
         }
     }
@@ -71,10 +80,30 @@ pub(super) async fn answer(node: &Node, request: &mut Request<RequestBody>, peer
     };
     let mut response = answered.unwrap_or_else(|error| {
         node.metrics.rejected(error.rejection());
-        error.response()
+        rejection(&error, request)
     });
     cors::allow(response.headers_mut(), origin.as_ref(), &node.rules.cors_origins);
     response
+}
+
+/// A problem document. A browser that asks for a page at a wrong address gets a page.
+fn rejection<B>(error: &RequestError, request: &Request<B>) -> Response<Body> {
+    let mut response = error.response();
+    let wrong = match error {
+        RequestError::NoRoute => WrongAddress::NoRoute,
+        RequestError::Pipeline(_) => WrongAddress::InvalidName,
+        _ => return response,
+    };
+    if is_read(request) && wants_page(request.headers()) {
+        web::explain(&mut response, wrong);
+    }
+    // A cache must not give the one to those who want the other.
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn is_read<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
 /// The client's address, as far as it is known.
@@ -111,11 +140,12 @@ async fn route(
         return Ok(cors::preflight(if may_change { methods } else { READING_METHODS }, request.headers()));
     }
     let Some(route) = route else { return Err(RequestError::NoRoute) };
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_read = is_read(request);
     // Each handler of a pipeline needs a grant, and only `auth` makes one.
     match route {
-        Route::Landing if is_read => Ok(page()),
-        Route::Pipeline(_) if is_read && wants_page(request.headers()) => Ok(page()),
+        Route::Landing if is_read => Ok(web::landing(&node.auth)),
+        Route::Description if is_read => Ok(description::answer()),
+        Route::Pipeline(_) if is_read && wants_page(request.headers()) => Ok(web::inspector(&node.auth)),
         Route::Pipeline(pipeline) if is_read => {
             history::describe(node, &may_read(node, pipeline, request).await?).await
         }
@@ -140,5 +170,32 @@ async fn route(
             Err(error) => Err(error),
         },
         other => Err(RequestError::Method(other.methods())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_route_and_its_methods_are_described() {
+        let described: serde_json::Value = serde_json::from_str(description::TEXT).unwrap();
+        let described: BTreeSet<(String, BTreeSet<String>)> = described["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(path, item)| {
+                let operations = item.as_object().unwrap().keys().filter(|key| *key != "parameters");
+                (path.clone(), operations.map(|method| method.to_uppercase()).collect())
+            })
+            .collect();
+        let methods = |route: &Route| route.methods().split(", ").map(str::to_owned).collect();
+        let of_node = OF_NODE.iter().map(|(path, route)| ((*path).to_owned(), methods(route)));
+        let of_pipeline = OF_PIPELINE
+            .iter()
+            .map(|(rest, route)| (format!("/pipelines/{{pipeline}}{rest}"), methods(&route("p".parse().unwrap()))));
+        assert_eq!(described, of_node.chain(of_pipeline).collect());
     }
 }

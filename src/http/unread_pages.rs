@@ -1,4 +1,4 @@
-//! How a client takes what it was given, where memory stays reserved until it has.
+//! How far a client has read an answer, for answers whose memory stays reserved until the client has read them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,15 +17,15 @@ pub(super) enum Unread {
     },
 }
 
-/// How a client takes an answer of several pages. Their memory stays reserved for as long as that lasts, and the HTTP library
+/// How far a client has read an answer of several pages. Their memory stays reserved until it has read them, and the HTTP library
 /// may hold a whole page in its queues, so what carries the answer checks whether its client has stalled.
 #[derive(Debug, Default)]
 pub(super) struct UnreadPages {
-    /// Pages of which the client has not taken everything.
+    /// Pages that the client has not read completely.
     pages: AtomicUsize,
     /// How often hyper has asked the answer for more.
     asked: AtomicU64,
-    /// Wakes the answer where it waits for its last page to be taken.
+    /// Wakes the answer where it waits for its last page to be read.
     waker: AtomicWaker,
 }
 
@@ -43,7 +43,7 @@ impl UnreadPages {
         self.asked.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Ready when the client has taken all that it was given.
+    /// Ready when the client has read all that it was sent.
     pub(super) fn poll_taken(&self, cx: &Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());
         if self.pages.load(Ordering::SeqCst) == 0 { Poll::Ready(()) } else { Poll::Pending }

@@ -1,6 +1,6 @@
 //! Metrics: one struct with its own registry, handed to whatever counts. Never a global.
 //!
-//! Each subject has a file with its metrics and their help texts; the README's table is compared with those. What other parts
+//! Each subject has a file with its metrics and their help texts; they make docs/reference/metrics.md. What other parts
 //! already count is read at each scrape, through [`Observed`], so it costs nothing between scrapes.
 
 mod auth;

@@ -1,7 +1,7 @@
 //! Settings: every key with its default, its range and its description, declared once.
 //!
 //! Weakest first: defaults, `--config FILE` (TOML), the environment, flags. All errors are reported together. The
-//! declarations also make the table in the README, which a test compares.
+//! declarations also make the table in docs/reference/settings.md, which a test compares.
 //!
 //! There is one file per section, or per few small ones. Each fills in options that the rooms below own; none of them reads
 //! settings. Only `app` and `cli`, which are above, use this room.
@@ -78,7 +78,7 @@ impl Settings {
         if errors.is_empty() { Ok((settings, rows)) } else { Err(InvalidSettings(errors)) }
     }
 
-    // The order of reading is the order of the README's table.
+    // The order of reading is the order of the table in docs/reference/settings.md.
     fn read(r: &mut Reader) -> Self {
         let server = server::read(r);
         let auth = auth::read(r, server.listen);

@@ -124,21 +124,33 @@ fn rooms_import_only_rooms_below_them() {
     assert!(imports > 300, "{imports} imports");
 }
 
+/// The pages of docs/design that name tests, by their path in the project.
+fn pages_that_name_tests(root: &Path) -> Vec<PathBuf> {
+    let design = root.join("docs/design");
+    let records = std::fs::read_dir(design.join("decisions")).unwrap().map(|entry| entry.unwrap().path());
+    records.chain(["threat-model.md", "reliability.md"].map(|page| design.join(page))).collect()
+}
+
 #[test]
-fn every_test_that_the_threat_model_names_is_there() {
+fn every_test_that_the_design_pages_name_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = rust_files("src").into_iter().chain(rust_files("tests"));
     let sources: String = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
-    let page = std::fs::read_to_string(root.join("docs/design/threat-model.md")).unwrap();
-    let words = page.split('`').skip(1).step_by(2).filter_map(|word| word.rsplit("::").next());
-    // Names of tests are sentences; some settings have as many words.
-    let is_setting = |word: &str| SETTINGS.contains(&format!("\n| `{word}` |"));
-    let tests: Vec<_> = words.filter(|word| word.matches('_').count() >= 3 && !is_setting(word)).collect();
-    assert!(tests.len() > 30, "{tests:?}");
-    for test in tests {
-        assert!(sources.contains(&format!("fn {test}(")), "docs/design/threat-model.md names {test}, which is nowhere");
+    let mut tests = 0;
+    for path in pages_that_name_tests(root) {
+        let page = std::fs::read_to_string(&path).unwrap();
+        let words = || page.split('`').skip(1).step_by(2);
+        // Names of tests are sentences; some settings and metrics have as many words.
+        let is_setting = |word: &str| SETTINGS.contains(&format!("\n| `{word}` |")) || word.starts_with("pipecast_");
+        for test in words().filter_map(|word| word.rsplit("::").next()) {
+            if test.matches('_').count() >= 3 && !is_setting(test) {
+                assert!(sources.contains(&format!("fn {test}(")), "{} names {test}, which is nowhere", path.display());
+                tests += 1;
+            }
+        }
+        for file in words().filter(|word| word.starts_with("src/")) {
+            assert!(root.join(file).exists(), "{} names {file}, which does not exist", path.display());
+        }
     }
-    for file in page.split('`').skip(1).step_by(2).filter(|word| word.starts_with("src/")) {
-        assert!(root.join(file).is_file(), "docs/design/threat-model.md names {file}, which does not exist");
-    }
+    assert!(tests > 150, "{tests} tests");
 }

@@ -263,7 +263,7 @@ async fn foreign_host_header_is_rejected_on_every_route() {
         "xlocalhost.internal.example",
     ] {
         for method in [Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::OPTIONS] {
-            for path in ["/", "/pipelines/p", "/pipelines/p/events", "/pipelines/p/sse", "/nowhere"] {
+            for path in ["/", "/openapi.json", "/pipelines/p", "/pipelines/p/events", "/pipelines/p/sse", "/nowhere"] {
                 let origin = format!("http://{host}");
                 for headers in [&[("Host", host)][..], &[("Host", host), ("Origin", &origin)]] {
                     let (status, answered, text) = ask(&node, method.clone(), path, headers).await;

@@ -167,6 +167,40 @@ async fn page_is_sent_to_those_who_prefer_it() {
 }
 
 #[tokio::test]
+async fn wrong_address_is_a_page_only_for_browsers() {
+    let node = Node::embedded().await;
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    for (method, path, accept, status, is_page) in [
+        ("GET", "/nowhere", browser, 404, true),
+        ("GET", "/pipelines/p/nowhere", browser, 404, true),
+        ("GET", "/pipelines/a%20b", browser, 400, true),
+        ("GET", "/pipelines/a%20b/sse", browser, 400, true),
+        ("GET", "/nowhere", "*/*", 404, false),
+        ("GET", "/nowhere", "application/json", 404, false),
+        ("GET", "/pipelines/a%20b", "*/*", 400, false),
+        ("POST", "/nowhere", browser, 404, false),
+        ("DELETE", "/pipelines/a%20b/events", browser, 400, false),
+        // The address is right, and something else is wrong.
+        ("GET", "/pipelines/p/sse?replay=x", browser, 400, false),
+        ("DELETE", "/pipelines/p", browser, 405, false),
+    ] {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nContent-Length: 0\r\n\r\n");
+        let text = assert_status(&node, &request, status).await;
+        let expected = if is_page { "text/html; charset=utf-8" } else { "application/problem+json" };
+        assert!(text.contains(&format!("content-type: {expected}\r\n")), "{method} {path} {accept}: {text}");
+        assert_eq!(text.contains("script-src 'none'"), is_page, "{text}");
+        assert_eq!(text.contains("<a href=\"/\">Start page</a>"), is_page, "{text}");
+        let depends_on_accept = path != "/pipelines/p/sse?replay=x" && path != "/pipelines/p";
+        assert_eq!(text.contains("vary: Accept\r\n"), depends_on_accept, "{text}");
+    }
+    let head = node.http.head(format!("{}/nowhere", node.url)).header("Accept", browser).send().await.unwrap();
+    assert_eq!(
+        (head.status().as_u16(), &head.headers()["content-type"]),
+        (404, &"text/html; charset=utf-8".parse().unwrap())
+    );
+}
+
+#[tokio::test]
 async fn every_answer_forbids_a_guess_at_its_type() {
     let [threads, bodies] = both_ways();
     for options in [threads, bodies] {

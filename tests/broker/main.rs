@@ -27,6 +27,7 @@ mod limits;
 mod log_memory;
 mod logging;
 mod misread;
+mod openapi;
 mod outage;
 mod quick_start;
 mod redis_setup;

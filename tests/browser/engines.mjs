@@ -47,6 +47,7 @@ export class Firefox {
     engine.browser = await puppeteer.launch({
       browser: 'firefox',
       executablePath: installed('firefox-esr', 'firefox-esr'),
+      defaultViewport: { width: 1280, height: 800 },
       headless: true,
     });
     engine.page = await engine.browser.newPage();

@@ -42,7 +42,7 @@ for (const Engine of [Chromium, Firefox, WebKit]) {
       await shows(1);
       await engine.fill('#channel', 'names');
       await engine.fill('#payload', '{"id": 12345678901234567890}');
-      await engine.click('#publish button');
+      await engine.click('#publish .primary');
       const list = await shows(2);
       const shown = list.map(({ kind, channel, preview }) => [kind, channel, preview]);
       assert.deepEqual(shown, [['live', 'names', '{"id":12345678901234567890}'], ['replayed', 'orders', '{"order":1}']]);
@@ -69,6 +69,22 @@ for (const Engine of [Chromium, Firefox, WebKit]) {
       ]);
       assert.match(list[2].text, new RegExp(first));
       assert.equal(await engine.evaluate(() => document.querySelector('#reconnects').textContent), '1');
+    });
+
+    test('opens a pipeline from the start page, and lists it there', async () => {
+      const pipeline = new Pipeline(node);
+      await engine.open(node.publicUrl);
+      const text = (selector) => engine.evaluate((found) => document.querySelector(found).innerText, selector);
+      await until('the script ran', async () => (await text('#node')) === node.publicUrl);
+      await engine.click('[role="tab"]:last-child');
+      assert.match(await text('[role="tabpanel"]:not([hidden])'), /net\/http/);
+      await engine.fill('#pipeline', pipeline.id);
+      await engine.click('#open button');
+      await until('the inspector is there', () => engine.evaluate(() => Boolean(document.querySelector('#state'))).catch(() => false));
+      await isOpen();
+      await engine.open(node.publicUrl);
+      await until('it is listed', async () => (await text('#recent')).includes(pipeline.id));
+      assert.deepEqual(engine.complaints, []);
     });
 
     test('shows hostile payloads and channels as text', async () => {

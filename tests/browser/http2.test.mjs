@@ -56,7 +56,8 @@ describe('streams over TLS in Chromium', { timeout: 60_000 }, () => {
     }, streams);
     const open = () => page.evaluate(() => sources.filter((source) => source.readyState === EventSource.OPEN).length);
     await until('all streams are open at the same time', async () => (await open()) === streams, open);
-    assert.equal(connections(node), 1);
+    // On a slow machine the browser may have opened a spare one, which it does not use and the node closes.
+    await until('they share one connection', () => connections(node) === 1, () => connections(node));
 
     for (let n = 0; n < streams; n += 1) {
       const answer = await fetch(`${node.publicUrl}/pipelines/tab${n}/events`, {

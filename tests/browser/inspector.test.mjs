@@ -4,7 +4,6 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
-import { createRequire } from 'node:module';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 
@@ -15,12 +14,8 @@ import { kill, recordOutput, start } from '../support/processes.mjs';
 import { Proxy } from '../support/proxy.mjs';
 import { WebServer } from '../support/web_server.mjs';
 import { launchChromium } from './chromium.mjs';
-import { collectComplaints } from './engines.mjs';
-import { hostileEvents } from './hostile.mjs';
-import { button, copied, counts, kinds, newer, numbersIn, previews, stateIs, textIs } from './inspector_page.mjs';
+import { button, codeOf, copied, counts, kinds, newer, numbersIn, openInspector, previews, stateIs, textIs } from './inspector_page.mjs';
 import { Origin } from './origin.mjs';
-
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 describe('inspector', { timeout: 300_000 }, () => {
   let chromium;
@@ -31,20 +26,14 @@ describe('inspector', { timeout: 300_000 }, () => {
   });
   after(() => Promise.all([chromium?.close(), node?.kill()]));
 
-  /** This pipeline's page with its stream open. An error on its console fails the test. */
-  async function open(t, pipeline, { base = node.publicUrl, ...options } = {}) {
-    const context = await chromium.newContext(options);
-    const page = await context.newPage();
-    const complaints = [];
-    collectComplaints({ page, complaints });
-    t.after(async () => {
-      await context.close();
-      assert.deepEqual(complaints, []);
-    });
-    await page.goto(`${base}/pipelines/${pipeline.id}`);
-    await stateIs(page, 'open');
-    return page;
-  }
+  // This pipeline's page.
+  const open = (t, pipeline, { base = node.publicUrl, ...options } = {}) => openInspector(t, chromium, `${base}/pipelines/${pipeline.id}`, options);
+
+  /** The colour of an element's text, or the one that a variable gives it. */
+  const colorOf = (page, selector, variable) => page.locator(selector).evaluate((element, name) => {
+    if (name) element.style.color = `var(${name})`;
+    return getComputedStyle(element).color;
+  }, variable);
 
   async function startProxy(t) {
     const proxy = await Proxy.start(node);
@@ -79,7 +68,10 @@ describe('inspector', { timeout: 300_000 }, () => {
     await pipeline.publish('names', 1);
     await counts(page, 1);
     await button(page, 'Disconnect').click();
-    await stateIs(page, 'closed');
+    await stateIs(page, 'disconnected');
+    // What the user asked for is not a fault.
+    assert.equal(await colorOf(page, '#state'), await colorOf(page, '#resume', '--soft'));
+    assert.notEqual(await colorOf(page, '#state'), await colorOf(page, '#resume', '--bad'));
     await pipeline.publish('names', 2);
     await button(page, 'Connect').click();
     await until('the missed event is shown', async () => (await previews(page)).length === 2);
@@ -111,7 +103,7 @@ describe('inspector', { timeout: 300_000 }, () => {
     await page.locator('#empty').waitFor();
   });
 
-  test('list stands still while paused, and clears', async (t) => {
+  test('list does not move while paused; clearing the view keeps the history', async (t) => {
     const pipeline = new Pipeline(node);
     const page = await open(t, pipeline);
     await pipeline.publish('names', 1);
@@ -122,9 +114,10 @@ describe('inspector', { timeout: 300_000 }, () => {
     assert.deepEqual(await previews(page), ['1']);
     await button(page, 'Pause').click();
     await until('the newer events are shown', async () => (await previews(page)).length === 3);
-    await button(page, 'Clear').click();
+    await button(page, 'Clear view').click();
     await counts(page, 0);
     assert.deepEqual(await previews(page), []);
+    assert.deepEqual((await pipeline.history()).map(({ payload }) => payload), [1, 2, 3]);
     await pipeline.publish('names', 4);
     await until('the next event is shown', async () => (await previews(page)).length === 1);
   });
@@ -135,16 +128,16 @@ describe('inspector', { timeout: 300_000 }, () => {
     const page = await open(t, pipeline, { permissions: ['clipboard-read', 'clipboard-write'] });
     await counts(page, 2);
     await page.locator('#events summary').first().click();
-    await page.locator('#events').getByRole('button', { name: 'Copy as curl' }).click();
+    await button(page, 'Copy curl to publish').click();
     await promisify(execFile)('sh', ['-c', await copied(page)]);
     await until('the event is published again', async () => (await previews(page)).length === 3);
     assert.equal((await previews(page))[0], '{"name":"D\'Artagnan"}');
 
     await button(page, "it's 1").click();
-    await page.locator('.tools').getByRole('button', { name: 'Copy as curl' }).click();
+    await button(page, 'Copy curl to subscribe').click();
     const command = await copied(page);
     assert.match(command, /Last-Event-ID: \d+-3/);
-    const whole = command.replace(/-H 'Last-Event-ID: [^']+' /, '');
+    const whole = command.replace(/ \\\n {2}-H 'Last-Event-ID: [^']+'$/, '');
     const shell = start('sh', ['-c', `exec ${whole} -s`]);
     t.after(() => kill(shell));
     const output = recordOutput(shell);
@@ -171,7 +164,7 @@ describe('inspector', { timeout: 300_000 }, () => {
     t.after(() => server.stop());
     const page = await chromium.newPage();
     t.after(() => page.close());
-    await page.goto(`${server.url}/#p_x`);
+    await page.goto(`${server.url}/pipelines/p_x`);
     await stateIs(page, 'open');
     for (const [head, numbers] of answers) {
       answerPost = head;
@@ -182,16 +175,22 @@ describe('inspector', { timeout: 300_000 }, () => {
   });
 
   test('links put nothing but a name into copied commands', async (t) => {
-    const hostile = ['p_x%0Apoweroff%0Ay', 'p_x%0A', '%0Ap_x', 'p_x%0D', 'p_x;poweroff', 'p_x$(poweroff)', 'p_x%20y', "p_x'", 'p_x%E2%80%AE', '..', 'p'.repeat(129)];
+    const hostile = ['p_x%0Apoweroff%0Ay', 'p_x%0A', '%0Ap_x', 'p_x%0D', 'p_x;poweroff', 'p_x$(poweroff)', 'p_x%20y', "p_x'", 'p_x%E2%80%AE', 'p'.repeat(129)];
+    // The node itself has no inspector for such a name, but a proxy might give it out.
+    const html = await (await fetch(`${node.publicUrl}/pipelines/p_x`, { headers: { Accept: 'text/html' } })).text();
+    const careless = await Origin.start(html);
+    t.after(() => careless.stop());
     const page = await chromium.newPage();
     t.after(() => page.close());
     for (const name of hostile) {
-      await page.goto('about:blank');
-      await page.goto(`${node.publicUrl}/#${name}`);
+      const answer = await page.goto(`${node.publicUrl}/pipelines/${name}`);
+      assert.equal(answer.status(), 400, name);
+      assert.doesNotMatch(await page.locator('html').textContent(), /poweroff|p_x/, name);
+      await page.goto(`${careless.url}/pipelines/${name}`);
       await stateIs(page, 'closed');
       assert.doesNotMatch(await page.locator('#code').textContent(), /poweroff|p_x/, name);
     }
-    await page.goto(`${node.publicUrl}/#p_x`);
+    await page.goto(`${node.publicUrl}/pipelines/p_x`);
     await stateIs(page, 'open');
   });
 
@@ -199,7 +198,7 @@ describe('inspector', { timeout: 300_000 }, () => {
     const pipeline = new Pipeline(node);
     const page = await open(t, pipeline);
     await page.getByRole('textbox', { name: 'Channel' }).fill('it\'s "quoted"');
-    const code = await page.locator('#code pre').first().textContent();
+    const code = await codeOf(page, 'Browser', 'subscribe');
     const origin = await Origin.start();
     t.after(() => origin.stop());
     const site = await chromium.newPage();
@@ -284,7 +283,7 @@ describe('inspector', { timeout: 300_000 }, () => {
     const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.getAttribute('role') || document.activeElement.textContent);
     const visited = [];
     const tabTo = async (name) => {
-      for (let step = 0; step < 40; step += 1) {
+      for (let step = 0; step < 60; step += 1) {
         await press('Tab');
         visited.push(await focused());
         if (visited.at(-1) === name) return;
@@ -309,40 +308,44 @@ describe('inspector', { timeout: 300_000 }, () => {
     await page.keyboard.type('{"typed": true}');
     await press('Control+Enter');
     await until('it is published', async () => (await previews(page))[0] === '{"typed":true}');
-    await tabTo('Browser');
-    await press('Enter');
-    await page.getByRole('region', { name: 'Code: Browser' }).waitFor();
-    for (const name of ['pipeline', 'token', 'connect', 'pause', 'clear', 'copy-stream', 'download', 'Watch', 'names2']) {
+    await tabTo('tab-0');
+    await press('ArrowRight');
+    await page.getByRole('region', { name: 'Subscribe: Browser' }).waitFor();
+    assert.equal(await page.getByRole('tab', { selected: true }).textContent(), 'Browser');
+    for (const name of ['pipeline', 'Open', 'token', 'Use', 'connect', 'pause', 'clear', 'copy-stream', 'download', 'names2']) {
       assert.ok(visited.includes(name), `${name} is among ${visited}`);
     }
   });
 
-  for (const colorScheme of ['light', 'dark']) {
-    for (const width of [1280, 390]) {
-      test(`axe finds nothing, nothing overflows: ${colorScheme}, ${width} wide`, async (t) => {
-        const pipeline = new Pipeline(node);
-        const proxy = await startProxy(t);
-        await pipeline.publish('before', 0);
-        const page = await open(t, pipeline, { base: proxy.url, colorScheme, viewport: { width, height: 800 }, reducedMotion: 'reduce' });
-        await counts(page, 1);
-        proxy.refuse();
-        proxy.cut();
-        await pipeline.publishBatch([...range(0, 100).map((n) => [`channel ${n % 9}`, n]), ...hostileEvents]);
-        proxy.accept();
-        await page.locator('#events li.gap').waitFor();
-        await page.locator('#events summary').nth(1).click();
-        await page.locator('#code summary').first().click();
-        await page.getByRole('button', { name: /^channel 1 / }).click();
-        await page.getByRole('button', { name: 'Publish', exact: true }).click();
-        await page.locator('#result[data-kind="done"]').waitFor();
-        await page.getByRole('button', { name: /^channel 1 / }).click();
-        await page.evaluate(axe);
-        const { violations } = await page.evaluate(() => globalThis.axe.run());
-        assert.deepEqual(violations.map(({ id, impact, nodes }) => [id, impact, nodes.map(({ html, failureSummary }) => [html.slice(0, 200), failureSummary])]), []);
-        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width);
-      });
-    }
-  }
+  test('another pipeline opens on the same page, and "back" returns', async (t) => {
+    const [first, second] = [new Pipeline(node), new Pipeline(node)];
+    await first.publish('names', 'in the first');
+    await second.publish('names', 'in the second');
+    const page = await open(t, first);
+    await counts(page, 1);
+    await page.getByLabel('Token').fill('s3cret');
+    await page.getByRole('textbox', { name: 'Pipeline' }).fill(second.id);
+    await page.getByRole('textbox', { name: 'Pipeline' }).press('Enter');
+    await until('the second is shown', async () => (await previews(page)).join() === '"in the second"');
+    assert.equal(new URL(page.url()).pathname, `/pipelines/${second.id}`);
+    assert.match(await codeOf(page, 'curl', 'subscribe'), new RegExp(second.id));
+    assert.equal(await page.getByLabel('Token').inputValue(), 's3cret');
+    await page.goBack();
+    await until('the first is shown', async () => (await previews(page)).join() === '"in the first"');
+    assert.equal(await page.getByRole('textbox', { name: 'Pipeline' }).inputValue(), first.id);
+  });
+
+  test('token is in a form that no password manager fills', async (t) => {
+    const page = await open(t, new Pipeline(node));
+    const field = page.getByLabel('Token');
+    const { form, type, autocomplete, name } = await field.evaluate(({ form, type, autocomplete, name }) => ({ form: form?.id, type, autocomplete, name }));
+    assert.deepEqual({ form, type, autocomplete, name }, { form: 'identify', type: 'password', autocomplete: 'off', name: '' });
+    const before = page.url();
+    await field.fill('s3cret');
+    await field.press('Enter');
+    await stateIs(page, 'open');
+    assert.equal(page.url(), before);
+  });
 
   test('token goes into a header and is stored nowhere', async (t) => {
     const pipeline = new Pipeline(node);
@@ -368,10 +371,12 @@ describe('inspector', { timeout: 300_000 }, () => {
     const context = await chromium.newContext();
     t.after(() => context.close());
     const page = await context.newPage();
-    const answer = await page.goto(node.publicUrl);
-    const policy = answer.headers()['content-security-policy'];
-    assert.match(policy, /^default-src 'none'; style-src 'sha256-\S+'; script-src 'sha256-\S+'; connect-src 'self'; /);
-    assert.doesNotMatch(policy, /unsafe|\*/);
+    for (const [path, script] of [['/nowhere', "'none'"], ['/', "'sha256-\\S+'"], ['/pipelines/p_x', "'sha256-\\S+'"]]) {
+      const answer = await page.goto(node.publicUrl + path);
+      const policy = answer.headers()['content-security-policy'];
+      assert.match(policy, new RegExp(`^default-src 'none'; style-src 'sha256-\\S+'; script-src ${script}; connect-src 'self'; `));
+      assert.doesNotMatch(policy, /unsafe|\*/);
+    }
     const ran = await page.evaluate(async () => {
       const refused = new Promise((resolve) => document.addEventListener('securitypolicyviolation', resolve, { once: true }));
       const script = document.createElement('script');
@@ -387,12 +392,17 @@ describe('inspector', { timeout: 300_000 }, () => {
     const context = await chromium.newContext();
     t.after(() => context.close());
     const page = await context.newPage();
-    await page.goto(`${node.publicUrl}/#not/a/pipeline`);
-    await stateIs(page, 'closed');
-    await page.getByRole('textbox', { name: 'Pipeline' }).fill('p_other');
-    await page.getByRole('textbox', { name: 'Pipeline' }).press('Enter');
+    const name = page.getByRole('textbox', { name: 'Pipeline' });
+    await page.goto(`${node.publicUrl}/pipelines/p_x`);
     await stateIs(page, 'open');
-    assert.equal(new URL(page.url()).hash, '#p_other');
+    await name.fill('not/a/pipeline');
+    await name.press('Enter');
+    await stateIs(page, 'closed');
+    assert.equal(await colorOf(page, '#state'), await colorOf(page, '#resume', '--bad'));
+    await name.fill('p_other');
+    await name.press('Enter');
+    await stateIs(page, 'open');
+    assert.equal(new URL(page.url()).pathname, '/pipelines/p_other');
     assert.match(await page.locator('#code').textContent(), /\/pipelines\/p_other\/sse/);
   });
 });

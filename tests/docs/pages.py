@@ -102,6 +102,10 @@ class Reference(unittest.TestCase):
         run = subprocess.run([ROOT / "scripts" / "reference", "--check"], capture_output=True, text=True, check=False)
         self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
 
+    def test_numbers_are_those_of_the_last_measurement(self):
+        run = subprocess.run([sys.executable, ROOT / "bench" / "tables.py", "--check"], capture_output=True, text=True, check=False)
+        self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+
 
 class English(unittest.TestCase):
     def test_words_are_spelled_right(self):

@@ -124,6 +124,7 @@ class Page:
         if block.language not in programs:
             raise PageError(f"blocks of {block.language or 'no language'} need `from: FILE`, `file: NAME` or `not run: REASON` in a comment before them")
         name, program = programs[block.language]
+        name = f"{block.line}-{name}"
         pathlib.Path(name).write_text(block.text)
         return [*program, name]
 
@@ -139,7 +140,7 @@ class Page:
 
     def start(self, block):
         port = block.run.removeprefix("background").removeprefix(", port ").strip()
-        server = Server(["bash", "-euo", "pipefail", "-c", f"source '{self.environment}'\n{block.text}"])
+        server = Server(["bash", "-euo", "pipefail", "-c", f"source '{self.environment}'\n{block.text}"] if block.language == "sh" else self.command(block))
         self.background.append((block, server))
         server.await_ready(lambda: self.listens(int(port)) if port else server.output, seconds=SECONDS)
 

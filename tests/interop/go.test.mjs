@@ -7,6 +7,7 @@ import { claims, contract } from './contract.mjs';
 import { until } from '../support/deadline.mjs';
 import { large } from '../support/payloads.mjs';
 import { publishers } from './publishers.mjs';
+import { publishingSamples } from './samples.mjs';
 import { arrive, each, numbers, open, publish } from './scenarios.mjs';
 
 const go = (program) => [join(process.env.INTEROP_GO, 'interop'), program];
@@ -52,3 +53,5 @@ claims('Go', [
 ]);
 
 publishers('Go', [{ name: 'net/http', command: go('publish') }]);
+
+publishingSamples('Go', [{ name: 'net/http', command: go('sample') }]);

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { claims, contract } from './contract.mjs';
 import { until } from '../support/deadline.mjs';
 import { publishers, refusedOnce } from './publishers.mjs';
+import { publishingSamples } from './samples.mjs';
 import { arrive, numbers, open, publish } from './scenarios.mjs';
 
 const folder = process.env.INTEROP_JAVA;
@@ -114,3 +115,8 @@ refusedOnce(
   { command: java('publish-with-jdk'), environment: { EXPECT_CONTINUE: '1' } },
   (answer) => assert.match(answer.error, /^java.util.concurrent.TimeoutException/),
 );
+
+publishingSamples('Java', [
+  { name: 'JDK HttpClient', command: java('sample-with-jdk') },
+  { name: 'Spring WebClient', command: java('sample-with-spring') },
+]);

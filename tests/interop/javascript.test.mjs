@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { claims, contract } from './contract.mjs';
 import { until } from '../support/deadline.mjs';
 import { publishers } from './publishers.mjs';
+import { readingSample } from './samples.mjs';
 import { arrive, numbers, open, publish } from './scenarios.mjs';
 import { issuer } from './tokens.mjs';
 
@@ -18,6 +19,7 @@ const runtimes = {
 const node = (program) => [process.execPath, `javascript/${program}.mjs`];
 
 const clients = [
+  { name: 'fetch of Node.js', command: node('fetch'), asksForGzip: true },
   { name: 'npm eventsource 5', command: node('eventsource'), asksForGzip: true },
   { name: 'npm eventsource 2', command: node('eventsource_2'), takesIdsEarly: true },
   { name: 'npm eventsource-client', command: node('eventsource_client'), asksForGzip: true },
@@ -74,6 +76,12 @@ claims('JavaScript', [
     check: ({ inbox }) => until('it ends', () => inbox.ending === 'exit 0'),
   },
   {
+    name: 'loop around fetch drops a hanging stream after 45 s',
+    client: named('fetch of Node.js'),
+    steps: [publish(numbers(0, 3)), open, arrive, { do: 'silence' }],
+    check: ({ proxy }) => until('it reconnects', () => proxy.connections.length === 2),
+  },
+  {
     name: 'event-source-plus ignores retry: when the stream ends',
     client: { command: node('event_source_plus') },
     node: 'ending',
@@ -85,6 +93,8 @@ claims('JavaScript', [
     },
   },
 ]);
+
+readingSample('npm eventsource', { command: node('eventsource_sample') });
 
 publishers('JavaScript', [
   { name: "fetch of Node.js", command: node('publisher') },

@@ -187,9 +187,9 @@ function retryAfterMs(header) {
 }
 
 function checkedPipeline(pipeline) {
-  if (pipeline === undefined) throw new TypeError('pipeline is missing: give the id of the stream, as in /pipelines/p_aBcDeF/sse');
+  if (pipeline === undefined) throw new TypeError('the pipeline is missing; give its id, as in /pipelines/p_aBcDeF/sse');
   if (!/^[A-Za-z0-9._~-]{1,128}$/.test(pipeline) || pipeline === '.' || pipeline === '..') {
-    throw new RangeError(`${JSON.stringify(pipeline)} is not a valid pipeline: use 1-128 characters of A-Z a-z 0-9 . _ ~ -`);
+    throw new RangeError(`${JSON.stringify(pipeline)}: a pipeline id is 1-128 characters of A-Z a-z 0-9 . _ ~ -, and neither \`.\` nor \`..\``);
   }
   return pipeline;
 }

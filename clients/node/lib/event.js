@@ -47,7 +47,7 @@ class Event {
     this.json = toJson(event.payload);
     const bytes = Buffer.byteLength(this.channel) + Buffer.byteLength(this.json);
     if (bytes > EVENT_BYTES) {
-      throw new RangeError(`the event has ${bytes} bytes, more than ${EVENT_BYTES}; send a reference to the data instead`);
+      throw new RangeError(`the event has ${bytes} bytes, more than the ${EVENT_BYTES} that nodes accept by default; send a reference to the data instead`);
     }
   }
 
@@ -64,23 +64,23 @@ class Event {
 
 function checkChannel(channel) {
   if (channel === undefined || channel === null) {
-    throw new TypeError('channel is missing: it is the name of the event, as in { channel: "names", payload: ... }');
+    throw new TypeError('the channel is missing; it is the name of the event, as in { channel: "names", payload: ... }');
   }
-  if (typeof channel !== 'string') throw new TypeError(`channel must be a string, not ${typeof channel}`);
-  if (channel === '') throw new RangeError('channel is empty; give it a name of 1-255 bytes');
-  if (Buffer.byteLength(channel) > CHANNEL_BYTES) throw new RangeError(`channel is longer than ${CHANNEL_BYTES} bytes`);
-  if (/[\r\n\0]/.test(channel)) throw new RangeError('channel contains a line break or NUL, which an event name cannot contain');
+  if (typeof channel !== 'string') throw new TypeError(`the channel must be a string, not ${typeof channel}`);
+  if (channel === '') throw new RangeError('the channel is empty; give it a name of 1-255 bytes');
+  if (Buffer.byteLength(channel) > CHANNEL_BYTES) throw new RangeError(`the channel is longer than ${CHANNEL_BYTES} bytes`);
+  if (/[\r\n\0]/.test(channel)) throw new RangeError('the channel contains a line break or NUL, which no event name can carry');
   const control = /[\u0000-\u001f\u007f-\u009f]/.exec(channel);
   if (control) {
     const code = control[0].charCodeAt(0).toString(16).toUpperCase().padStart(4, '0');
-    throw new RangeError(`channel contains the control character U+${code}, which would affect a terminal that prints it; remove it`);
+    throw new RangeError(`the channel contains the control character U+${code}, which a terminal would execute; remove it`);
   }
-  if (/\p{Surrogate}/u.test(channel)) throw new RangeError('channel contains an unpaired surrogate');
+  if (/\p{Surrogate}/u.test(channel)) throw new RangeError('the channel contains an unpaired surrogate, which UTF-8 cannot carry');
   if (channel.startsWith('pipecast.')) {
-    throw new RangeError('channel begins with "pipecast.", which is reserved for events of the broker');
+    throw new RangeError("the channel begins with `pipecast.`, which is reserved for the broker's own events");
   }
   if (channel === 'error' || channel === 'open') {
-    throw new RangeError(`channel is "${channel}", which EventSource uses itself; choose another name`);
+    throw new RangeError(`the channel is \`${channel}\`, which \`EventSource\` uses for its own events, so the page would mistake it for one of those; choose another name`);
   }
 }
 
@@ -88,7 +88,7 @@ function checkChannel(channel) {
 // is a property whose value is undefined, which is left out as usual.
 function toJson(payload) {
   if (payload === undefined) {
-    throw new TypeError('payload is missing: any JSON value, as in { channel: "names", payload: { name: "Luke" } }');
+    throw new TypeError('the payload is missing; it is any JSON value, as in { channel: "names", payload: { name: "Luke" } }');
   }
   const places = new Map();
   function check(key, value) {
@@ -100,13 +100,13 @@ function toJson(payload) {
     if (value !== null && typeof value === 'object') {
       const depth = (holder?.depth ?? 0) + 1;
       if (holder?.parents.has(value)) throw new TypeError(`${place} is circular: it contains itself`);
-      if (depth > DEPTH) throw new RangeError(`payload is nested deeper than ${DEPTH} levels; flatten it or send it as a string`);
+      if (depth > DEPTH) throw new RangeError(`the payload is nested deeper than ${DEPTH} levels; flatten it or send it as a string`);
       places.set(value, { place, depth, parents: new Set(holder?.parents).add(value) });
     }
     return value;
   }
   const json = JSON.stringify(payload, check);
-  if (json === undefined) throw new TypeError('payload has a toJSON that returns undefined');
+  if (json === undefined) throw new TypeError('the payload has a toJSON that returns undefined');
   return json;
 }
 

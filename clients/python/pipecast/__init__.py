@@ -195,15 +195,15 @@ class _Line:
             # NaN is not JSON, and an unpaired surrogate is not UTF-8.
             json_text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
         except RecursionError:
-            raise ValueError(f"payload is nested deeper than {_DEPTH} levels") from None
+            raise ValueError(f"the payload is nested deeper than {_DEPTH} levels; flatten it or send it as a string") from None
         except TypeError as error:
-            raise TypeError(f"payload cannot be sent as JSON: {error}") from None
+            raise TypeError(f"the payload cannot be sent as JSON: {error}") from None
         except ValueError as error:
-            raise ValueError(f"payload cannot be sent as JSON: {error}") from None
+            raise ValueError(f"the payload cannot be sent as JSON: {error}") from None
         _check_depth(json_text)
         size = len(channel.encode()) + len(json_text)
         if size > _EVENT_BYTES:
-            raise ValueError(f"the event has {size} bytes, more than {_EVENT_BYTES}; send a reference to the data instead")
+            raise ValueError(f"the event has {size} bytes, more than the {_EVENT_BYTES} that nodes accept by default; send a reference to the data instead")
         self.text = b'{"channel":%s,"payload":%s}\n' % (json.dumps(channel).encode(), json_text)
 
     def event(self) -> Event:
@@ -212,21 +212,26 @@ class _Line:
 
 def _check_channel(channel: str) -> None:
     if not isinstance(channel, str):
-        raise TypeError(f"channel must be a string, not {type(channel).__name__}")
+        raise TypeError(f"the channel must be a string, not {type(channel).__name__}")
     try:
         size = len(channel.encode())
     except UnicodeEncodeError:
-        raise ValueError("channel contains an unpaired surrogate") from None
-    if not 1 <= size <= _CHANNEL_BYTES:
-        raise ValueError(f"channel has {size} bytes; give it a name of 1-{_CHANNEL_BYTES}")
+        raise ValueError("the channel contains an unpaired surrogate, which UTF-8 cannot carry") from None
+    if size == 0:
+        raise ValueError(f"the channel is empty; give it a name of 1-{_CHANNEL_BYTES} bytes")
+    if size > _CHANNEL_BYTES:
+        raise ValueError(f"the channel is longer than {_CHANNEL_BYTES} bytes")
     if re.search("[\r\n\0]", channel):
-        raise ValueError("channel contains a line break or NUL, which an event name cannot contain")
+        raise ValueError("the channel contains a line break or NUL, which no event name can carry")
     if control := re.search("[\x00-\x1f\x7f-\x9f]", channel):
-        raise ValueError(f"channel contains the control character U+{ord(control[0]):04X}, which would affect a terminal that prints it; remove it")
+        raise ValueError(f"the channel contains the control character U+{ord(control[0]):04X}, which a terminal would execute; remove it")
     if channel.startswith("pipecast."):
-        raise ValueError('channel begins with "pipecast.", which is reserved for events of the broker')
+        raise ValueError("the channel begins with `pipecast.`, which is reserved for the broker's own events")
     if channel in ("error", "open"):
-        raise ValueError(f'channel is "{channel}", which EventSource uses itself; choose another name')
+        raise ValueError(
+            f"the channel is `{channel}`, which `EventSource` uses for its own events, so the page would mistake it for one of those; "
+            "choose another name"
+        )
 
 
 def _check_depth(json_text: bytes) -> None:
@@ -237,7 +242,7 @@ def _check_depth(json_text: bytes) -> None:
         first = token.group()[:1]
         depth += (first in b"[{") - (first in b"]}")
         if depth > _DEPTH:
-            raise ValueError(f"payload is nested deeper than {_DEPTH} levels; flatten it or send it as a string")
+            raise ValueError(f"the payload is nested deeper than {_DEPTH} levels; flatten it or send it as a string")
 
 
 def _fitting(lines: list[_Line]) -> int:
@@ -283,7 +288,7 @@ class _Broker:
         self, url: str | Sequence[str] | None, pipeline: str, token: str | None, timeout: float, retry_for: float
     ) -> None:
         if not re.fullmatch(r"[A-Za-z0-9._~-]{1,128}", pipeline) or pipeline in (".", ".."):
-            raise ValueError(f"{pipeline!r} is not a valid pipeline: use 1-128 characters of A-Z a-z 0-9 . _ ~ -")
+            raise ValueError(f"{pipeline!r}: a pipeline id is 1-128 characters of A-Z a-z 0-9 . _ ~ -, and neither `.` nor `..`")
         if not (0 < timeout <= 60 and 0 < retry_for <= 400):
             raise ValueError("timeout must be up to 60 seconds and retry_for up to 400, both above 0")
         self.pipeline = pipeline

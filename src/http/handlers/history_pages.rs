@@ -1,4 +1,4 @@
-//! A history as JSON, page by page: the next one is read when the client has taken the last.
+//! A history as JSON, page by page: the next one is read when the client has received the last.
 //!
 //! At most one page is in memory, and that memory is reserved before the request begins.
 

@@ -41,7 +41,7 @@ impl Streams {
         let timers = Timers::new(shared.stream.keepalive, now);
         let stream = &shared.stream;
         let rules = LifeRules::new(timers.period(), stream.write_timeout, stream.max_age, now)
-            .with_keepalive_tolerance(timers.tick_length());
+            .with_keepalive_tolerance(timers.tolerance());
         let deliveries = shared.metrics.deliveries();
         Self {
             shared,

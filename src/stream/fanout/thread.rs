@@ -272,6 +272,43 @@ mod tests {
     }
 
     #[test]
+    fn keepalives_keep_their_period_after_idleness_and_stalls() {
+        const PERIOD: Duration = DAY.checked_div(10).unwrap();
+        const TICK: Duration = PERIOD.checked_div(64).unwrap();
+        // Idle for no time, for a part of a tick, for many periods; then the thread is held up twice for so long.
+        for (idle, stall) in [(0, 0), (1, 0), (3, 0), (1000, 0), (1000, 1), (1000, 9), (1, 5), (0, 3)] {
+            let mut bench = Bench::new();
+            let mut time = TICK * idle / 2;
+            bench.began = bench.after(time);
+            time = Duration::ZERO;
+            let (mut client, _) = bench.admit();
+            client.set_nonblocking(true).unwrap();
+            let mut text = String::new();
+            let mut last = Duration::ZERO;
+            let mut stalls = [PERIOD / 3, PERIOD / 2].into_iter().peekable();
+            for keepalives in 1..5 {
+                while text.matches(":keepalive\n\n").count() < keepalives {
+                    let now = bench.after(time).instant;
+                    time += bench.thread.streams.timers.wait(now, true).unwrap();
+                    if stalls.next_if(|at| *at <= time).is_some() {
+                        time += TICK * stall / 2;
+                    }
+                    bench.pass(time);
+                    // Nothing has come unless a keepalive was sent.
+                    let _ = client.read_to_string(&mut text);
+                }
+                let late = TICK * (stall + 1);
+                assert!(
+                    time - last > PERIOD - 3 * TICK && time - last <= PERIOD + late,
+                    "{idle} {stall}: {:?}",
+                    time - last
+                );
+                last = time;
+            }
+        }
+    }
+
+    #[test]
     fn stream_that_arrives_during_a_drain_ends_at_once() {
         let mut bench = Bench::new();
         let (early, key) = bench.admit();

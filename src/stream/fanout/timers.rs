@@ -76,9 +76,10 @@ impl Timers {
         self.tick * u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
     }
 
-    /// How much a visit may be early.
-    pub(super) fn tick_length(&self) -> Duration {
-        self.tick
+    /// How much a visit may be early: a tick that was due when the client came, and a late one before one in time. A keepalive
+    /// that is not sent for being early comes a whole period later.
+    pub(super) fn tolerance(&self) -> Duration {
+        2 * self.tick
     }
 
     /// Visits a client one period from now, and each period after. Called once for each client.
@@ -126,8 +127,9 @@ impl Timers {
         if now < self.next_tick {
             return None;
         }
-        // A thread that was held up does not hurry through the ticks that it has missed.
-        self.next_tick = (self.next_tick + self.tick).max(now);
+        // A thread that was held up or idle does not hurry through the ticks that it has missed: visits would come early.
+        let late = now - self.next_tick;
+        self.next_tick = if late < self.tick { self.next_tick + self.tick } else { now + self.tick };
         let slot = &mut self.slots[self.current];
         let before = slot.len();
         slot.retain(|client| is_open(*client));

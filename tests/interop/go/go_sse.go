@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log"
 	"net/http"
 	"time"
 
@@ -8,16 +9,18 @@ import (
 )
 
 func followWithGoSSE(url string) {
+	printError(Subscribe(url, printMessage))
+}
+
+// Subscribe calls handle for each event, until the node refuses the stream.
+func Subscribe(url string, handle func(id, channel, data string)) error {
 	request, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {
-		panic(err)
+		return err
 	}
-	client := sse.Client{OnRetry: func(failure error, _ time.Duration) { printError(failure) }}
+	client := sse.Client{OnRetry: func(failure error, _ time.Duration) { log.Printf("reconnecting: %v", failure) }}
 	connection := client.NewConnection(request)
-	if !asItComes {
-		// Above limits.max_event_size of the node.
-		connection.Buffer(nil, 1<<20)
-	}
-	connection.SubscribeToAll(func(event sse.Event) { printMessage(event.LastEventID, event.Type, event.Data) })
-	printError(connection.Connect())
+	connection.Buffer(nil, longestLine)
+	connection.SubscribeToAll(func(event sse.Event) { handle(event.LastEventID, event.Type, event.Data) })
+	return connection.Connect()
 }

@@ -2,19 +2,14 @@ package main
 
 import (
 	"errors"
+	"log"
 	"time"
 
 	"github.com/launchdarkly/eventsource"
 )
 
 func followWithLaunchDarkly(url string) {
-	options := []eventsource.StreamOption{
-		eventsource.StreamOptionErrorHandler(func(failure error) eventsource.StreamErrorHandlerResult {
-			printError(failure)
-			var refused eventsource.SubscriptionError
-			return eventsource.StreamErrorHandlerResult{CloseNow: errors.As(failure, &refused)}
-		}),
-	}
+	options := []eventsource.StreamOption{eventsource.StreamOptionErrorHandler(closeWhenRefused)}
 	if !asItComes {
 		options = append(options,
 			eventsource.StreamOptionCanRetryFirstConnection(-1),
@@ -29,4 +24,10 @@ func followWithLaunchDarkly(url string) {
 	for event := range stream.Events {
 		printMessage(event.Id(), event.Event(), event.Data())
 	}
+}
+
+func closeWhenRefused(failure error) eventsource.StreamErrorHandlerResult {
+	log.Print(failure)
+	var refused eventsource.SubscriptionError
+	return eventsource.StreamErrorHandlerResult{CloseNow: errors.As(failure, &refused)}
 }

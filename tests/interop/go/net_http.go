@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"log"
 	"net/http"
 	"os"
 	"strconv"
@@ -10,33 +11,35 @@ import (
 	"time"
 )
 
-// stream is the state of a reconnect loop around net/http.
-type stream struct {
-	client      http.Client
-	url         string
+// Stream follows a pipeline with net/http.
+type Stream struct {
+	URL    string
+	Client http.Client
+	// Handle receives each event, in order.
+	Handle func(id, channel, data string)
+
 	lastEventID string
 	retry       time.Duration
 }
 
-// followWithNetHTTP reads with net/http, which asks for gzip and decompresses; GZIP=off disables that.
-func followWithNetHTTP(url string) {
-	reader := stream{url: url, retry: time.Second}
-	reader.client.Transport = &http.Transport{DisableCompression: os.Getenv("GZIP") == "off"}
+// Follow reads the stream and reconnects, until the node refuses it.
+func (s *Stream) Follow() error {
+	s.retry = time.Second
 	for {
-		refused, err := reader.read()
-		if err != nil {
-			printError(err)
-		}
+		refused, err := s.read()
 		if refused {
-			return
+			return err
 		}
-		time.Sleep(reader.retry)
+		if err != nil {
+			log.Printf("reconnecting: %v", err)
+		}
+		time.Sleep(s.retry)
 	}
 }
 
 // read reads one answer to its end.
-func (s *stream) read() (refused bool, err error) {
-	request, err := http.NewRequest(http.MethodGet, s.url, nil)
+func (s *Stream) read() (refused bool, err error) {
+	request, err := http.NewRequest(http.MethodGet, s.URL, nil)
 	if err != nil {
 		return true, err
 	}
@@ -44,20 +47,17 @@ func (s *stream) read() (refused bool, err error) {
 	if s.lastEventID != "" {
 		request.Header.Set("Last-Event-ID", s.lastEventID)
 	}
-	answer, err := s.client.Do(request)
+	answer, err := s.Client.Do(request)
 	if err != nil {
 		return false, err
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return true, fmt.Errorf("answered %s", answer.Status)
+		return answer.StatusCode < 500, fmt.Errorf("answered %s", answer.Status)
 	}
 
 	lines := bufio.NewScanner(answer.Body)
-	if !asItComes {
-		// A line may be as long as limits.max_event_size of the node.
-		lines.Buffer(nil, 1<<20)
-	}
+	lines.Buffer(nil, longestLine)
 	fields := map[string]string{}
 	for lines.Scan() {
 		if name, value, found := strings.Cut(lines.Text(), ":"); found {
@@ -70,7 +70,8 @@ func (s *stream) read() (refused bool, err error) {
 	return false, lines.Err()
 }
 
-func (s *stream) take(fields map[string]string) {
+// take handles a complete block: an event, a retry: or both.
+func (s *Stream) take(fields map[string]string) {
 	if milliseconds, err := strconv.Atoi(fields["retry"]); err == nil {
 		s.retry = time.Duration(milliseconds) * time.Millisecond
 	}
@@ -78,6 +79,13 @@ func (s *stream) take(fields map[string]string) {
 		s.lastEventID = id
 	}
 	if data, found := fields["data"]; found {
-		printMessage(s.lastEventID, fields["event"], data)
+		s.Handle(s.lastEventID, fields["event"], data)
 	}
+}
+
+// followWithNetHTTP reads with net/http, which asks for gzip and decompresses; GZIP=off disables that.
+func followWithNetHTTP(url string) {
+	stream := Stream{URL: url, Handle: printMessage}
+	stream.Client.Transport = &http.Transport{DisableCompression: os.Getenv("GZIP") == "off"}
+	printError(stream.Follow())
 }

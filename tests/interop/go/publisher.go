@@ -22,7 +22,7 @@ func publishWithNetHTTP(string) {
 		if err := json.Unmarshal(lines.Bytes(), &asked); err != nil {
 			panic(err)
 		}
-		status, err := post(asked.URL, asked.Headers, asked.Before+strings.Repeat("x", asked.Fill)+asked.After)
+		status, err := postOnce(asked.URL, asked.Headers, asked.Before+strings.Repeat("x", asked.Fill)+asked.After)
 		if err != nil {
 			printError(err)
 		} else {
@@ -31,7 +31,7 @@ func publishWithNetHTTP(string) {
 	}
 }
 
-func post(url string, headers map[string]string, body string) (int, error) {
+func postOnce(url string, headers map[string]string, body string) (int, error) {
 	request, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
 		return 0, err

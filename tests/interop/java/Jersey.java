@@ -6,36 +6,39 @@ import jakarta.ws.rs.sse.SseEventSource;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 
-/** Jersey's SseEventSource: it ends when an attempt to connect fails, and a loop around it builds another one. */
+/** Follows a pipeline with Jersey's SseEventSource, which ends when an attempt to connect fails. */
 final class Jersey {
-    /** For a test: takes no event before the source ended. */
+    /** For a test: receives no event before the source ended. */
     private static final boolean IS_SLOW = System.getenv("IS_SLOW") != null;
 
     private final Client client;
     private final String url;
+    private final Subscriber subscriber;
     private CompletableFuture<Throwable> failure;
     private volatile String lastEventId;
     private volatile long retryMillis = 1000;
 
-    Jersey(String url) {
+    Jersey(Client client, String url, Subscriber subscriber) {
+        this.client = client;
         this.url = url;
-        var builder = ClientBuilder.newBuilder();
-        // By default it waits without end.
-        if (!Program.AS_IT_COMES) builder.readTimeout(45, TimeUnit.SECONDS);
-        client = builder.build();
+        this.subscriber = subscriber;
+    }
+
+    static Client client() {
+        // By default it waits without limit.
+        return ClientBuilder.newBuilder().readTimeout(45, TimeUnit.SECONDS).build();
     }
 
     void follow() throws Exception {
-        do {
+        for (; ; ) {
             readUntilFailure();
-            if (failure.get() instanceof ClientErrorException) break;
+            if (failure.get() instanceof ClientErrorException) break; // refused
             Thread.sleep(retryMillis);
-        } while (!Program.AS_IT_COMES);
-        client.close();
+        }
     }
 
-    /** Returns when the source ended and has handed over all that it had. */
-    private void readUntilFailure() throws Exception {
+    /** Returns when the source has ended and has delivered all events. */
+    void readUntilFailure() throws Exception {
         var target = client.target(url);
         if (lastEventId != null) target = target.queryParam("last_event_id", lastEventId);
         failure = new CompletableFuture<>();
@@ -53,11 +56,11 @@ final class Jersey {
         if (IS_SLOW) failure.join();
         if (event.getId() != null) lastEventId = event.getId();
         if (event.isReconnectDelaySet()) retryMillis = event.getReconnectDelay();
-        Program.message(event.getId(), event.getName(), event.readData());
+        subscriber.receive(event.getId(), event.getName(), event.readData());
     }
 
     private void fail(Throwable thrown) {
-        Program.error(thrown);
+        subscriber.lost(thrown);
         failure.complete(thrown);
     }
 }

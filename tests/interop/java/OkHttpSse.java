@@ -1,5 +1,6 @@
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import okhttp3.OkHttpClient;
 import okhttp3.Request;
@@ -8,19 +9,23 @@ import okhttp3.sse.EventSource;
 import okhttp3.sse.EventSourceListener;
 import okhttp3.sse.EventSources;
 
-/** okhttp-sse reads one answer; reconnecting is up to the listener. */
+/** Follows a pipeline with okhttp-sse, which reads one answer. */
 final class OkHttpSse extends EventSourceListener {
     private final ScheduledExecutorService timer = Executors.newSingleThreadScheduledExecutor();
     private final OkHttpClient client;
     private final String url;
+    private final Subscriber subscriber;
     private volatile String lastEventId;
 
-    OkHttpSse(String url) {
+    OkHttpSse(OkHttpClient client, String url, Subscriber subscriber) {
+        this.client = client;
         this.url = url;
-        var builder = new OkHttpClient.Builder();
-        // okhttp gives up after 10 s without a byte by default, and keepalives arrive every 15 s.
-        if (!Program.AS_IT_COMES) builder.readTimeout(45, TimeUnit.SECONDS);
-        client = builder.build();
+        this.subscriber = subscriber;
+    }
+
+    static OkHttpClient client() {
+        // OkHttp drops a stream that is quiet for 10 s by default, and keepalives arrive every 15 s.
+        return new OkHttpClient.Builder().readTimeout(45, TimeUnit.SECONDS).build();
     }
 
     void connect() {
@@ -32,7 +37,7 @@ final class OkHttpSse extends EventSourceListener {
     @Override
     public void onEvent(EventSource source, String id, String type, String data) {
         if (id != null) lastEventId = id;
-        Program.message(id, type, data);
+        subscriber.receive(id, type, data);
     }
 
     @Override
@@ -42,16 +47,17 @@ final class OkHttpSse extends EventSourceListener {
 
     @Override
     public void onFailure(EventSource source, Throwable failure, Response answer) {
-        if (answer != null && answer.code() != 200) {
-            Program.error(answer.code());
+        if (answer != null && answer.code() >= 400 && answer.code() < 500) {
+            subscriber.refused(answer.code());
             timer.shutdown();
-            return;
+        } else {
+            subscriber.lost(failure);
+            connectLater();
         }
-        Program.error(failure);
-        connectLater();
     }
 
     private void connectLater() {
-        timer.schedule(this::connect, Program.retryMillis(), TimeUnit.MILLISECONDS);
+        // okhttp-sse does not pass on `retry:`, which a node draws from this range.
+        timer.schedule(this::connect, ThreadLocalRandom.current().nextLong(1000, 3000), TimeUnit.MILLISECONDS);
     }
 }

@@ -4,17 +4,24 @@ import org.springframework.http.codec.ServerSentEvent;
 import org.springframework.web.reactive.function.client.WebClient;
 import org.springframework.web.reactive.function.client.WebClientResponseException;
 
-/** Spring's WebClient reads one answer; reconnecting is a loop around it. */
+/** Follows a pipeline with Spring's WebClient, which reads one answer. */
 final class WebClientStream {
     private final WebClient client;
+    private final Subscriber subscriber;
     private String lastEventId;
     private Duration retry = Duration.ofSeconds(1);
 
-    WebClientStream(String url) {
-        var builder = WebClient.builder().baseUrl(url);
-        // By default an event over 256 KiB, field names included, is an error: the node's largest event does not fit.
-        if (!Program.AS_IT_COMES) builder.codecs(codecs -> codecs.defaultCodecs().maxInMemorySize(1 << 20));
-        client = builder.build();
+    WebClientStream(WebClient client, Subscriber subscriber) {
+        this.client = client;
+        this.subscriber = subscriber;
+    }
+
+    static WebClient client(String url) {
+        return WebClient.builder()
+                .baseUrl(url)
+                // By default an event over 256 KiB, field names included, breaks the stream.
+                .codecs(codecs -> codecs.defaultCodecs().maxInMemorySize(1 << 20))
+                .build();
     }
 
     void follow() throws InterruptedException {
@@ -29,11 +36,14 @@ final class WebClientStream {
                         .doOnNext(this::take)
                         .blockLast();
             } catch (WebClientResponseException failure) {
-                Program.error(failure);
                 // A stream that breaks is one too, with its original status 200.
-                if (failure.getStatusCode().isError()) return;
+                if (failure.getStatusCode().is4xxClientError()) {
+                    subscriber.refused(failure.getStatusCode().value());
+                    return;
+                }
+                subscriber.lost(failure);
             } catch (RuntimeException failure) {
-                Program.error(failure);
+                subscriber.lost(failure);
             }
             Thread.sleep(retry.toMillis());
         }
@@ -42,6 +52,6 @@ final class WebClientStream {
     private void take(ServerSentEvent<String> event) {
         if (event.id() != null) lastEventId = event.id();
         if (event.retry() != null) retry = event.retry();
-        Program.message(event.id(), event.event(), event.data() == null ? "" : event.data());
+        subscriber.receive(event.id(), event.event(), event.data() == null ? "" : event.data());
     }
 }

@@ -3,43 +3,69 @@
 
 require __DIR__ . '/printing.php';
 
-$retry_milliseconds = 1000;
-$last_event_id = null;
+/** Follows a pipeline. */
+final class Stream
+{
+    private ?string $lastEventId = null;
+    private int $retryMilliseconds = 1000;
+    private string $rest = '';
 
-$take = function (string $block) use (&$retry_milliseconds, &$last_event_id): void {
-    $fields = [];
-    foreach (explode("\n", $block) as $line) {
-        [$name, $value] = preg_split('/: ?/', $line, 2) + [1 => ''];
-        $fields[$name] = $value;
+    public function __construct(private string $url, private Closure $handle, private array $options = [])
+    {
     }
-    $retry_milliseconds = (int) ($fields['retry'] ?? $retry_milliseconds);
-    $last_event_id = $fields['id'] ?? $last_event_id;
-    if (isset($fields['data'])) {
-        print_message($last_event_id, $fields['event'] ?? null, $fields['data']);
-    }
-};
 
-while (true) {
-    $rest = '';
-    $curl = curl_init($argv[1]);
-    curl_setopt_array($curl, [
-        CURLOPT_HTTPHEADER => ['Accept: text/event-stream', ...($last_event_id === null ? [] : ["Last-Event-ID: $last_event_id"])],
-        CURLOPT_FAILONERROR => true,
-        // Less than one byte per second for 45 s: there is no limit by default, and keepalives arrive every 15 s.
-        CURLOPT_LOW_SPEED_LIMIT => 1,
-        CURLOPT_LOW_SPEED_TIME => 45,
-        CURLOPT_WRITEFUNCTION => function ($curl, string $piece) use (&$rest, $take): int {
-            $blocks = explode("\n\n", $rest . $piece);
-            $rest = array_pop($blocks);
-            array_walk($blocks, $take);
-            return strlen($piece);
-        },
-    ] + (getenv('GZIP') === 'on' ? [CURLOPT_ENCODING => 'gzip'] : []));
-    if (!curl_exec($curl)) {
-        print_error(curl_error($curl));
-        if (curl_getinfo($curl, CURLINFO_RESPONSE_CODE) >= 400) {
-            exit(1);
+    /** Reads the stream and reconnects, until the node refuses it. */
+    public function follow(): never
+    {
+        while (true) {
+            $this->rest = '';
+            $curl = curl_init($this->url);
+            $headers = ['Accept: text/event-stream', ...($this->lastEventId === null ? [] : ["Last-Event-ID: $this->lastEventId"])];
+            curl_setopt_array($curl, $this->options + [
+                CURLOPT_HTTPHEADER => $headers,
+                CURLOPT_FAILONERROR => true,
+                // A read timeout: less than one byte per second for 45 s.
+                CURLOPT_LOW_SPEED_LIMIT => 1,
+                CURLOPT_LOW_SPEED_TIME => 45,
+                CURLOPT_WRITEFUNCTION => fn ($curl, string $piece): int => $this->read($piece),
+            ]);
+            if (!curl_exec($curl)) {
+                $status = curl_getinfo($curl, CURLINFO_RESPONSE_CODE);
+                if ($status >= 400 && $status < 500) {
+                    throw new RuntimeException(curl_error($curl));
+                }
+                error_log('reconnecting: ' . curl_error($curl));
+            }
+            usleep($this->retryMilliseconds * 1000);
         }
     }
-    usleep($retry_milliseconds * 1000);
+
+    private function read(string $piece): int
+    {
+        $blocks = explode("\n\n", $this->rest . $piece);
+        $this->rest = array_pop($blocks);
+        array_walk($blocks, fn (string $block) => $this->take($block));
+        return strlen($piece);
+    }
+
+    private function take(string $block): void
+    {
+        $fields = [];
+        foreach (explode("\n", $block) as $line) {
+            [$name, $value] = preg_split('/: ?/', $line, 2) + [1 => ''];
+            $fields[$name] = $value;
+        }
+        $this->retryMilliseconds = (int) ($fields['retry'] ?? $this->retryMilliseconds);
+        $this->lastEventId = $fields['id'] ?? $this->lastEventId;
+        if (isset($fields['data'])) {
+            ($this->handle)($this->lastEventId, $fields['event'], $fields['data']);
+        }
+    }
+}
+
+try {
+    (new Stream($argv[1], print_message(...), getenv('GZIP') === 'on' ? [CURLOPT_ENCODING => 'gzip'] : []))->follow();
+} catch (RuntimeException $failure) {
+    print_error($failure->getMessage());
+    exit(1);
 }

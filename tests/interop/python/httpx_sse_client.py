@@ -1,30 +1,36 @@
-"""PyPI httpx-sse: the loop of its README, "Handling reconnections". AS_IT_COMES=1: with httpx' own time-outs."""
+"""PyPI httpx-sse reads one answer; a loop around it reconnects. AS_IT_COMES=1: with httpx' own timeouts."""
 
+import logging
 import os
-import sys
 import time
 
 import httpx
 from httpx_sse import connect_sse
-from printing import error, message, url
+from printing import follow
 
-# httpx gives up after 5 s without a byte by default, and keepalives arrive every 15 s.
-timeout = httpx.Timeout(5) if os.environ.get("AS_IT_COMES") else httpx.Timeout(5, read=45)
-last_event_id = ""
-retry_seconds = 0
-while True:
-    headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
-    try:
-        with httpx.Client(timeout=timeout) as client, connect_sse(client, "GET", url, headers=headers) as source:
-            source.response.raise_for_status()
-            for event in source.iter_sse():
-                last_event_id = event.id
-                if event.retry is not None:
-                    retry_seconds = event.retry / 1000
-                message(event.id, event.event, event.data)
-    except httpx.HTTPStatusError as failure:
-        error(failure)
-        sys.exit(1)
-    except httpx.TransportError as failure:
-        error(failure)
-    time.sleep(retry_seconds)
+
+def events(url, timeout=httpx.Timeout(5, read=45)):
+    """Yields the events of a stream, which never ends. Raises httpx.HTTPStatusError if the node refuses it."""
+    last_event_id, retry_seconds = "", 1.0
+    with httpx.Client(timeout=timeout) as client:
+        while True:
+            headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+            try:
+                with connect_sse(client, "GET", url, headers=headers) as source:
+                    if source.response.is_client_error:
+                        source.response.raise_for_status()
+                    for event in source.iter_sse():
+                        last_event_id = event.id
+                        if event.retry is not None:
+                            retry_seconds = event.retry / 1000
+                        yield event
+            except httpx.TransportError as failure:
+                logging.warning("reconnecting: %s", failure)
+            time.sleep(retry_seconds)
+
+
+if os.environ.get("AS_IT_COMES"):
+    # httpx gives up after 5 s without a byte by default, and keepalives arrive every 15 s.
+    follow(events, timeout=httpx.Timeout(5))
+else:
+    follow(events)

@@ -24,15 +24,7 @@ class Stream
 
   # Reads one answer to its end.
   def refused?
-    http = Net::HTTP.new(@uri.host, @uri.port)
-    http.read_timeout = 45
-    # By default it repeats the same request when the stream is cut, with the old resume point.
-    http.max_retries = 0 unless ENV["AS_IT_COMES"]
-    http.start do
-      request = Net::HTTP::Get.new(@uri, "Accept" => "text/event-stream")
-      # By default it asks for gzip, and delivers small events only once many have arrived.
-      request["Accept-Encoding"] = "identity" unless ENV["AS_IT_COMES"]
-      request["Last-Event-ID"] = @last_event_id if @last_event_id
+    connection.start do |http|
       http.request(request) do |answer|
         unless answer.is_a?(Net::HTTPOK)
           print_error(answer.code)
@@ -42,6 +34,23 @@ class Stream
       end
     end
     false
+  end
+
+  def connection
+    http = Net::HTTP.new(@uri.host, @uri.port)
+    http.use_ssl = @uri.scheme == "https"
+    http.read_timeout = 45
+    # By default it repeats the same request when the stream is cut, with the old resume point.
+    http.max_retries = 0
+    http
+  end
+
+  def request
+    get = Net::HTTP::Get.new(@uri, "Accept" => "text/event-stream")
+    # By default it asks for gzip, and delivers small events only once many have arrived.
+    get["Accept-Encoding"] = "identity"
+    get["Last-Event-ID"] = @last_event_id if @last_event_id
+    get
   end
 
   def read(answer)
@@ -61,4 +70,19 @@ class Stream
   end
 end
 
-Stream.new(ARGV[0]).follow
+# Without the two settings.
+class StreamAsItComes < Stream
+  private
+
+  def connection
+    super.tap { |http| http.max_retries = Net::HTTP.new("localhost").max_retries }
+  end
+
+  def request
+    get = Net::HTTP::Get.new(@uri, "Accept" => "text/event-stream")
+    get["Last-Event-ID"] = @last_event_id if @last_event_id
+    get
+  end
+end
+
+(ENV["AS_IT_COMES"] ? StreamAsItComes : Stream).new(ARGV[0]).follow

@@ -1,0 +1,7 @@
+// The Svelte page.
+
+import { mount } from 'svelte';
+
+import App from './App.svelte';
+
+mount(App, { target: document.querySelector('main') });
