@@ -185,6 +185,11 @@ def bench(servers, words, pids=None, pinned=True, token=None):
     return {**json.loads(done.stdout), "stolen": (stolen_seconds() - stolen) / (time.monotonic() - began) / os.cpu_count()}
 
 
+def redis_script(name):
+    """A script of the store as a node loads it."""
+    return "".join((ROOT / f"src/store/redis/{part}.lua").read_text() for part in ("began", name))
+
+
 class Redis:
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory()
@@ -198,11 +203,11 @@ class Redis:
     def benchmark(self, batch, clients=8, pipelined=4, requests=15_000):
         """What redis-benchmark gets out of Redis with the same script, when Redis has the server's CPU to itself."""
         subprocess.run(["taskset", "-p", "-c", SERVER_CPU, str(self.process.pid)], check=True, stdout=subprocess.DEVNULL)
-        script = (ROOT / "src/store/redis/append.lua").read_text()
+        script = redis_script("append")
         digest = self.cli("script", "load", script).strip()
         event = 'event: bench\ndata: {"filler":"' + "x" * 115 + '"}\n\n'
         kept = ["100", str(32 << 20), "86400000"]
-        call = ["EVALSHA", digest, "1", "pipecast:{p}:events", *kept, "pipecast:{p}", "list", "", "600000", *[event] * batch]
+        call = ["EVALSHA", digest, "2", "pipecast:{p}:events", "pipecast:began", *kept, "pipecast:{p}", "list", "", "600000", *[event] * batch]
         load = ["-n", str(requests), "-c", str(clients), "-P", str(pipelined)]
         command = ["taskset", "-c", LOAD_CPU, "redis-benchmark", "-p", self.port, "--csv", *load, *call]
         report = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -8,7 +8,7 @@ use pipecast::event::{EventId, ResumePoint};
 use pipecast::event::{Gap, GapReason};
 use pipecast::log::notification::Notification;
 use pipecast::log::{Cursor, Log, LogLimits, NotifyResult, Read, ReadLimits};
-use pipecast::sse::frame::{Frame, History};
+use pipecast::sse::frame::{Entry, Frame, History, LossRecord};
 use proptest::prelude::*;
 
 const LIMITS: LogLimits = LogLimits {
@@ -40,7 +40,8 @@ fn notification(ms: u64, seqs: std::ops::RangeInclusive<u64>) -> Notification {
 }
 
 fn history(ms: u64, seqs: std::ops::RangeInclusive<u64>) -> History {
-    History::from_entries(frames(ms, seqs).iter().map(|frame| frame.shared_text()))
+    let after = if *seqs.start() == 1 { EventId::ZERO } else { id(ms, seqs.start() - 1) };
+    History { floor: after, frames: frames(ms, seqs), loss: LossRecord::default() }
 }
 
 fn log_with(ms: u64, seqs: std::ops::RangeInclusive<u64>) -> Log {
@@ -82,7 +83,8 @@ fn resume_point_is_judged_by_what_is_kept() {
     check(&log, "100-6", None, (100, 6), &[7, 8]);
     check(&log, "100-8", None, (100, 8), &[]);
     check(&log, "100-3", None, (100, 3), &[4, 5, 6, 7, 8]);
-    check(&log, "7-3", None, (7, 3), &[4, 5, 6, 7, 8]);
+    // The next number, but not the event before.
+    check(&log, "7-3", reset, (100, 3), &[4, 5, 6, 7, 8]);
     check(&log, "100-1", Some((GapReason::Trimmed, Some(2))), (100, 3), &[4, 5, 6, 7, 8]);
     check(&log, "0-0", Some((GapReason::Trimmed, Some(3))), (100, 3), &[4, 5, 6, 7, 8]);
     check(&log, "90-77", reset, (100, 3), &[4, 5, 6, 7, 8]);
@@ -92,11 +94,10 @@ fn resume_point_is_judged_by_what_is_kept() {
 
     let mut mixed = log_with(100, 4..=6);
     mixed.notify(Notification { after: id(100, 6), frames: vec![frame(200, 7)] }, Instant::now());
-    check(&mixed, "150-2", reset, (100, 3), &[4, 5, 6, 7]);
-    check(&mixed, "150-5", reset, (100, 4), &[5, 6, 7]);
-    check(&mixed, "150-6", reset, (100, 5), &[6, 7]);
-    check(&mixed, "250-5", reset, (100, 4), &[5, 6, 7]);
-    check(&mixed, "150-9", reset, (100, 6), &[7]);
+    for lost in ["150-2", "150-5", "150-6", "150-9"] {
+        check(&mixed, lost, reset, (100, 6), &[7]);
+    }
+    check(&mixed, "250-5", reset, (200, 7), &[]);
 
     let empty = Log::new(LIMITS);
     check(&empty, "0-0", None, (0, 0), &[]);
@@ -104,9 +105,31 @@ fn resume_point_is_judged_by_what_is_kept() {
     check(&empty, "x", unknown, (0, 0), &[]);
 
     let mut forgotten = Log::new(LIMITS);
-    forgotten.merge(History { floor: id(100, 8), frames: Vec::new() }, Instant::now());
+    forgotten.merge(History { floor: id(100, 8), ..History::default() }, Instant::now());
     check(&forgotten, "100-8", None, (100, 8), &[]);
     check(&forgotten, "100-6", Some((GapReason::Trimmed, Some(2))), (100, 8), &[]);
+
+    // Nothing was lost since 50, and the pipeline had no event at 70.
+    let loss = LossRecord { since_ms: 50, now_ms: 70, ttl_ms: 1000 };
+    let mut began = Log::new(LIMITS);
+    began.merge(History { floor: EventId::at(50), frames: Vec::new(), loss }, Instant::now());
+    check(&began, "70-0", None, (70, 0), &[]);
+    check(&began, "50-0", None, (50, 0), &[]);
+    check(&began, "49-0", reset, (70, 0), &[]);
+    check(&began, "60-1", reset, (70, 0), &[]);
+    began.notify(Notification { after: EventId::at(50), frames: frames(100, 1..=2) }, Instant::now());
+    check(&began, "60-0", None, (60, 0), &[1, 2]);
+    check(&began, "0-0", None, (0, 0), &[1, 2]);
+    check(&began, "49-0", reset, (100, 0), &[1, 2]);
+    let later = LossRecord { now_ms: 1100, ..loss };
+    let mut read_later = Log::new(LIMITS);
+    read_later.merge(History { floor: EventId::at(50), frames: frames(1090, 1..=2), loss: later }, Instant::now());
+    check(&read_later, "92-0", None, (92, 0), &[1, 2]);
+    check(&read_later, "91-0", reset, (1090, 0), &[1, 2]);
+    let mut restarted = Log::new(LIMITS);
+    let loss = LossRecord { since_ms: 150, ..later };
+    restarted.merge(History { floor: id(100, 3), frames: frames(200, 4..=8), loss }, Instant::now());
+    check(&restarted, "90-1", Some((GapReason::Trimmed, None)), (100, 3), &[4, 5, 6, 7, 8]);
 }
 
 #[test]
@@ -123,7 +146,7 @@ fn newest_few_are_counted_after_the_filter() {
     check(1, |frame| frame.channel() == "third", id(100, 5), &[6, 7, 8]);
     check(2, |frame| frame.channel() == "third", id(100, 3), &[4, 5, 6, 7, 8]);
     let first = log_with(100, 1..=3);
-    assert_eq!(first.place_newest(100, |_| true).after(), EventId::ZERO);
+    assert_eq!(first.place_newest(100, |_| true).after(), id(100, 0));
 }
 
 #[test]
@@ -201,7 +224,7 @@ fn store_that_came_back_empty_is_one_reset_gap() {
     let mut cursor = log.place_newest(0, |_| true);
     log.merge(history(200, 1..=2), Instant::now());
     let gap = read_gap(&log, &mut cursor);
-    assert_eq!((gap.reason, gap.missed, gap.resume), (GapReason::Reset, None, EventId::ZERO));
+    assert_eq!((gap.reason, gap.missed, gap.resume), (GapReason::Reset, None, id(200, 0)));
     assert_eq!(read_seqs(&log, &mut cursor), [1, 2]);
     assert_eq!(read_seqs(&log, &mut cursor), [0; 0]);
 }
@@ -232,7 +255,7 @@ fn failover_that_lost_the_newest_events_is_followed() {
 fn forgotten_history_is_gone_and_readers_who_had_it_see_no_gap() {
     let mut log = log_with(100, 1..=5);
     let mut cursor = log.place_newest(0, |_| true);
-    log.merge(History { floor: id(100, 5), frames: Vec::new() }, Instant::now());
+    log.merge(History { floor: id(100, 5), ..History::default() }, Instant::now());
     assert_eq!((log.history_len(), log.bytes(), log.tail()), (0, 0, id(100, 5)));
     assert_eq!(read_seqs(&log, &mut cursor), [0; 0]);
     assert_eq!(log.notify(notification(100, 6..=6), Instant::now()), NotifyResult::Added);
@@ -245,7 +268,7 @@ fn reader_who_had_not_come_to_forgotten_events_was_not_slow() {
     let mut log = log_with(100, 1..=3);
     let mut cursor = log.place_newest(3, |_| true);
     // What DELETE leaves, and an event after it.
-    log.merge(History { floor: id(100, 3), frames: frames(100, 4..=4) }, Instant::now());
+    log.merge(History { floor: id(100, 3), frames: frames(100, 4..=4), loss: LossRecord::default() }, Instant::now());
     let gap = read_gap(&log, &mut cursor);
     assert_eq!((gap.reason, gap.missed), (GapReason::Trimmed, Some(3)));
     assert_eq!(read_seqs(&log, &mut cursor), [4]);
@@ -258,8 +281,14 @@ enum Step {
     Publish { count: u64, is_heard: bool },
     /// This node reads the store's list.
     ReRead,
-    /// The list is lost and restarted later.
+    /// All data is lost.
     Flush,
+    /// A failover to a server that lacks the newest events. The node connects to it and reads the list.
+    RollBack(usize),
+    /// The server restarts with its data. The node connects again and reads the list.
+    Restart,
+    /// The node is cut off for so long that the list expires.
+    Expire,
     /// The history is forgotten on request.
     Forget,
     /// A reader reads at most so many.
@@ -271,6 +300,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (1u64..9, prop::bool::weighted(0.8)).prop_map(|(count, is_heard)| Step::Publish { count, is_heard }),
         2 => Just(Step::ReRead),
         1 => Just(Step::Flush),
+        1 => (1usize..6).prop_map(Step::RollBack),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Expire),
         1 => Just(Step::Forget),
         6 => (0usize..3, 1usize..12).prop_map(|(reader, at_most)| Step::Read { reader, at_most }),
     ];
@@ -283,24 +315,77 @@ struct Reader {
     at: EventId,
 }
 
+/// The store's list, and what it knows about itself.
+struct Store {
+    /// Each event, and the one that it names.
+    list: Vec<(EventId, Frame)>,
+    /// What the next event names.
+    newest: EventId,
+    began_ms: u64,
+    ms: u64,
+}
+
+impl Store {
+    /// How long a list is kept.
+    const TTL_MS: u64 = 10_000;
+
+    fn publish(&mut self, count: u64, limits: LogLimits) -> Notification {
+        self.ms += 10;
+        let after = self.newest;
+        for seq in (1..=count).map(|n| after.seq + n) {
+            self.list.push((self.newest, sized_frame(self.ms, seq)));
+            self.newest = id(self.ms, seq);
+        }
+        let new = self.list.len() - usize::try_from(count).unwrap();
+        let frames = self.list[new..].iter().map(|(_, frame)| frame.clone()).collect();
+        self.list.drain(..self.list.len() - kept(&self.frames(), limits));
+        Notification { after, frames }
+    }
+
+    fn frames(&self) -> Vec<Frame> {
+        self.list.iter().map(|(_, frame)| frame.clone()).collect()
+    }
+
+    /// Data may have been lost until now.
+    fn begin_again(&mut self) {
+        self.ms += 1;
+        self.began_ms = self.ms + 1;
+        if self.list.is_empty() && self.newest.is_beginning() {
+            self.newest = EventId::at(self.began_ms);
+        }
+    }
+
+    fn lose_all(&mut self) {
+        (self.list, self.newest) = (Vec::new(), EventId::at(self.began_ms));
+    }
+
+    fn view(&self) -> History {
+        let loss = LossRecord { since_ms: self.began_ms, now_ms: self.ms, ttl_ms: Self::TTL_MS };
+        let marker = self.list.is_empty() && !self.newest.is_beginning();
+        let marker = marker.then(|| Entry::text(self.newest, None));
+        let entries = self.list.iter().map(|(before, frame)| Entry::text(*before, Some(frame)));
+        History::from_entries(marker.into_iter().chain(entries), loss)
+    }
+}
+
 /// The promise of the whole project, on the log only: a reader's events have nothing missing, no
 /// duplicate and no disorder without a gap, and in the end it has everything.
 fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
     let now = Instant::now();
     let mut log = Log::new(limits);
-    log.merge(History::default(), now);
+    let mut store = Store { list: Vec::new(), newest: EventId::at(100), began_ms: 100, ms: 100 };
+    log.merge(store.view(), now);
     let mut every_id: Vec<EventId> = Vec::new();
-    let mut list: Vec<Frame> = Vec::new();
-    let (mut newest, mut floor, mut ms) = (EventId::ZERO, EventId::ZERO, 100);
-    let mut begun_ms: Vec<u64> = Vec::new();
+    // No trace is left of what a failover lost.
+    let mut rolled_back: Vec<EventId> = Vec::new();
     let mut readers: Vec<_> =
-        (0..3).map(|_| Reader { cursor: log.place_newest(0, |_| true), at: EventId::ZERO }).collect();
+        (0..3).map(|_| log.place_newest(0, |_| true)).map(|cursor| Reader { cursor, at: cursor.after() }).collect();
 
     let read = |log: &Log,
                 reader: &mut Reader,
                 at_most: usize,
                 every_id: &[EventId],
-                begun_ms: &[u64]|
+                rolled_back: &[EventId]|
      -> Result<bool, TestCaseError> {
         let portion = ReadLimits { frames: at_most, bytes: 1 << 20 };
         match log.read(&mut reader.cursor, portion, NOW_MS, |_| true) {
@@ -312,14 +397,16 @@ fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
             Read::Frames(frames) => {
                 prop_assert!(frames.len() <= at_most);
                 for frame in frames {
-                    let index = every_id.iter().position(|id| *id == frame.id()).expect("an event that was published");
-                    let is_next = reader.at.is_followed_by(frame.id());
-                    // By the contract the next `seq` continues, even where the counter restarted
-                    // in between: ids cannot tell that apart (docs/design/reliability.md, known exceptions).
-                    let has_begun_anew = begun_ms.iter().any(|ms| reader.at.ms < *ms && *ms <= frame.id().ms);
-                    let skips_none = index == 0 || every_id[index - 1] <= reader.at || has_begun_anew;
-                    prop_assert!(is_next && skips_none, "{:?} after {:?}", frame.id(), reader.at);
-                    reader.at = frame.id();
+                    let id = frame.id();
+                    prop_assert!(reader.at < id && every_id.contains(&id), "{} after {}", id, reader.at);
+                    let is_owed =
+                        |other: &&EventId| reader.at < **other && **other < id && !rolled_back.contains(other);
+                    let skipped = every_id.iter().find(is_owed);
+                    prop_assert!(skipped.is_none(), "{:?} is skipped between {} and {}", skipped, reader.at, id);
+                    // Its own event was lost, so it is told.
+                    let is_lost = rolled_back.contains(&reader.at) && !rolled_back.contains(&id);
+                    prop_assert!(!is_lost, "{} after {}, which was lost", id, reader.at);
+                    reader.at = id;
                 }
             }
         }
@@ -328,41 +415,56 @@ fn check(steps: Vec<Step>, limits: LogLimits) -> Result<(), TestCaseError> {
     for step in steps {
         match step {
             Step::Publish { count, is_heard } => {
-                ms += 10;
-                let after = newest;
-                let new: Vec<_> = (1..=count).map(|n| sized_frame(ms, after.seq + n)).collect();
-                newest = id(ms, after.seq + count);
-                every_id.extend(new.iter().map(Frame::id));
-                list.extend(new.iter().cloned());
-                list.drain(..list.len() - kept(&list, limits));
+                let notification = store.publish(count, limits);
+                every_id.extend(notification.frames.iter().map(Frame::id));
                 if is_heard {
-                    let notification = Notification { after, frames: new };
                     if log.notify(notification, now) == NotifyResult::Missing {
-                        log.merge(view(floor, &list), now);
+                        log.merge(store.view(), now);
                     }
-                    prop_assert_eq!(log.tail(), newest);
+                    prop_assert_eq!(log.tail(), store.newest);
                 }
             }
-            Step::ReRead => log.merge(view(floor, &list), now),
+            Step::ReRead => log.merge(store.view(), now),
             Step::Flush => {
-                (newest, floor, list) = (EventId::ZERO, EventId::ZERO, Vec::new());
-                begun_ms.push(ms + 1);
+                store.newest = EventId::ZERO;
+                store.list.clear();
+                store.begin_again();
             }
-            Step::Forget => (floor, list) = (newest, Vec::new()),
+            Step::RollBack(events) => {
+                for _ in 0..events {
+                    let Some((before, frame)) = store.list.pop() else { break };
+                    rolled_back.push(frame.id());
+                    store.newest = before;
+                }
+                store.begin_again();
+                log.merge(store.view(), now);
+            }
+            Step::Restart => {
+                store.begin_again();
+                log.merge(store.view(), now);
+            }
+            Step::Expire => {
+                store.ms += Store::TTL_MS;
+                store.lose_all();
+                log.merge(store.view(), now);
+            }
+            Step::Forget => store.list.clear(),
             Step::Read { reader, at_most } => {
-                read(&log, &mut readers[reader], at_most, &every_id, &begun_ms)?;
+                read(&log, &mut readers[reader], at_most, &every_id, &rolled_back)?;
             }
         }
-        let held: Vec<_> = log.history().map(Frame::id).collect();
         let newest: Vec<_> = log.history().cloned().collect();
         prop_assert_eq!(kept(&newest, limits), newest.len(), "more than is kept");
-        prop_assert!(held.windows(2).all(|pair| pair[0].is_followed_by(pair[1])));
+        prop_assert!(newest.windows(2).all(|pair| pair[0].id().is_followed_by(pair[1].id())));
     }
-    log.merge(view(floor, &list), now);
-    prop_assert_eq!(log.history().cloned().collect::<Vec<_>>(), list);
+    log.merge(store.view(), now);
+    prop_assert_eq!(log.history().cloned().collect::<Vec<_>>(), store.frames());
     for reader in &mut readers {
-        while read(&log, reader, 7, &every_id, &begun_ms)? {}
-        prop_assert_eq!(reader.at, newest);
+        while read(&log, reader, 7, &every_id, &rolled_back)? {}
+        match store.newest.is_beginning() {
+            true => prop_assert!(reader.at.is_beginning()),
+            false => prop_assert_eq!(reader.at, store.newest),
+        }
     }
     Ok(())
 }
@@ -381,13 +483,6 @@ fn kept(list: &[Frame], limits: LogLimits) -> usize {
         *count == 0 || *count < limits.history && bytes <= limits.history_bytes
     };
     list.iter().rev().enumerate().take_while(fits).count()
-}
-
-fn view(floor: EventId, list: &[Frame]) -> History {
-    let marker = (floor != EventId::ZERO).then(|| History::marker(floor).into());
-    let is_marked = list.first().is_none_or(|first| floor.is_followed_by(first.id()));
-    let entries = list.iter().map(|frame| frame.shared_text());
-    History::from_entries(marker.filter(|_| is_marked).into_iter().chain(entries))
 }
 
 proptest! {

@@ -12,7 +12,7 @@ use pipecast::event::{EventId, ResumePoint};
 use pipecast::event::{Gap, GapReason};
 use pipecast::log::notification::Notification;
 use pipecast::settings::{Settings, Sources};
-use pipecast::sse::frame::{Frame, History};
+use pipecast::sse::frame::{Entry, Frame, History, LossRecord};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::value::RawValue;
@@ -156,7 +156,23 @@ fn frame_text() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(id, channel, data)| format!("id: {id}\nevent: {channel}\ndata: {data}\n\n").into_bytes())
 }
 
-/// Contents of a list or a notification: frames in a row, damaged or not.
+/// Contents of a list or a notification: entries in a row, damaged or not.
+fn entries(most: usize) -> impl Strategy<Value = Vec<u8>> {
+    let run = (0u64..9, 1u64..9, 1..most).prop_map(|(ms, seq, count)| {
+        let entry = |seq| format!("{ms}-{}\nid: {ms}-{seq}\nevent: a\ndata: {seq}\n\n", seq - 1);
+        (seq..).take(count).map(entry).collect::<String>().into_bytes()
+    });
+    let any_entry = (id(), frame_text()).prop_map(|(before, frame)| [before.as_bytes(), b"\n", &frame].concat());
+    let marker = id().prop_map(|id| format!("{id}\n").into_bytes());
+    let texts = prop_oneof![
+        3 => run,
+        1 => marker,
+        2 => prop::collection::vec(any_entry, 0..most).prop_map(|entries| entries.concat()),
+    ];
+    (texts, mutations()).prop_map(|(texts, mutations)| mutated(texts, &mutations))
+}
+
+/// Frames in a row, damaged or not.
 fn stored(most: usize) -> impl Strategy<Value = Vec<u8>> {
     let run = (1u64..9, 1u64..9, 0..most).prop_map(|(ms, seq, count)| {
         let frames = (seq..).take(count).map(|seq| format!("id: {ms}-{seq}\nevent: a\ndata: {seq}\n\n"));
@@ -206,13 +222,17 @@ proptest! {
     }
 
     #[test]
-    fn notification_of_any_bytes_is_refused_or_is_a_run_of_frames(after in id(), text in stored(5), changes in mutations()) {
-        let text = mutated([after.as_bytes(), b"\n", &text].concat(), &changes);
+    fn notification_of_any_bytes_is_refused_or_is_a_run_of_frames(text in entries(5)) {
         if let Ok(notification) = Notification::parse(text.clone().into()) {
-            let mut same = format!("{}\n", notification.after).into_bytes();
+            let mut same = Vec::new();
+            let mut before = notification.after;
             for frame in &notification.frames {
                 check_frame(frame)?;
-                same.extend_from_slice(frame.text());
+                same.extend_from_slice(&Entry::text(before, Some(frame)));
+                before = frame.id();
+            }
+            if same.is_empty() {
+                same.extend_from_slice(&Entry::text(before, None));
             }
             prop_assert_eq!(same, text);
             prop_assert!(notification.frames.is_sorted_by(|a, b| a.id().is_followed_by(b.id())));
@@ -220,13 +240,13 @@ proptest! {
     }
 
     #[test]
-    fn list_of_any_entries_is_a_run_of_frames_that_stood_in_it(entries in prop::collection::vec(stored(2), 0..8)) {
-        let history = History::from_entries(entries.iter().cloned().map(Bytes::from));
+    fn list_of_any_entries_is_a_run_of_frames_that_stood_in_it(entries in prop::collection::vec(prop_oneof![entries(2), stored(2)], 0..8)) {
+        let history = History::from_entries(entries.iter().cloned().map(Bytes::from), LossRecord::default());
         let mut before = history.floor;
         for frame in &history.frames {
             check_frame(frame)?;
             prop_assert!(before.is_followed_by(frame.id()), "{} after {before}", frame.id());
-            prop_assert!(entries.iter().any(|entry| entry == frame.text()));
+            prop_assert!(entries.contains(&Entry::text(before, Some(frame)).to_vec()));
             before = frame.id();
         }
         prop_assert_eq!(history.newest(), before);

@@ -21,13 +21,22 @@ pub struct EventId {
 pub struct InvalidEventId;
 
 impl EventId {
-    /// `0-0`: before every event; the position in a pipeline without history.
+    /// `0-0`: before every event. Clients may ask for it; a position in a pipeline without history is [`EventId::at`].
     pub const ZERO: Self = Self { ms: 0, seq: 0 };
+
+    /// `<ms>-0`: a moment before the first event of a history.
+    pub const fn at(ms: u64) -> Self {
+        Self { ms, seq: 0 }
+    }
+
+    /// Whether this is no event's id, but a moment before the first event of a history.
+    pub fn is_beginning(self) -> bool {
+        self.seq == 0
+    }
 
     /// The resume point just before this event: the same `ms` and the `seq` before.
     ///
-    /// It orders before the event and after every event with a lower `ms`. The event has the next `seq`, so resuming from here
-    /// is contiguous whether or not the event before is known.
+    /// It orders before the event and after every event with a lower `ms`.
     pub fn just_before(self) -> Self {
         Self { ms: self.ms, seq: self.seq.saturating_sub(1) }
     }

@@ -260,7 +260,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::sse::frame::Frame;
+    use crate::sse::frame::{Frame, LossRecord};
 
     fn frames(seqs: std::ops::RangeInclusive<u64>) -> Vec<Frame> {
         seqs.map(|seq| Frame::new(EventId { ms: 9, seq }, b"event: a\ndata: 1\n\n").unwrap()).collect()
@@ -288,7 +288,8 @@ mod tests {
         let log = OpenLog::new("p".parse().unwrap(), limits, memory.clone());
         let _ = log.subscribed();
         log.start_read().unwrap();
-        let list = History::from_entries(frames(seqs).iter().map(Frame::shared_text));
+        let floor = EventId { ms: 9, seq: seqs.start() - 1 };
+        let list = History { floor, frames: frames(seqs), loss: LossRecord::default() };
         assert_eq!(log.history_arrived(list, Instant::now()), AfterRead::Done);
         log
     }

@@ -51,7 +51,10 @@ impl Log {
     pub fn read(&self, cursor: &mut Cursor, limits: ReadLimits, now_ms: u64, filter: impl Fn(&Frame) -> bool) -> Read {
         if cursor.next < self.start {
             let is_slow = cursor.next >= self.reset_at;
-            let (placed, gap) = self.place_after(&ResumePoint::After(cursor.after), now_ms);
+            let (placed, gap) = match is_slow {
+                true => self.place_after(&ResumePoint::After(cursor.after), now_ms),
+                false => self.place_after_reset(cursor.after, now_ms),
+            };
             *cursor = placed;
             if let Some(mut gap) = gap {
                 if is_slow {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::event::EventId;
 use crate::log::notification::Notification;
-use crate::sse::frame::{Frame, History};
+use crate::sse::frame::{Frame, History, LossRecord};
 
 pub use cursor::{Cursor, Read, ReadLimits};
 pub use resume::is_from_the_future;
@@ -49,12 +49,18 @@ pub struct Log {
     start: u64,
     /// How many of the newest frames are the history.
     window: usize,
-    /// The resume point before the history, as the store reported it.
+    /// The event before the first frame, see [`History::floor`]. Without frames, the newest id.
     floor: EventId,
+    /// If the floor is no event: a moment when the pipeline had none, the latest that is known.
+    empty_at_ms: u64,
+    /// What the store knew about itself when it was read last.
+    loss: LossRecord,
     /// Cursors below this index were placed in a history that is no longer the store's.
     reset_at: u64,
     /// The newest event of all histories that were replaced.
     replaced: EventId,
+    /// Ids of replaced events that other events have now: a failover to a server whose clock is behind can do that.
+    reused: Vec<EventId>,
     bytes: usize,
     /// Bytes of all frames that were ever held.
     bytes_ever: u64,
@@ -88,17 +94,25 @@ impl Log {
             start: 0,
             window: 0,
             floor: EventId::ZERO,
+            empty_at_ms: 0,
+            loss: LossRecord::default(),
             reset_at: 0,
             replaced: EventId::ZERO,
+            reused: Vec::new(),
             bytes: 0,
             bytes_ever: 0,
             window_bytes: 0,
         }
     }
 
-    /// The newest event's id. Without events, the resume point that new ones will follow.
+    /// The newest event's id. Without events, the resume point that new ones will follow: for a pipeline without history, the
+    /// moment when the store had none.
     pub fn tail(&self) -> EventId {
-        self.frames.back().map_or(self.floor, |kept| kept.frame.id())
+        match self.frames.back() {
+            Some(newest) => newest.frame.id(),
+            None if self.floor.is_beginning() => EventId::at(self.empty_at_ms),
+            None => self.floor,
+        }
     }
 
     /// Bytes of all frames held.
@@ -125,12 +139,18 @@ impl Log {
 
     /// The resume point just before the history.
     pub fn base(&self) -> EventId {
-        let window_starts = self.frames.len() - self.window;
-        match (window_starts.checked_sub(1), self.frames.get(window_starts)) {
-            (Some(before), _) => self.frames[before].frame.id(),
-            (None, Some(first)) if !self.floor.is_followed_by(first.frame.id()) => first.frame.id().just_before(),
-            (None, _) => self.floor,
+        let named = self.named();
+        match self.history().next() {
+            Some(first) if named.is_beginning() => first.id().just_before(),
+            Some(_) => named,
+            None => self.tail(),
         }
+    }
+
+    /// The event before the history, as its first event names it, or the moment that is named in place of one.
+    fn named(&self) -> EventId {
+        let older = self.frames.len() - self.window;
+        older.checked_sub(1).map_or(self.floor, |newest_older| self.frames[newest_older].frame.id())
     }
 
     /// The newest event of all histories that were replaced.
@@ -147,14 +167,23 @@ impl Log {
         if start == notification.frames.len() {
             return NotifyResult::Known;
         }
-        // Every history begins after 0-0. If one was lost and the list is empty, a late copy of its first notification
-        // would be added, and sent twice. The events of a new history have greater ids, unless the store's clock stepped
-        // back; then it costs a read.
-        if self.tail() == EventId::ZERO && notification.frames[start].id() <= self.replaced {
+        // If a history was lost and the list is empty, a late copy of its first notification would be added, and sent twice.
+        // The events of a new history have greater ids, unless the store's clock stepped back; then it costs a read.
+        if self.tail().is_beginning() && notification.frames[start].id() <= self.replaced {
             return NotifyResult::Missing;
+        }
+        if self.frames.is_empty() && start == 0 {
+            self.floor = notification.after;
         }
         self.push(notification.frames.into_iter().skip(start), now);
         NotifyResult::Added
+    }
+
+    /// The store still had no event of this pipeline at `now_ms` by its clock, and has lost none since the log was read.
+    pub fn confirm_empty(&mut self, now_ms: u64) {
+        if self.frames.is_empty() {
+            self.empty_at_ms = self.empty_at_ms.max(now_ms);
+        }
     }
 
     /// Whether a history continues what is known, so that merging it moves no cursor.
@@ -164,13 +193,23 @@ impl Log {
 
     /// How many frames of a history are known, if the history continues what is known.
     fn continues_at(&self, history: &History) -> Option<usize> {
-        let tail = self.tail();
-        let position = history.frames.iter().position(|frame| frame.id() == tail).map(|index| index + 1);
-        position.or_else(|| match history.frames.first() {
-            _ if history.floor == tail => Some(0),
-            // Only the number decides if the list does not name the event before its first.
-            Some(first) if tail.is_followed_by(first.id()) && history.floor == first.id().just_before() => Some(0),
-            _ => None,
+        let (tail, newest) = (self.tail(), self.frames.back());
+        let is_newest = |frame: &Frame| match newest {
+            // Not the id alone: another event may have it.
+            Some(newest) => *frame == newest.frame,
+            None => frame.id() == tail,
+        };
+        let position = history.frames.iter().position(is_newest).map(|index| index + 1);
+        position.or_else(|| {
+            let is_beginning = tail.is_beginning() && history.floor.is_beginning();
+            // None was lost since the log was empty, and none can have expired.
+            let next = history.frames.first().map_or(history.newest(), Frame::id);
+            let is_first = is_beginning
+                && history.floor <= tail
+                && (tail < next || history.frames.is_empty())
+                && history.loss.spans(tail.ms, next.ms);
+            let is_next = history.floor == tail && !tail.is_beginning();
+            (is_next || is_first).then_some(0)
         })
     }
 
@@ -178,10 +217,17 @@ impl Log {
     /// the id that it has reached.
     pub fn merge(&mut self, history: History, now: Instant) {
         let continues_at = self.continues_at(&history);
-        let History { floor, frames } = history;
+        let newest = history.newest();
+        let History { floor, frames, loss } = history;
         let length = frames.len();
         let bytes: usize = frames.iter().map(|frame| frame.text().len()).sum();
         if let Some(known) = continues_at {
+            if self.frames.is_empty() && known == 0 {
+                self.floor = floor;
+            }
+            if length == 0 && floor.is_beginning() {
+                self.confirm_empty(newest.ms);
+            }
             self.push(frames.into_iter().skip(known), now);
             let older = self.frames.len().saturating_sub(length);
             if self.were_deleted(older, length, bytes) {
@@ -192,7 +238,10 @@ impl Log {
         } else {
             let end = self.end_index();
             self.replaced = self.replaced.max(self.tail());
+            self.reused = frames.iter().filter(|frame| self.has_other(frame)).map(Frame::id).collect();
             self.drop_oldest(self.frames.len());
+            self.floor = floor;
+            self.empty_at_ms = frames.first().map_or(newest, Frame::id).ms;
             // One further, so that a cursor at the old end is below it, too: its reader has read all of a history that
             // the new one does not continue.
             self.start = end + 1;
@@ -200,7 +249,12 @@ impl Log {
             self.push(frames.into_iter(), now);
         }
         self.widen_window(length);
-        self.floor = floor;
+        self.loss = loss;
+    }
+
+    /// Whether the log has another event with this one's id.
+    fn has_other(&self, frame: &Frame) -> bool {
+        self.find(frame.id()).is_some_and(|held| held != frame)
     }
 
     /// Makes the newest frames the history: as many as the limits allow, and no more than the store's list has.
@@ -245,8 +299,12 @@ impl Log {
 
     /// Whether an event is among the frames held.
     pub fn holds(&self, id: EventId) -> bool {
+        self.find(id).is_some()
+    }
+
+    fn find(&self, id: EventId) -> Option<&Frame> {
         let index = self.frames.partition_point(|kept| kept.frame.id() < id);
-        self.frames.get(index).is_some_and(|kept| kept.frame.id() == id)
+        self.frames.get(index).map(|kept| &kept.frame).filter(|frame| frame.id() == id)
     }
 
     fn push(&mut self, frames: impl Iterator<Item = Frame>, now: Instant) {
@@ -294,6 +352,7 @@ impl Log {
     fn drop_oldest(&mut self, count: usize) {
         for kept in self.frames.drain(..count) {
             self.bytes -= kept.frame.text().len();
+            self.floor = kept.frame.id();
         }
         self.start += count as u64;
         if self.window > self.frames.len() {

@@ -5,15 +5,15 @@
 use bytes::Bytes;
 
 use crate::event::EventId;
-use crate::sse::frame::{Frame, InvalidFrame};
+use crate::sse::frame::{Entry, Frame, InvalidFrame};
 
 /// New events of one pipeline.
 ///
-/// As text: the id of the event before them and a line feed, then their frames. Because it names the event before, missing
-/// events are noticed even if `seq` was counted from 1 again.
+/// As text: the entries that were added to the store's list, one after the other. Because each names the event before it, missing
+/// events are noticed whatever their numbers are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
-    /// The newest id before these events; `0-0` if there was none.
+    /// The newest id before these events. If there was none, the moment since when the store has lost no data, `<ms>-0`.
     pub after: EventId,
     /// The events, oldest first; none if the history was deleted.
     pub frames: Vec<Frame>,
@@ -25,26 +25,27 @@ impl Notification {
     /// # Errors
     /// If any part differs from what this broker writes. The caller then reads the list.
     pub fn parse(mut text: Bytes) -> Result<Self, InvalidFrame> {
-        let line = memchr::memchr(b'\n', &text).ok_or(InvalidFrame)?;
-        let after = text.split_to(line + 1);
-        let after = std::str::from_utf8(&after[..line]).map_err(|_| InvalidFrame)?;
-        let after = after.parse().map_err(|_| InvalidFrame)?;
-        let mut frames: Vec<Frame> = Vec::new();
+        let Entry { before: after, frame } = Entry::take(&mut text)?;
+        let mut frames: Vec<Frame> = frame.into_iter().collect();
         while !text.is_empty() {
-            let frame = Frame::take(&mut text)?;
-            let newest = frames.last().map_or(frame.id().just_before(), Frame::id);
-            if !newest.is_followed_by(frame.id()) {
-                return Err(InvalidFrame);
+            let entry = Entry::take(&mut text)?;
+            match (frames.last(), entry.frame) {
+                (Some(newest), Some(frame)) if newest.id() == entry.before => frames.push(frame),
+                _ => return Err(InvalidFrame),
             }
-            frames.push(frame);
         }
         Ok(Self { after, frames })
     }
 
     /// How many of the events are known to a log with this tail, if the others follow it: if the notification names `tail`
     /// as the event before, or has it among its own. `None` if it does not, or has no events.
+    ///
+    /// To a log without events, whose tail is the moment when the store had none, the first events of a pipeline follow if the
+    /// store has lost no data since that moment.
     pub fn start_after(&self, tail: EventId) -> Option<usize> {
-        if self.after == tail && !self.frames.is_empty() {
+        let first = self.frames.first()?;
+        let is_first = self.after.is_beginning() && tail.is_beginning();
+        if self.after == tail || is_first && self.after <= tail && tail < first.id() {
             return Some(0);
         }
         self.frames.iter().position(|frame| frame.id() == tail).map(|index| index + 1)
@@ -63,13 +64,34 @@ mod tests {
     #[test]
     fn notifications_are_parsed_strictly() {
         let read = |text: &'static str| Notification::parse(Bytes::from_static(text.as_bytes()));
-        let two = read("9-3\nid: 9-4\nevent: a\ndata: 1\n\nid: 9-5\nevent: a\ndata: 2\n\n").unwrap();
+        let two = read("9-3\nid: 9-4\nevent: a\ndata: 1\n\n9-4\nid: 9-5\nevent: a\ndata: 2\n\n").unwrap();
         assert_eq!((two.after, two.frames.len(), two.bytes()), (EventId { ms: 9, seq: 3 }, 2, 52));
         assert_eq!(read("9-3\n").unwrap().frames, []);
-        for bad in
-            ["", "9-3", "x\n", "9-3\nrubbish", "9-3\nid: 9-4\nevent: a\ndata: 1\n\nid: 9-6\nevent: a\ndata: 2\n\n"]
-        {
+        for bad in [
+            "",
+            "9-3",
+            "x\n",
+            "9-3\nrubbish",
+            "9-4\nid: 9-4\nevent: a\ndata: 1\n\n",
+            "9-3\nid: 9-4\nevent: a\ndata: 1\n\nid: 9-5\nevent: a\ndata: 2\n\n",
+            "9-3\nid: 9-4\nevent: a\ndata: 1\n\n8-4\nid: 9-5\nevent: a\ndata: 2\n\n",
+            "9-3\nid: 9-4\nevent: a\ndata: 1\n\n9-4\n",
+            "9-3\n9-3\n",
+        ] {
             assert_eq!(read(bad), Err(InvalidFrame), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn first_events_follow_an_empty_log_unless_the_store_has_lost_data_since() {
+        let first = |after, ms| {
+            let frames = vec![Frame::new(EventId { ms, seq: 1 }, b"event: a\ndata: 1\n\n").unwrap()];
+            Notification { after, frames }
+        };
+        assert_eq!(first(EventId::at(5), 20).start_after(EventId::at(10)), Some(0));
+        assert_eq!(first(EventId::at(11), 20).start_after(EventId::at(10)), None);
+        // A late copy: it was published before the log was read.
+        assert_eq!(first(EventId::at(5), 9).start_after(EventId::at(10)), None);
+        assert_eq!(first(EventId::at(5), 20).start_after(EventId { ms: 10, seq: 1 }), None);
     }
 }

@@ -44,12 +44,17 @@ impl NotificationBuffer {
             let is_known = notification.frames.last().is_some_and(|newest| holds(history, newest.id()));
             match notification.start_after(tail) {
                 Some(start)
-                    if tail == EventId::ZERO
+                    if tail.is_beginning()
                         && notification.frames.get(start).is_some_and(|first| first.id() <= lost) =>
                 {
                     is_whole = false;
                 }
-                Some(start) => history.frames.extend(notification.frames.into_iter().skip(start)),
+                Some(start) => {
+                    if history.frames.is_empty() && start == 0 {
+                        history.floor = notification.after;
+                    }
+                    history.frames.extend(notification.frames.into_iter().skip(start));
+                }
                 None if is_known => {}
                 None => is_whole = false,
             }
@@ -67,6 +72,7 @@ fn holds(history: &History, id: EventId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sse::frame::LossRecord;
 
     fn frames(seqs: std::ops::RangeInclusive<u64>) -> Vec<Frame> {
         seqs.map(|seq| Frame::new(EventId { ms: 9, seq }, b"event: a\ndata: 1\n\n").unwrap()).collect()
@@ -77,7 +83,8 @@ mod tests {
     }
 
     fn check(list: std::ops::RangeInclusive<u64>, heard: Vec<Notification>, newest: u64, is_whole: bool) {
-        let mut history = History::from_entries(frames(list).iter().map(Frame::shared_text));
+        let floor = EventId { ms: 9, seq: list.start() - 1 };
+        let mut history = History { floor, frames: frames(list), loss: LossRecord::default() };
         let mut all = NotificationBuffer::default();
         heard.into_iter().for_each(|notification| all.add(notification));
         assert_eq!((all.extend(&mut history, EventId::ZERO), history.newest().seq), (is_whole, newest));

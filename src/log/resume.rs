@@ -36,30 +36,40 @@ impl Log {
     ///
     /// `now_ms` is this node's clock in milliseconds since the Unix epoch: no store has given out an id from later.
     ///
-    /// Ids order by time, so the resume point splits the history in two: the newest event up to the point, and the first
-    /// one after it. If no event that is kept is old enough, [`Log::base`] is used for the former. Within one history
-    /// `seq` grows with the id. A number that does not grow belongs to another history: ids were counted from 1 again, or
-    /// a failover lost the newest events.
+    /// The history continues from an event that is kept, and from the one that the first kept event names as the event before it.
+    /// Numbers decide nothing: two histories may have some in common.
     ///
-    /// | newest up to the point | first after it | the client receives | and then |
-    /// |---|---|---|---|
-    /// | the point itself | any or none | no gap | everything after the point |
-    /// | none | the next `seq`, with an unknown event before it | no gap | everything kept |
-    /// | none | a `seq` beyond the next | `trimmed`, and how many | everything kept |
-    /// | none | the same `seq` or a lower one | `reset` | everything kept |
-    /// | a lower `seq` | any or none | `reset`: the point was lost | everything after the point |
-    /// | the same `seq` or a greater one | any or none | `reset`: another history | everything from the point's `seq` on |
-    /// | any but the point | none, and the point is from the future | `unknown` | everything kept |
-    /// | (the point is not an id) | | `unknown` | everything kept |
+    /// The first event of a pipeline names a moment in place of an event, since when the store has lost no data. Such a history
+    /// continues from a resume point `<ms>-0`, which a client is told when there is no history, if that is no earlier than the moment,
+    /// if no history can have expired in between, and if every event is later. A client whose point is `0-0` asks for the beginning.
     ///
-    /// In another history the event with the point's `seq` is not the client's, whatever its time: the store's clock may
-    /// have stepped back after the loss. So that event and all counted after it are new to the client. Which of the earlier
-    /// ones the client has had is unknown: the gap covers them, and the client receives none of them twice.
+    /// | the resume point | the client receives | and then |
+    /// |---|---|---|
+    /// | is kept, or continued | no gap | everything after the point |
+    /// | is before the event that the first kept one names, with a lower number | `trimmed` | everything kept |
+    /// | is before that event, with the same number or a greater one | `reset` | everything kept |
+    /// | is from the future | `unknown` | everything kept |
+    /// | is any other id: that event was lost | `reset` | everything after the point |
+    /// | is not an id | `unknown` | everything kept |
     pub fn place_after(&self, after: &ResumePoint, now_ms: u64) -> (Cursor, Option<Gap>) {
-        let (passed, verdict) = match after {
+        let judged = match after {
             ResumePoint::After(id) => self.judge(*id, now_ms),
             ResumePoint::Malformed(_) => (0, Some((GapReason::Unknown, None))),
         };
+        self.place(after, judged)
+    }
+
+    /// The same for a connected reader whose history was replaced. If another event now has the id of the reader's, which a
+    /// client that reconnects cannot know, the reader's was lost.
+    pub(super) fn place_after_reset(&self, after: EventId, now_ms: u64) -> (Cursor, Option<Gap>) {
+        let judged = match self.reused.contains(&after) {
+            true => (self.count_up_to(after), Some((GapReason::Reset, None))),
+            false => self.judge(after, now_ms),
+        };
+        self.place(&ResumePoint::After(after), judged)
+    }
+
+    fn place(&self, after: &ResumePoint, (passed, verdict): (usize, Verdict)) -> (Cursor, Option<Gap>) {
         let resume = match (verdict, after) {
             (None, ResumePoint::After(id)) => *id,
             _ => self.id_before(passed),
@@ -71,24 +81,42 @@ impl Log {
 
     /// How many of the history's frames a client with this resume point is not sent, and the verdict.
     fn judge(&self, id: EventId, now_ms: u64) -> (usize, Verdict) {
-        let older = self.history().take_while(|frame| frame.id() <= id).count();
-        let newest = self.id_before(older);
-        // The id before the history if the real one is unknown.
-        let assumed = self.history().next().map(|first| first.id().just_before());
-        let reset = Some((GapReason::Reset, None));
-        if newest == id || (older == 0 && assumed == Some(id)) {
+        let older = self.count_up_to(id);
+        let is_kept = older > 0 && self.id_before(older) == id;
+        let before = self.named();
+        if is_kept || older == 0 && self.continues_from(id) {
             (older, None)
-        } else if newest > id {
-            let is_next = assumed == Some(newest) && newest.seq == id.seq;
-            (older, if is_next { None } else { judge_older(id, newest) })
+        } else if id < before && before.seq > id.seq {
+            (0, Some((GapReason::Trimmed, self.count_missed(id, before))))
+        } else if id < before {
+            (0, Some((GapReason::Reset, None)))
         } else if older == self.window && is_from_the_future(id, now_ms) {
             // From another broker, or made up: the client may have none of what is kept.
             (0, Some((GapReason::Unknown, None)))
-        } else if newest.seq < id.seq {
-            (older, reset)
         } else {
-            (self.history().take_while(|frame| frame.id().seq < id.seq).count(), reset)
+            (older, Some((GapReason::Reset, None)))
         }
+    }
+
+    /// Whether a resume point that is older than all that is kept is the one just before it.
+    fn continues_from(&self, id: EventId) -> bool {
+        let before = self.named();
+        if !before.is_beginning() {
+            return id == before;
+        }
+        let has_lost_none = id >= before && self.loss.spans(id.ms, self.empty_at_ms);
+        id == EventId::ZERO || id.is_beginning() && has_lost_none
+    }
+
+    /// How many events a client at `id` has missed up to `last`. Unknown if its event may be one of another history.
+    fn count_missed(&self, id: EventId, last: EventId) -> Option<u64> {
+        let is_same_history = id.ms >= self.loss.since_ms && self.loss.spans(id.ms, last.ms);
+        (id == EventId::ZERO || is_same_history).then(|| last.seq - id.seq)
+    }
+
+    /// How many of the history's frames are no newer than this.
+    fn count_up_to(&self, id: EventId) -> usize {
+        self.history().take_while(|frame| frame.id() <= id).count()
     }
 
     /// The id just before the history's frame at this position, as far as it is known.
@@ -101,13 +129,4 @@ impl Log {
 /// Whether no store can have given out an id yet, judged by a clock in milliseconds since the Unix epoch.
 pub fn is_from_the_future(id: EventId, now_ms: u64) -> bool {
     id.ms > now_ms.saturating_add(CLOCK_TOLERANCE_MS)
-}
-
-/// What a client at `id` has missed if nothing older than `base` is known.
-fn judge_older(id: EventId, base: EventId) -> Verdict {
-    match base.seq.checked_sub(id.seq) {
-        // Counted from 1 again: how many were lost is unknown.
-        None | Some(0) => Some((GapReason::Reset, None)),
-        missed => Some((GapReason::Trimmed, missed)),
-    }
 }

@@ -195,51 +195,128 @@ pub fn wrap(text: &[u8]) -> (Bytes, u8) {
     (chunk.into(), u8::try_from(size.len()).unwrap_or(u8::MAX))
 }
 
+/// An entry of a store's list: the id of the event before and a line feed, then the event's frame.
+///
+/// Without a frame it is what a deleted history leaves: only an id, so that ids continue from there. The first event of a
+/// history names no event but a moment, see [`History::floor`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The id that is named.
+    pub before: EventId,
+    /// The event.
+    pub frame: Option<Frame>,
+}
+
+impl Entry {
+    /// Parses and removes the first entry of `text`.
+    ///
+    /// # Errors
+    /// If `text` does not begin with an entry, or its event cannot follow the one that is named. The state of `text` is then
+    /// unspecified.
+    pub fn take(text: &mut Bytes) -> Result<Self, InvalidFrame> {
+        let line = memchr::memchr(b'\n', text).ok_or(InvalidFrame)?;
+        let before = text.split_to(line + 1);
+        let before: EventId =
+            std::str::from_utf8(&before[..line]).ok().and_then(|id| id.parse().ok()).ok_or(InvalidFrame)?;
+        if text.is_empty() {
+            return Ok(Self { before, frame: None });
+        }
+        let frame = Frame::take(text)?;
+        if !before.is_followed_by(frame.id()) {
+            return Err(InvalidFrame);
+        }
+        Ok(Self { before, frame: Some(frame) })
+    }
+
+    /// Parses an entry strictly.
+    ///
+    /// # Errors
+    /// If `text` is not exactly one entry.
+    pub fn parse(mut text: Bytes) -> Result<Self, InvalidFrame> {
+        let entry = Self::take(&mut text)?;
+        if text.is_empty() { Ok(entry) } else { Err(InvalidFrame) }
+    }
+
+    /// The entry as text.
+    pub fn text(before: EventId, frame: Option<&Frame>) -> Bytes {
+        let mut text = format!("{before}\n").into_bytes();
+        text.extend_from_slice(frame.map_or(&[], Frame::text));
+        text.into()
+    }
+}
+
 /// A pipeline's history as the store keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// The resume point just before the first frame. Without frames, the pipeline's newest id.
+    /// The event before the first frame, as that names it. Without frames, the pipeline's newest id.
+    ///
+    /// The first event of a pipeline has none before it and names a moment, `<ms>-0`: the store has lost no data since then, so
+    /// no event of this pipeline can have been lost between that moment and the first frame, unless it expired. Without any
+    /// event, the same moment as of the read.
     pub floor: EventId,
-    /// The newest frames, oldest first, contiguous in `seq`.
+    /// The newest frames, oldest first, each named by the next as the event before.
     pub frames: Vec<Frame>,
+    /// What the store knew about itself when it was read.
+    pub loss: LossRecord,
+}
+
+/// What a store knows about the data that it may have lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LossRecord {
+    /// It has lost no data since this moment, in milliseconds of its clock, except what expired.
+    pub since_ms: u64,
+    /// Its clock, now.
+    pub now_ms: u64,
+    /// How long a history without readers is kept after its last event.
+    pub ttl_ms: u64,
+}
+
+impl Default for LossRecord {
+    /// A store that has never lost anything.
+    fn default() -> Self {
+        Self { since_ms: 0, now_ms: 0, ttl_ms: u64::MAX }
+    }
+}
+
+impl LossRecord {
+    /// Whether no history that had events at `then` or later can have expired before `now`.
+    pub fn spans(&self, then: u64, now: u64) -> bool {
+        // A store that has just begun is a millisecond ahead of its clock.
+        now.saturating_add(1) < then.saturating_add(self.ttl_ms)
+    }
 }
 
 impl History {
-    /// The entry that replaces a deleted history: only a position, so that ids continue from there.
-    pub fn marker(position: EventId) -> String {
-        format!("id: {position}\n\n")
-    }
-
     /// Parses the entries of a store's list, oldest first.
     ///
-    /// Entries that are not frames, or not in sequence, were not written by this broker. Only the entries after the last of
+    /// Entries that are not in sequence, or of another form, were not written by this broker. Only the entries after the last of
     /// those are kept.
-    pub fn from_entries(entries: impl IntoIterator<Item = Bytes>) -> Self {
-        let mut history = Self::default();
+    pub fn from_entries(entries: impl IntoIterator<Item = Bytes>, loss: LossRecord) -> Self {
+        let nothing = Self { floor: EventId::at(loss.since_ms), frames: Vec::new(), loss };
+        let mut history = nothing.clone();
         for entry in entries {
-            if let Some(position) = read_marker(&entry) {
-                history = Self { floor: position, frames: Vec::new() };
-            } else if let Ok(frame) = Frame::parse(entry) {
-                if !history.newest().is_followed_by(frame.id()) {
-                    history = Self { floor: frame.id().just_before(), frames: Vec::new() };
+            match Entry::parse(entry) {
+                Ok(Entry { before, frame }) => {
+                    let is_next = history.frames.last().is_some_and(|newest| newest.id() == before);
+                    if !is_next || frame.is_none() {
+                        history = Self { floor: before, ..nothing.clone() };
+                    }
+                    history.frames.extend(frame);
                 }
-                history.frames.push(frame);
-            } else {
-                history = Self::default();
+                Err(InvalidFrame) => history = nothing.clone(),
             }
         }
         history
     }
 
-    /// The newest event's id; `0-0` if there never was one.
+    /// The newest event's id. If there never was one, the moment of the read: the resume point before the next one.
     pub fn newest(&self) -> EventId {
-        self.frames.last().map_or(self.floor, Frame::id)
+        match self.frames.last() {
+            Some(newest) => newest.id(),
+            None if self.floor.is_beginning() => EventId::at(self.floor.ms.max(self.loss.now_ms)),
+            None => self.floor,
+        }
     }
-}
-
-fn read_marker(entry: &Bytes) -> Option<EventId> {
-    let id = entry.strip_prefix(b"id: ")?.strip_suffix(b"\n\n")?;
-    std::str::from_utf8(id).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -286,24 +363,55 @@ mod tests {
     }
 
     #[test]
+    fn entry_names_the_event_before() {
+        let read = |text: &'static str| Entry::parse(Bytes::from_static(text.as_bytes()));
+        let second = frame(10, 2, "a", "1");
+        let entry = Entry::text(EventId { ms: 9, seq: 1 }, Some(&second));
+        assert_eq!(entry, "9-1\nid: 10-2\nevent: a\ndata: 1\n\n");
+        assert_eq!(Entry::parse(entry), Ok(Entry { before: EventId { ms: 9, seq: 1 }, frame: Some(second) }));
+        assert_eq!(read("9-1\n"), Ok(Entry { before: EventId { ms: 9, seq: 1 }, frame: None }));
+        for bad in [
+            "",
+            "9-1",
+            "id: 10-2\nevent: a\ndata: 1\n\n",
+            "\nid: 10-2\nevent: a\ndata: 1\n\n",
+            "9-2\nid: 10-2\nevent: a\ndata: 1\n\n",
+            "11-1\nid: 10-2\nevent: a\ndata: 1\n\n",
+            "9-1\nid: 10-2\nevent: a\ndata: 1\n\n\n",
+            "9-1\n\n",
+        ] {
+            assert_eq!(read(bad), Err(InvalidFrame), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn entries_after_the_damage_are_kept() {
-        let entry = Frame::shared_text;
-        let frames: Vec<_> = (1..=4).map(|seq| frame(10, seq, "a", "1")).collect();
-        let read = |entries: Vec<Bytes>| History::from_entries(entries);
+        let at = |seq| EventId { ms: 10, seq };
+        let entries: Vec<_> = (1..=4).map(|seq| Entry::text(at(seq - 1), Some(&frame(10, seq, "a", "1")))).collect();
+        let loss = LossRecord { since_ms: 3, now_ms: 20, ttl_ms: 5 };
+        let read = |entries: Vec<Bytes>| History::from_entries(entries, loss);
 
-        let whole = read(frames.iter().map(entry).collect());
-        assert_eq!((whole.floor, whole.frames.len()), (EventId::ZERO, 4));
+        let whole = read(entries.clone());
+        assert_eq!((whole.floor, whole.frames.len()), (at(0), 4));
 
-        let damaged = read(vec![entry(&frames[0]), "rubbish".into(), entry(&frames[2]), entry(&frames[3])]);
-        assert_eq!((damaged.floor, damaged.frames.len()), (EventId { ms: 10, seq: 2 }, 2));
+        let damaged = read(vec![entries[0].clone(), "rubbish".into(), entries[2].clone(), entries[3].clone()]);
+        assert_eq!((damaged.floor, damaged.frames.len()), (at(2), 2));
 
-        let with_hole = read(vec![entry(&frames[0]), entry(&frames[2])]);
-        assert_eq!((with_hole.floor, with_hole.frames.len()), (EventId { ms: 10, seq: 2 }, 1));
+        let with_hole = read(vec![entries[0].clone(), entries[2].clone()]);
+        assert_eq!((with_hole.floor, with_hole.frames.len()), (at(2), 1));
 
-        let marked = read(vec![History::marker(EventId { ms: 9, seq: 2 }).into(), entry(&frames[2])]);
-        assert_eq!((marked.floor, marked.frames.len()), (EventId { ms: 9, seq: 2 }, 1));
+        // The number is the next, but not of the same history.
+        let other = Entry::text(EventId { ms: 9, seq: 2 }, Some(&frame(12, 3, "a", "1")));
+        let met = read(vec![entries[0].clone(), entries[1].clone(), other]);
+        assert_eq!((met.floor, met.frames.len()), (EventId { ms: 9, seq: 2 }, 1));
 
-        assert_eq!(read(vec![entry(&frames[0]), "rubbish".into()]), History::default());
+        let marked = read(vec![Entry::text(at(2), None), entries[2].clone()]);
+        assert_eq!((marked.floor, marked.frames.len()), (at(2), 1));
+        let forgotten = read(vec![Entry::text(at(2), None)]);
+        assert_eq!((forgotten.floor, forgotten.newest()), (at(2), at(2)));
+
+        let nothing = read(vec![entries[0].clone(), "rubbish".into()]);
+        assert_eq!((nothing.floor, nothing.newest(), nothing.loss), (EventId::at(3), EventId::at(20), loss));
     }
 
     /// What a client dispatches, according to a parser by other authors.

@@ -83,8 +83,15 @@ pub enum Newest {
         /// How many events are kept.
         events: usize,
     },
-    /// No event is kept, and the last one had this id; `0-0` when nothing is known.
+    /// No event is kept, and the last one had this id.
     Nothing(EventId),
+    /// Neither an event nor an id is kept.
+    Unknown {
+        /// The store has lost no data since this moment, see [`crate::sse::frame::LossRecord`].
+        since_ms: u64,
+        /// Its clock, now.
+        now_ms: u64,
+    },
 }
 
 /// What a publisher has reserved, of memory for instance, for as long as its events wait.

@@ -5,7 +5,7 @@
 //! at an id, never at an index: no event is repeated, and trimmed events show as a gap in the ids.
 
 use crate::event::EventId;
-use crate::sse::frame::{Frame, History};
+use crate::sse::frame::{Frame, History, LossRecord};
 
 /// Maximum bytes of a page when a whole history is read. Most histories fit into one page.
 pub const PAGE_BYTES: usize = 256 << 10;
@@ -53,7 +53,7 @@ pub struct Page {
 /// What is known about a pipeline without its events.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct About {
-    /// The newest event's id, `0-0` when there never was one.
+    /// The newest event's id, `0-0` when none is known.
     pub newest: EventId,
     /// How many events the store keeps, at most `history.limit`. Some may be beyond `history.bytes` if that was lowered since the
     /// last event.
@@ -65,7 +65,7 @@ impl History {
     ///
     /// Returns whether events are missing.
     pub fn go_on(&mut self, next: Self) -> bool {
-        let is_missing = !next.frames.first().is_some_and(|first| self.newest().is_followed_by(first.id()));
+        let is_missing = next.frames.is_empty() || next.floor != self.newest();
         if is_missing {
             *self = next;
         } else {
@@ -92,6 +92,7 @@ impl Page {
     /// A page of a history in memory, equal to what Redis would return. `frames` are those of the window, oldest first.
     pub fn cut<'a>(
         floor: EventId,
+        loss: LossRecord,
         frames: impl DoubleEndedIterator<Item = &'a Frame> + ExactSizeIterator + Clone,
         start: PageStart<'_>,
         bounds: PageBounds,
@@ -121,7 +122,7 @@ impl Page {
             bytes += frame.text().len();
             *count < min_frames || (*count < bounds.events && bytes <= bounds.bytes)
         });
-        let history = History { floor: before, frames: held.map(|(_, frame)| frame.clone()).collect() };
+        let history = History { floor: before, frames: held.map(|(_, frame)| frame.clone()).collect(), loss };
         let rest = Some(newest).filter(|newest| history.newest() < *newest && !history.frames.is_empty());
         Self { history, rest }
     }
@@ -145,7 +146,7 @@ mod tests {
     fn missing_events_between_pages_leave_the_later_page() {
         let part = |seqs: std::ops::RangeInclusive<u64>| {
             let floor = EventId { ms: 7, seq: seqs.start() - 1 };
-            History { floor, frames: seqs.map(|seq| frame(seq, 1)).collect() }
+            History { floor, frames: seqs.map(|seq| frame(seq, 1)).collect(), loss: LossRecord::default() }
         };
         let mut history = part(3..=4);
         assert!(!history.go_on(part(5..=6)));
@@ -166,9 +167,9 @@ mod tests {
             let floor = EventId { ms: 7, seq: 3 };
             let bounds = PageBounds { events, bytes };
             for start in [PageStart::After(EventId { ms: 7, seq: after }), PageStart::Newest { count: usize::MAX, channels: &[] }] {
-                let Page { mut history, mut rest } = Page::cut(floor, frames.iter(), start, bounds);
+                let Page { mut history, mut rest } = Page::cut(floor, LossRecord::default(), frames.iter(), start, bounds);
                 while rest.is_some() {
-                    let next = Page::cut(floor, frames.iter(), PageStart::Next(history.newest()), bounds);
+                    let next = Page::cut(floor, LossRecord::default(), frames.iter(), PageStart::Next(history.newest()), bounds);
                     prop_assert!(!next.history.frames.is_empty());
                     prop_assert!(next.history.frames.len() <= events);
                     rest = next.rest;
@@ -188,7 +189,7 @@ mod tests {
             let frames: Vec<_> = (1..).take(events).map(|seq| frame(seq, 1)).collect();
             let channels = ["a".to_owned()];
             let start = PageStart::Newest { count, channels: &channels };
-            let page = Page::cut(EventId::ZERO, frames.iter(), start, PageBounds::WHOLE);
+            let page = Page::cut(EventId::ZERO, LossRecord::default(), frames.iter(), start, PageBounds::WHOLE);
             let passing = page.history.frames.iter().filter(|frame| frame.channel() == "a").count();
             prop_assert_eq!(passing, count.min(events / 2));
         }
@@ -196,7 +197,7 @@ mod tests {
         #[test]
         fn newest_event_is_kept_whatever_the_bounds(sizes in prop::collection::vec(1usize..300, 1..40), events in 0usize..50, bytes in 0usize..5000) {
             let frames: Vec<_> = sizes.iter().zip(1..).map(|(size, seq)| frame(seq, *size)).collect();
-            let mut history = History { floor: EventId::ZERO, frames: frames.clone() };
+            let mut history = History { floor: EventId::ZERO, frames: frames.clone(), loss: LossRecord::default() };
             history.keep_newest(events, bytes);
             prop_assert_eq!(history.frames.last(), frames.last());
             let held: usize = history.frames.iter().map(|frame| frame.text().len()).sum();

@@ -177,9 +177,16 @@ async fn live_only_client_without_events_resumes_exactly(node: &Node) {
         raw.body_text()
     };
     let empty = first_block("?replay=0").await;
-    assert_eq!(position(&empty).as_deref(), Some("0-0"), "{empty}");
-    node.publish_numbers("p", 1..=3).await;
-    assert_eq!(node.open_with("p", "?replay=0", Some("0-0")).await.numbers(3).await, [1, 2, 3]);
+    let beginning = position(&empty).unwrap();
+    let first = node.publish_numbers("p", 1..=3).await.remove(0);
+    let ((told_ms, 0), (first_ms, 1)) = (parts(&beginning), parts(&first)) else { panic!("{empty} then {first}") };
+    // The store's time when it had nothing.
+    assert!(told_ms <= first_ms && told_ms + 60_000 > first_ms, "{beginning} then {first}");
+    for from in [&beginning, "0-0"] {
+        assert_eq!(node.open_with("p", "?replay=0", Some(from)).await.numbers(3).await, [1, 2, 3]);
+    }
+    let history = node.history("p", &format!("?after={beginning}")).await;
+    assert_eq!((&history["gap"], history["events"].as_array().unwrap().len()), (&json!(false), 3));
     let later = position(&first_block("?replay=0").await).unwrap();
     let before_two = position(&first_block("?replay=2").await).unwrap();
     node.publish_numbers("p", 4..=5).await;

@@ -9,6 +9,7 @@ mod auth;
 mod bench;
 mod cli;
 mod compression;
+mod contiguity;
 mod contract;
 mod demo;
 mod docs;

@@ -18,14 +18,14 @@ async fn nodes(redis: &Redis, count: usize, options: &Options) -> Vec<Node> {
     nodes
 }
 
-/// A frame as a node would have written it.
-fn frame(id: &str, payload: u64) -> String {
-    format!("id: {id}\nevent: numbers\ndata: {payload}\n\n")
+/// An entry as a node would have written it: it names the event before.
+fn entry(before: &str, id: &str, payload: u64) -> String {
+    format!("{before}\nid: {id}\nevent: numbers\ndata: {payload}\n\n")
 }
 
 /// Writes an event into the list without a word to anyone: a notification that was lost.
-fn write_without_notifying(redis: &Redis, pipeline: &str, id: &str, payload: u64) {
-    redis.command(&["RPUSH", &format!("pipecast:{{{pipeline}}}:events"), &frame(id, payload)]);
+fn write_without_notifying(redis: &Redis, pipeline: &str, before: &str, id: &str, payload: u64) {
+    redis.command(&["RPUSH", &format!("pipecast:{{{pipeline}}}:events"), &entry(before, id, payload)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,10 +195,11 @@ async fn ids_grow_when_the_list_is_flushed_and_clients_are_told_once() {
 async fn ids_grow_when_the_clock_jumps_back_while_the_list_stands() {
     let redis = Redis::start().await;
     let node = &nodes(&redis, 1, &Options::default()).await[0];
-    let now = parts(&node.publish("p", "numbers", json!(1)).await).0;
+    let first = node.publish("p", "numbers", json!(1)).await;
+    let now = parts(&first).0;
     // An event from an hour ahead: for the next one the clock has jumped back.
     let ahead = now + 3_600_000;
-    write_without_notifying(&redis, "p", &format!("{ahead}-2"), 2);
+    write_without_notifying(&redis, "p", &first, &format!("{ahead}-2"), 2);
     let ids = node.publish_numbers("p", 3..=4).await;
     assert_eq!(ids, [format!("{ahead}-3"), format!("{ahead}-4")]);
     assert_eq!(node.open("p", "").await.numbers(4).await, [1, 2, 3, 4]);
@@ -230,8 +231,8 @@ async fn resume_on_a_node_that_lags_shows_no_gap() {
     assert_eq!(connected.numbers(2).await, [1, 2]);
     // What the other node's readers have, and this node has not heard of.
     let ms = parts(&ids[1]).0;
-    write_without_notifying(&redis, "p", &format!("{}-3", ms + 1), 3);
-    write_without_notifying(&redis, "p", &format!("{}-4", ms + 2), 4);
+    write_without_notifying(&redis, "p", &ids[1], &format!("{}-3", ms + 1), 3);
+    write_without_notifying(&redis, "p", &format!("{}-3", ms + 1), &format!("{}-4", ms + 2), 4);
     let mut resumed = node.open_with("p", "", Some(&format!("{}-3", ms + 1))).await;
     assert_eq!(resumed.numbers(1).await, [4]);
     assert_eq!(connected.numbers(2).await, [3, 4], "the re-read serves all readers");
@@ -245,7 +246,7 @@ async fn lost_last_notification_is_found() {
     let mut stream = node.open("p", "").await;
     let id = node.publish("p", "numbers", json!(1)).await;
     assert_eq!(stream.numbers(1).await, [1]);
-    write_without_notifying(&redis, "p", &format!("{}-2", parts(&id).0 + 1), 2);
+    write_without_notifying(&redis, "p", &id, &format!("{}-2", parts(&id).0 + 1), 2);
     assert_eq!(stream.numbers(1).await, [2]);
     redis.command(&["DEL", "pipecast:{p}:events"]);
     assert_eq!(stream.gap().await.0["reason"], "reset");
@@ -258,7 +259,7 @@ async fn lost_notification_is_found_by_the_next_one() {
     let mut stream = node.open("p", "").await;
     let id = node.publish("p", "numbers", json!(1)).await;
     assert_eq!(stream.numbers(1).await, [1]);
-    write_without_notifying(&redis, "p", &format!("{}-2", parts(&id).0), 2);
+    write_without_notifying(&redis, "p", &id, &format!("{}-2", parts(&id).0), 2);
     node.publish("p", "numbers", json!(3)).await;
     assert_eq!(stream.numbers(2).await, [2, 3]);
     assert_eq!(node.metric("pipecast_history_reads_total{reason=\"missed_notification\"}").await, 1.0);
@@ -289,8 +290,8 @@ async fn hostile_notifications_and_lists_break_nobody() {
     node.publish_numbers("p", 3..=3).await;
     assert_eq!(stream.numbers(1).await, [3]);
 
-    redis.command(&["RPUSH", "pipecast:{q}:events", "id: 5-1\nevent: a\ndata: 1\n\ndata: injected\n\n"]);
-    redis.command(&["RPUSH", "pipecast:{q}:events", &frame("5-2", 2)]);
+    redis.command(&["RPUSH", "pipecast:{q}:events", "4-0\nid: 5-1\nevent: a\ndata: 1\n\ndata: injected\n\n"]);
+    redis.command(&["RPUSH", "pipecast:{q}:events", &entry("5-1", "5-2", 2)]);
     assert_eq!(node.open("q", "").await.numbers(1).await, [2]);
     redis.command(&["RPUSH", "pipecast:{q}:events", "not a frame"]);
     let id = node.publish("q", "numbers", json!(7)).await;

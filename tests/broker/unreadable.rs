@@ -137,7 +137,7 @@ async fn list_of_another_type_does_not_end_the_check_of_others() {
     for (pipeline, stream) in ["a", "c"].iter().zip([0, 2]) {
         let last = node.history(pipeline, "").await["events"][0]["id"].as_str().unwrap().to_owned();
         let ms = last.split_once('-').unwrap().0.to_owned();
-        let entry = format!("id: {ms}-2\nevent: numbers\ndata: 2\n\n");
+        let entry = format!("{last}\nid: {ms}-2\nevent: numbers\ndata: 2\n\n");
         redis.command(&["RPUSH", &format!("pipecast:{{{pipeline}}}:events"), &entry]);
         assert_eq!(streams[stream].numbers(1).await, [2]);
     }
@@ -180,7 +180,7 @@ async fn history_forgotten_unheard_is_found_by_the_check() {
     assert_eq!(stream.numbers(3).await, [1, 2, 3]);
     // As DELETE does, without a word.
     redis.command(&["DEL", "pipecast:{p}:events"]);
-    redis.command(&["RPUSH", "pipecast:{p}:events", &format!("id: {}\n\n", ids[2])]);
+    redis.command(&["RPUSH", "pipecast:{p}:events", &format!("{}\n", ids[2])]);
     node.publish_numbers("p", 4..=4).await;
     assert_eq!(stream.numbers(1).await, [4]);
     eventually("a new client gets nothing of it", || async {
@@ -225,8 +225,8 @@ async fn client_from_a_faster_node_still_gets_what_the_store_has() {
     assert_eq!(first.numbers(2).await, [1, 2]);
     let (ms, _) = crate::support::parts(&newest);
     let ids = [format!("{}-3", ms + 1), format!("{}-4", ms + 1)];
-    for (n, id) in ids.iter().enumerate() {
-        let entry = format!("id: {id}\nevent: numbers\ndata: {}\n\n", n + 3);
+    for (n, (id, before)) in ids.iter().zip([&newest, &ids[0]]).enumerate() {
+        let entry = format!("{before}\nid: {id}\nevent: numbers\ndata: {}\n\n", n + 3);
         redis.command(&["RPUSH", "pipecast:{p}:events", &entry]);
     }
     assert_eq!(node.open_with("p", "", Some(&ids[0])).await.numbers(1).await, [4]);

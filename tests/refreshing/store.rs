@@ -4,17 +4,20 @@ use std::collections::HashMap;
 
 use pipecast::event::EventId;
 use pipecast::log::notification::Notification;
-use pipecast::sse::frame::{Frame, History};
+use pipecast::sse::frame::{Entry, Frame, History, LossRecord};
 use pipecast::store::Newest;
 
 /// Events that the store keeps: few, so that a few steps trim.
 pub(crate) const LIMIT: usize = 8;
 
-/// A pipeline's list at one moment: the id of a deleted history or `0-0`, and events.
+/// A pipeline's list at one moment: what the first event names or the next one will, and events.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct List {
-    pub(crate) marker: EventId,
+    pub(crate) floor: EventId,
     pub(crate) events: Vec<EventId>,
+    /// The store has lost nothing since then.
+    began_ms: u64,
+    now_ms: u64,
 }
 
 /// What became of an event that the store does not have any more.
@@ -22,8 +25,10 @@ pub(crate) struct List {
 pub(crate) enum Gone {
     /// The history was longer than [`LIMIT`]: whoever has not had it is owed a gap.
     Trimmed,
-    /// Deleted on request, or lost by the store.
+    /// Deleted on request, or lost by a flush: whoever has not had it is owed a gap.
     Removed,
+    /// Lost by a failover, which leaves no trace. Whoever has had it is owed a gap.
+    RolledBack,
 }
 
 /// Whether the node hears notifications.
@@ -41,8 +46,8 @@ pub(crate) struct Store {
     /// Every event ever, oldest first.
     pub(crate) published: Vec<EventId>,
     pub(crate) gone: HashMap<EventId, Gone>,
-    /// Whether ids were counted from a lower number again, so that two histories may have a number in common.
-    pub(crate) has_counted_back: bool,
+    /// Whether the store has restarted or failed over.
+    pub(crate) has_begun_again: bool,
     pub(crate) subscription: Subscription,
     pub(crate) on_their_way: Vec<Notification>,
     clock_ms: u64,
@@ -50,18 +55,23 @@ pub(crate) struct Store {
 
 impl List {
     pub(crate) fn newest_id(&self) -> EventId {
-        self.events.last().copied().unwrap_or(self.marker)
+        self.events.last().copied().unwrap_or(self.floor)
     }
 
     pub(crate) fn history(&self) -> History {
-        let marker = (self.marker != EventId::ZERO).then(|| History::marker(self.marker).into());
-        History::from_entries(marker.into_iter().chain(self.events.iter().map(|id| frame(*id).shared_text())))
+        let loss = LossRecord { since_ms: self.began_ms, now_ms: self.now_ms, ttl_ms: u64::MAX };
+        let is_marked = self.events.is_empty() && !self.floor.is_beginning();
+        let marker = is_marked.then(|| Entry::text(self.floor, None));
+        let before = std::iter::once(&self.floor).chain(&self.events);
+        let entries = before.zip(&self.events).map(|(before, id)| Entry::text(*before, Some(&frame(*id))));
+        History::from_entries(marker.into_iter().chain(entries), loss)
     }
 
     pub(crate) fn newest(&self) -> Newest {
         match self.events.last() {
             Some(id) => Newest::Event { id: *id, events: self.events.len() },
-            None => Newest::Nothing(self.marker),
+            None if self.floor.is_beginning() => Newest::Unknown { since_ms: self.began_ms, now_ms: self.now_ms },
+            None => Newest::Nothing(self.floor),
         }
     }
 }
@@ -69,10 +79,10 @@ impl List {
 impl Store {
     pub(crate) fn new() -> Self {
         Self {
-            list: List::default(),
+            list: List { floor: EventId::at(100), began_ms: 100, now_ms: 100, ..List::default() },
             published: Vec::new(),
             gone: HashMap::new(),
-            has_counted_back: false,
+            has_begun_again: false,
             subscription: Subscription::Off,
             on_their_way: Vec::new(),
             clock_ms: 100,
@@ -81,37 +91,59 @@ impl Store {
 
     pub(crate) fn publish(&mut self, count: u64) {
         self.clock_ms += 10;
+        self.list.now_ms = self.clock_ms;
         let after = self.list.newest_id();
         let ids: Vec<_> = (1..=count).map(|n| EventId { ms: self.clock_ms, seq: after.seq + n }).collect();
         self.published.extend(&ids);
         self.list.events.extend(&ids);
         if let Some(surplus @ 1..) = self.list.events.len().checked_sub(LIMIT) {
-            self.gone.extend(self.list.events.drain(..surplus).map(|id| (id, Gone::Trimmed)));
-            self.list.marker = EventId::ZERO;
+            for id in self.list.events.drain(..surplus) {
+                self.gone.insert(id, Gone::Trimmed);
+                self.list.floor = id;
+            }
         }
         self.send(Notification { after, frames: ids.into_iter().map(frame).collect() });
     }
 
     /// Deletes the history; ids continue.
     pub(crate) fn delete(&mut self) {
-        let marker = self.list.newest_id();
-        self.remove(0);
-        self.list.marker = marker;
-        self.send(Notification { after: marker, frames: Vec::new() });
+        let newest = self.list.newest_id();
+        if newest.is_beginning() {
+            return;
+        }
+        self.remove(0, Gone::Removed);
+        self.list.floor = newest;
+        self.send(Notification { after: newest, frames: Vec::new() });
     }
 
     /// A failover to a replica that lacks the newest events.
     pub(crate) fn roll_back(&mut self, events: usize) {
-        self.remove(self.list.events.len().saturating_sub(events));
-        self.has_counted_back = true;
+        self.remove(self.list.events.len().saturating_sub(events), Gone::RolledBack);
+        self.begin_again();
         self.disconnect();
+    }
+
+    /// A restart with everything.
+    pub(crate) fn restart(&mut self) {
+        self.begin_again();
+        self.disconnect();
+    }
+
+    fn begin_again(&mut self) {
+        self.clock_ms += 1;
+        self.has_begun_again = true;
+        self.list.now_ms = self.clock_ms;
+        self.list.began_ms = self.clock_ms + 1;
+        if self.list.events.is_empty() && self.list.floor.is_beginning() {
+            self.list.floor = EventId::at(self.list.began_ms);
+        }
     }
 
     /// All is lost, and the connection stays.
     pub(crate) fn flush(&mut self) {
-        self.remove(0);
-        self.list = List::default();
-        self.has_counted_back = true;
+        self.remove(0, Gone::Removed);
+        self.list.floor = EventId::ZERO;
+        self.begin_again();
     }
 
     pub(crate) fn disconnect(&mut self) {
@@ -125,8 +157,8 @@ impl Store {
         }
     }
 
-    fn remove(&mut self, from: usize) {
-        self.gone.extend(self.list.events.drain(from..).map(|id| (id, Gone::Removed)));
+    fn remove(&mut self, from: usize, how: Gone) {
+        self.gone.extend(self.list.events.drain(from..).map(|id| (id, how)));
     }
 }
 

@@ -179,7 +179,7 @@ impl Reading {
     async fn go_on(mut self) -> Result<(Vec<u8>, Option<Self>), StoreError> {
         let Page { history, .. } = self.page(PageStart::Next(self.last)).await?;
         // Trimmed, deleted or started over since the last page.
-        let is_next = history.frames.first().is_some_and(|first| self.last.is_followed_by(first.id()));
+        let is_next = !history.frames.is_empty() && history.floor == self.last;
         self.has_gap |= !is_next;
         let (last, until) = (self.last, self.until);
         let is_wanted = |frame: &&Frame| last < frame.id() && frame.id() <= until && self.channels.pass(frame);

@@ -266,10 +266,18 @@ impl LiveLog {
 
     /// The store was compared with open logs: this is its newest, and `before` was the log's when it was asked.
     pub fn checked(&mut self, newest: Newest, before: EventId) -> Action {
-        if !self.has_read(Ticket::FIRST) || self.agrees(newest, before) {
+        if !self.has_read(Ticket::FIRST) {
             return Action::Nothing;
         }
-        self.request_read(ReadReason::Check).1
+        if !self.agrees(newest, before) {
+            return self.request_read(ReadReason::Check).1;
+        }
+        if let Newest::Unknown { now_ms, .. } = newest
+            && self.log.tail() == before
+        {
+            self.log.confirm_empty(now_ms);
+        }
+        Action::Nothing
     }
 
     /// A reader joined. The first one puts a read that is wanted into the queue again: it was parked, or waits behind
@@ -333,6 +341,8 @@ impl LiveLog {
             Newest::Event { id, events } if id == self.log.tail() && events < self.log.history_len() => false,
             Newest::Event { id, .. } => id >= before && self.log.holds(id),
             Newest::Nothing(id) => id == before && (self.log.history_len() == 0 || self.log.tail() != before),
+            // The log has seen more recently that there was none, or has received the first ones since.
+            Newest::Unknown { since_ms, .. } => before.is_beginning() && since_ms <= before.ms,
         }
     }
 

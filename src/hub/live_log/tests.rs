@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::*;
-use crate::sse::frame::Frame;
+use crate::sse::frame::{Frame, LossRecord};
 
 const LIMITS: LogLimits = LogLimits {
     history: 100,
@@ -27,7 +27,7 @@ fn notification(seqs: RangeInclusive<u64>) -> Notification {
 }
 
 fn history(seqs: RangeInclusive<u64>) -> History {
-    History::from_entries(frames(seqs).iter().map(Frame::shared_text))
+    History { floor: id(seqs.start() - 1), frames: frames(seqs), loss: LossRecord::default() }
 }
 
 fn notify(log: &mut LiveLog, seqs: RangeInclusive<u64>) -> Action {
@@ -285,4 +285,23 @@ fn late_copy_of_a_lost_history_is_not_added_during_a_read() {
     assert_eq!(log.notify(late(), Instant::now()), Action::Nothing);
     assert_eq!(log.history_arrived(History::default(), Instant::now()), AfterRead::Queue);
     assert_eq!(log.log().tail(), EventId::ZERO);
+}
+
+#[test]
+fn comparison_confirms_that_there_is_no_history_yet() {
+    let mut log = LiveLog::new(LIMITS);
+    let _ = (log.reader_joined(), log.subscribed());
+    log.start_read().unwrap();
+    let loss = LossRecord { since_ms: 50, now_ms: 100, ttl_ms: 1000 };
+    let nothing = History { floor: EventId::at(50), frames: Vec::new(), loss };
+    assert_eq!(log.history_arrived(nothing, Instant::now()), AfterRead::Done);
+    assert_eq!(log.log().tail(), EventId::at(100));
+    let mut compare = |since_ms, now_ms| {
+        let before = log.log().tail();
+        (log.checked(Newest::Unknown { since_ms, now_ms }, before), log.log().tail().ms)
+    };
+    // However long nothing is published, no history can have expired unseen.
+    assert_eq!(compare(50, 900), (Action::Nothing, 900));
+    assert_eq!(compare(50, 1800), (Action::Nothing, 1800));
+    assert_eq!(compare(1801, 1900), (Action::QueueRead, 1800), "data may have been lost since");
 }

@@ -19,7 +19,7 @@ use super::{EventSink, IdempotencyKey, Newest, Origin, Receipt, Retention, Store
 use crate::clock::clock_ms;
 use crate::event::{Batch, EventId, PipelineId};
 use crate::log::notification::Notification;
-use crate::sse::frame::{Frame, History};
+use crate::sse::frame::{Frame, History, LossRecord};
 use answers::Answers;
 use pipelines::Pipelines;
 use stored_pipeline::StoredPipeline;
@@ -57,7 +57,10 @@ impl MemoryStore {
     /// An empty store that notifies `sink` and uses at most `memory` bytes.
     pub fn new(retention: Retention, memory: usize, sink: Arc<dyn EventSink>) -> Self {
         let for_answers = memory / ANSWERS_SHARE;
-        let contents = Contents { pipelines: Pipelines::new(memory - for_answers), answers: Answers::new(for_answers) };
+        let contents = Contents {
+            pipelines: Pipelines::new(memory - for_answers, clock_ms()),
+            answers: Answers::new(for_answers),
+        };
         Self { retention, sink, contents: Mutex::new(contents) }
     }
 
@@ -85,9 +88,8 @@ impl MemoryStore {
             };
         }
         let after = contents.pipelines.get(pipeline, now).map(StoredPipeline::newest);
-        let earliest = after.map_or_else(|| contents.pipelines.earliest_ms(), |after| after.ms);
-        let after = after.unwrap_or(EventId::ZERO);
-        let first = EventId { ms: clock_ms().max(earliest), seq: after.seq + 1 };
+        let after = after.unwrap_or_else(|| EventId::at(contents.pipelines.kept_since_ms(pipeline)));
+        let first = EventId { ms: clock_ms().max(after.ms), seq: after.seq + 1 };
         let events = batch.events.iter().zip(0..);
         // An event's body was checked when the event was made.
         let frames: Vec<_> = events.filter_map(|(event, n)| Frame::new(first.plus(n), event.body()).ok()).collect();
@@ -104,22 +106,40 @@ impl MemoryStore {
 
     /// See [`super::Store::history`].
     pub fn history(&self, pipeline: &PipelineId) -> History {
-        self.read(pipeline, StoredPipeline::history)
+        let nothing = |floor, loss| History { floor, frames: Vec::new(), loss };
+        self.read(pipeline, StoredPipeline::history, nothing)
     }
 
     /// See [`super::Store::page`].
     pub fn page(&self, pipeline: &PipelineId, start: PageStart<'_>, bounds: PageBounds) -> Page {
-        self.read(pipeline, |stored| stored.page(start, bounds))
+        let nothing = |floor, loss| Page { history: History { floor, frames: Vec::new(), loss }, rest: None };
+        self.read(pipeline, |stored, loss| stored.page(loss, start, bounds), nothing)
     }
 
     /// See [`super::Store::about`].
     pub fn about(&self, pipeline: &PipelineId) -> About {
-        self.read(pipeline, |stored| About { newest: stored.newest(), events: stored.events() })
+        let about = |stored: &StoredPipeline, _| About { newest: stored.newest(), events: stored.events() };
+        self.read(pipeline, about, |_, _| About::default())
     }
 
-    fn read<T: Default>(&self, pipeline: &PipelineId, read: impl FnOnce(&StoredPipeline) -> T) -> T {
+    /// Reads a pipeline. If there is none, `nothing` gets what the first event would name.
+    fn read<T>(
+        &self,
+        pipeline: &PipelineId,
+        read: impl FnOnce(&StoredPipeline, LossRecord) -> T,
+        nothing: impl FnOnce(EventId, LossRecord) -> T,
+    ) -> T {
         let mut contents = self.contents.lock();
-        contents.pipelines.get(pipeline, Instant::now()).map_or_else(T::default, read)
+        let now = Instant::now();
+        // Before the moment is asked for: one that has expired is removed.
+        let _ = contents.pipelines.get(pipeline, now);
+        let since_ms = contents.pipelines.kept_since_ms(pipeline);
+        let ttl_ms = u64::try_from(self.retention.ttl.as_millis()).unwrap_or(u64::MAX);
+        let loss = LossRecord { since_ms, now_ms: clock_ms(), ttl_ms };
+        match contents.pipelines.get(pipeline, now) {
+            Some(stored) => read(stored, loss),
+            None => nothing(EventId::at(since_ms), loss),
+        }
     }
 
     /// See [`super::Store::delete_history`].
@@ -140,7 +160,7 @@ impl MemoryStore {
         contents.expire(now);
         let newest = |pipeline: &PipelineId| {
             let Some(stored) = contents.pipelines.get(pipeline, now) else {
-                return Newest::Nothing(EventId::ZERO);
+                return Newest::Unknown { since_ms: contents.pipelines.kept_since_ms(pipeline), now_ms: clock_ms() };
             };
             let (id, events, may_expire) = (stored.newest(), stored.events(), stored.turn.is_some());
             if may_expire {
@@ -348,5 +368,22 @@ mod tests {
         store.unwatch(&id("read"));
         assert_eq!(events(&store, "read"), 0);
         assert_consistent(&store);
+    }
+
+    #[test]
+    fn first_event_names_the_moment_since_when_none_can_have_been_lost() {
+        let store = store(DAY);
+        let floor = |name: &str| store.history(&id(name)).floor;
+        let began = floor("p");
+        assert!(began.is_beginning() && began.ms > 0);
+        store.watch(&id("p"));
+        let lost = publish(&store, "lost", 10).unwrap().first;
+        store.contents.lock().pipelines.lose(&id("lost"));
+        // Of a pipeline with subscribers, none was removed.
+        publish(&store, "p", 10).unwrap();
+        assert_eq!(floor("p"), began);
+        assert_eq!(floor("q"), EventId::at(lost.ms + 1));
+        let first = publish(&store, "q", 10).unwrap().first;
+        assert!(first > lost && floor("q") == EventId::at(lost.ms + 1));
     }
 }

@@ -4,7 +4,7 @@
 //! So the next to go is always the first of the queue, whether it has expired or is evicted. Those with subscribers are not in
 //! the queue. Knows no time of its own.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use super::stored_pipeline::{Fit, StoredPipeline};
@@ -21,8 +21,9 @@ pub(super) struct Pipelines {
     max_bytes: usize,
     // In boxes: the map moves its entries when it grows.
     by_id: HashMap<PipelineId, Box<StoredPipeline>>,
-    /// Pipelines with subscribers, whether anything was published to them or not.
-    watched: HashSet<PipelineId>,
+    /// Pipelines with subscribers, whether anything was published to them or not, and since when no event of them can have been
+    /// removed: they are not removed while they are watched.
+    watched: HashMap<PipelineId, u64>,
     /// The queue of the others, by their turn.
     unwatched: BTreeMap<u64, PipelineId>,
     next_turn: u64,
@@ -33,25 +34,25 @@ pub(super) struct Pipelines {
     /// The cost of those in `unwatched`.
     unwatched_bytes: usize,
     evicted: u64,
-    /// The latest moment in an id of a pipeline that was removed. One that starts again begins after it, so that its ids are
-    /// greater than those that its clients have, whatever the clock does.
-    removed_ms: u64,
+    /// No pipeline that was removed has an event from this moment or later. One that starts again begins here at the earliest,
+    /// so that its ids are greater than those that its clients have, whatever the clock does.
+    kept_since_ms: u64,
 }
 
 impl Pipelines {
-    /// No pipelines, and never more than `max_bytes` of them.
-    pub(super) fn new(max_bytes: usize) -> Self {
+    /// No pipelines, and never more than `max_bytes` of them. No event of an earlier store is from `began_ms` or later.
+    pub(super) fn new(max_bytes: usize, began_ms: u64) -> Self {
         Self {
             max_bytes,
             by_id: HashMap::new(),
-            watched: HashSet::new(),
+            watched: HashMap::new(),
             unwatched: BTreeMap::new(),
             next_turn: 0,
             quiet_until: None,
             bytes: 0,
             unwatched_bytes: 0,
             evicted: 0,
-            removed_ms: 0,
+            kept_since_ms: began_ms,
         }
     }
 
@@ -65,9 +66,9 @@ impl Pipelines {
         self.evicted
     }
 
-    /// The first moment that a pipeline without history may use in its ids.
-    pub(super) fn earliest_ms(&self) -> u64 {
-        self.removed_ms + 1
+    /// Since when no event of this pipeline can have been lost, if it has no history.
+    pub(super) fn kept_since_ms(&self, pipeline: &PipelineId) -> u64 {
+        self.watched.get(pipeline).copied().unwrap_or(self.kept_since_ms)
     }
 
     /// A pipeline, unless it has expired.
@@ -90,10 +91,11 @@ impl Pipelines {
         now: Instant,
     ) -> Result<(), StoreError> {
         let expires_at = now + retention.ttl;
+        let kept_since_ms = self.kept_since_ms(pipeline);
         let name_bytes = pipeline.as_str().len();
         let (cost, is_evictable, fit) = match self.by_id.get(pipeline) {
             Some(stored) => (stored.cost(name_bytes), stored.turn.is_some(), stored.fit(frames, retention)),
-            None => (0, false, StoredPipeline::new(expires_at).fit(frames, retention)),
+            None => (0, false, StoredPipeline::new(kept_since_ms, expires_at).fit(frames, retention)),
         };
         let others = self.bytes - cost;
         let evictable = self.unwatched_bytes - if is_evictable { cost } else { 0 };
@@ -116,7 +118,7 @@ impl Pipelines {
         }
         let stored = self.take(pipeline);
         self.make_room(fit, name_bytes);
-        let mut stored = stored.unwrap_or_else(|| Box::new(StoredPipeline::new(expires_at)));
+        let mut stored = stored.unwrap_or_else(|| Box::new(StoredPipeline::new(kept_since_ms, expires_at)));
         stored.add(frames, fit);
         self.put(pipeline, stored, expires_at);
         Ok(())
@@ -140,7 +142,7 @@ impl Pipelines {
     /// From now on the pipeline has subscribers: it neither expires nor is evicted.
     pub(super) fn watch(&mut self, pipeline: &PipelineId, now: Instant) {
         let expires_at = self.get(pipeline, now).map(|stored| stored.expires_at);
-        self.watched.insert(pipeline.clone());
+        self.watched.entry(pipeline.clone()).or_insert(self.kept_since_ms);
         if let Some(expires_at) = expires_at {
             self.touch(pipeline, expires_at);
         }
@@ -198,7 +200,7 @@ impl Pipelines {
     /// Removes a pipeline for good.
     fn remove(&mut self, pipeline: &PipelineId) {
         if let Some(stored) = self.take(pipeline) {
-            self.removed_ms = self.removed_ms.max(stored.newest().ms);
+            self.kept_since_ms = self.kept_since_ms.max(stored.newest().ms + 1);
         }
     }
 
@@ -219,7 +221,7 @@ impl Pipelines {
         let cost = stored.cost(pipeline.as_str().len());
         self.bytes += cost;
         stored.expires_at = expires_at;
-        if !self.watched.contains(pipeline) {
+        if !self.watched.contains_key(pipeline) {
             stored.turn = Some(self.next_turn);
             self.unwatched.insert(self.next_turn, pipeline.clone());
             self.unwatched_bytes += cost;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::event::EventId;
-use crate::sse::frame::{Frame, History};
+use crate::sse::frame::{Frame, History, LossRecord};
 use crate::store::Retention;
 use crate::store::page::{Page, PageBounds, PageStart};
 
@@ -21,7 +21,7 @@ const MIN_SLOTS: usize = 4;
 #[derive(Debug)]
 pub(super) struct StoredPipeline {
     history: VecDeque<Frame>,
-    /// The resume point just before the history.
+    /// The event before the history, see [`History::floor`].
     floor: EventId,
     /// Bytes of the frames' texts.
     text_bytes: usize,
@@ -43,9 +43,10 @@ pub(super) struct Fit {
 }
 
 impl StoredPipeline {
-    /// A pipeline to which nothing was ever published.
-    pub(super) fn new(expires_at: Instant) -> Self {
-        Self { history: VecDeque::new(), floor: EventId::ZERO, text_bytes: 0, expires_at, turn: None }
+    /// A pipeline of which no event was lost since this moment, and that has none.
+    pub(super) fn new(kept_since_ms: u64, expires_at: Instant) -> Self {
+        let floor = EventId::at(kept_since_ms);
+        Self { history: VecDeque::new(), floor, text_bytes: 0, expires_at, turn: None }
     }
 
     /// The newest event's id; the floor when there is none.
@@ -64,12 +65,12 @@ impl StoredPipeline {
     }
 
     /// A page of its history.
-    pub(super) fn page(&self, start: PageStart<'_>, bounds: PageBounds) -> Page {
-        Page::cut(self.floor, self.history.iter(), start, bounds)
+    pub(super) fn page(&self, loss: LossRecord, start: PageStart<'_>, bounds: PageBounds) -> Page {
+        Page::cut(self.floor, loss, self.history.iter(), start, bounds)
     }
 
-    pub(super) fn history(&self) -> History {
-        History { floor: self.floor, frames: self.history.iter().cloned().collect() }
+    pub(super) fn history(&self, loss: LossRecord) -> History {
+        History { floor: self.floor, frames: self.history.iter().cloned().collect(), loss }
     }
 
     /// What is stored once these frames are added: from the newest back, at most `history.limit` frames and `history.bytes`, but
@@ -180,7 +181,7 @@ mod tests {
             bytes in 30usize..1500,
         ) {
             let retention = Retention { limit, bytes, ttl: std::time::Duration::from_secs(1) };
-            let mut kept = StoredPipeline::new(Instant::now());
+            let mut kept = StoredPipeline::new(0, Instant::now());
             let mut all = Vec::new();
             let mut held: Vec<Frame> = Vec::new();
             for batch in batches {
@@ -192,7 +193,7 @@ mod tests {
                 let fit = kept.fit(&frames, &retention);
                 kept.add(&frames, fit);
                 prop_assert_eq!(kept.cost(5), fit.cost(5));
-                let history = kept.history();
+                let history = kept.history(LossRecord::default());
                 prop_assert_eq!(&history.frames, &held);
                 prop_assert_eq!(history.floor.seq + held.len() as u64, all.len() as u64);
                 prop_assert_eq!(kept.text_bytes, held.iter().map(|frame| frame.text().len()).sum::<usize>());
@@ -204,12 +205,15 @@ mod tests {
     #[test]
     fn event_larger_than_the_limit_is_the_only_one_stored() {
         let retention = Retention { limit: 10, bytes: 100, ttl: std::time::Duration::from_secs(1) };
-        let mut kept = StoredPipeline::new(Instant::now());
+        let mut kept = StoredPipeline::new(0, Instant::now());
         for seq in 1..=3 {
             let large = [frame(seq, 1000)];
             let fit = kept.fit(&large, &retention);
             kept.add(&large, fit);
-            assert_eq!((kept.history().frames.len(), kept.newest().seq, kept.floor.seq), (1, seq, seq - 1));
+            assert_eq!(
+                (kept.history(LossRecord::default()).frames.len(), kept.newest().seq, kept.floor.seq),
+                (1, seq, seq - 1)
+            );
         }
     }
 }

@@ -9,13 +9,15 @@ use crate::event::Shape;
 use crate::store::Retention;
 
 /// The script. Its comments describe its arguments and its answer.
-pub(super) const APPEND: &str = include_str!("append.lua");
+pub(super) const APPEND: &str = concat!(include_str!("began.lua"), include_str!("append.lua"));
 
 /// One call of the script.
 pub(super) struct AppendCall<'a> {
     /// Its SHA-1, for `EVALSHA`.
     pub(super) script: &'a str,
     pub(super) list: &'a str,
+    /// The key of when the set of data began.
+    pub(super) began: &'a str,
     /// With an `Idempotency-Key`: where the answer is kept, and the digest of the events.
     pub(super) answer: Option<(&'a str, &'a str)>,
     /// How long the answer is kept.
@@ -29,7 +31,7 @@ impl AppendCall<'_> {
     /// The command, with the bodies of the events, oldest first.
     pub(super) fn command<'a>(&self, bodies: impl Iterator<Item = &'a [u8]>) -> Cmd {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(self.script).arg(1 + usize::from(self.answer.is_some())).arg(self.list);
+        command.arg(self.script).arg(2 + usize::from(self.answer.is_some())).arg(self.list).arg(self.began);
         if let Some((key, _)) = self.answer {
             command.arg(key);
         }

@@ -238,6 +238,7 @@ impl AppendScriptCall {
         let call = AppendCall {
             script,
             list: &names.list(pipeline),
+            began: &names.began(),
             answer: kept.as_ref().map(|(key, digest)| (&**key, &**digest)),
             answer_ttl: IDEMPOTENCY_TTL,
             channel: &names.channel(pipeline),

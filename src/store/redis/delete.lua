@@ -1,6 +1,6 @@
 -- Deletes a pipeline's history. The newest id stays, so that ids continue from there.
 --
--- KEYS[1]  the list of frames
+-- KEYS[1]  the list of entries
 -- ARGV[1]  time to live of what stays, ms    ARGV[2]  channel to notify on
 local newest = redis.call('LINDEX', KEYS[1], -1)
 if not newest then
@@ -13,9 +13,9 @@ for _, command in ipairs({{'DEL', KEYS[1]}, {'RPUSH', KEYS[1], ''}, {'PEXPIRE', 
   end
 end
 redis.call('DEL', KEYS[1])
-local id = string.match(newest, '^id: (%d+%-%d+)\n')
+local id = string.match(newest, '^%d+%-%d+\nid: (%d+%-%d+)\n') or string.match(newest, '^(%d+%-%d+)\n$')
 if id then
-  redis.call('RPUSH', KEYS[1], 'id: ' .. id .. '\n\n')
+  redis.call('RPUSH', KEYS[1], id .. '\n')
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
 else
   id = '0-0'

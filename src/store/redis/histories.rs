@@ -36,7 +36,10 @@ pub(super) struct HistoryReading {
 pub(super) struct Replaced;
 
 /// A call that reads a page.
-pub(super) struct PageCall<'a>(ScriptInvocation<'a>);
+pub(super) struct PageCall<'a> {
+    call: ScriptInvocation<'a>,
+    retention: Retention,
+}
 
 /// A call that reads what is known about a pipeline.
 pub(super) struct AboutCall<'a> {
@@ -56,7 +59,8 @@ impl Histories {
 
     /// The call for a page of this list.
     pub(super) fn page_of_list(&self, list: &str, start: PageStart<'_>, bounds: PageBounds) -> PageCall<'_> {
-        PageCall(self.scripts.page(list, self.retention, start, bounds))
+        let call = self.scripts.page(list, &self.names.began(), self.retention, start, bounds);
+        PageCall { call, retention: self.retention }
     }
 
     /// The call for what is known about a pipeline.
@@ -120,7 +124,7 @@ impl HistoryReading {
 
 impl PageCall<'_> {
     pub(super) async fn run(&self, connection: &mut MultiplexedConnection) -> Result<Page, RedisError> {
-        self.0.invoke_async(connection).await.map(page_of)
+        self.call.invoke_async(connection).await.map(|answer| page_of(answer, self.retention))
     }
 }
 
@@ -134,12 +138,13 @@ impl AboutCall<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sse::frame::Frame;
+    use crate::sse::frame::{Frame, LossRecord};
 
     fn page(seqs: std::ops::RangeInclusive<u64>, newest: Option<u64>) -> Page {
         let id = |seq| EventId { ms: 7, seq };
         let frames = seqs.clone().map(|seq| Frame::new(id(seq), b"event: a\ndata: 1\n\n").unwrap()).collect();
-        Page { history: History { floor: id(seqs.start() - 1), frames }, rest: newest.map(id) }
+        let loss = LossRecord::default();
+        Page { history: History { floor: id(seqs.start() - 1), frames, loss }, rest: newest.map(id) }
     }
 
     /// Reads these pages: the `seq`s of the whole, and how many pages that took.

@@ -58,6 +58,11 @@ impl Names {
         format!("{}:{{{pipeline}}}:events", self.prefix)
     }
 
+    /// The key of the moment when this installation's set of data began.
+    pub(super) fn began(&self) -> String {
+        format!("{}:began", self.prefix)
+    }
+
     /// The key of the answer to a publish with this `Idempotency-Key`.
     pub(super) fn answer(&self, pipeline: &PipelineId, key: &IdempotencyKey) -> String {
         format!("{}:{{{pipeline}}}:idem:{}", self.prefix, key.as_str())

@@ -1,33 +1,39 @@
 -- Returns the newest event of each pipeline, and keeps their histories from expiring.
 --
--- KEYS     the lists of frames, newest last
--- ARGV[1]  time to live of a list, ms    ARGV[2]  maximum entries of a list
+-- KEYS     when the set of data began, then the lists of entries, newest last
+-- ARGV[1]  time to live of a list, ms
 --
--- Returns a line for each key: "event <id> <events kept>", "nothing <id>" when only a marker is left, "none" when there is no
--- list or its newest entry is not a frame, or "error <text>". No entry leaves the server: it may have 64 MiB.
-local call, pcall, match, find = redis.call, redis.pcall, string.match, string.find
-local ttl, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
+-- Returns a line for each list: "event <id> <events kept>", "nothing <id>" when only the last id is left, "none <when the set of
+-- data began> <now>" when there is no list or the broker has not written its newest entry, or "error <text>". No entry leaves the
+-- server: it may have 64 MiB.
+local call, pcall, match = redis.call, redis.pcall, string.match
+local ttl = tonumber(ARGV[1])
 local renew_below = ttl / 3 * 2
 local lines = {}
-for i, key in ipairs(KEYS) do
+local none
+local function none_line()
+  if not none then
+    local now = now_ms()
+    local since, is_kept = began(KEYS[1], now)
+    none = string.format('none %.0f %.0f', is_kept and since or 0, now)
+  end
+  return none
+end
+for i = 1, #KEYS - 1 do
+  local key = KEYS[i + 1]
   local newest = pcall('LINDEX', key, -1)
   if type(newest) == 'table' then
     lines[i] = 'error ' .. newest.err
   elseif not newest then
-    lines[i] = 'none'
+    lines[i] = none_line()
   else
-    local id = match(newest, '^id: (%d+%-%d+)\n')
-    if not id then
-      lines[i] = 'none'
-    elseif #newest == #id + 6 then
-      lines[i] = 'nothing ' .. id
+    local id, deleted = match(newest, '^%d+%-%d+\nid: (%d+%-%d+)\n'), match(newest, '^(%d+%-%d+)\n$')
+    if id then
+      lines[i] = 'event ' .. id .. ' ' .. call('LLEN', key)
+    elseif deleted then
+      lines[i] = 'nothing ' .. deleted
     else
-      local events = call('LLEN', key)
-      -- A deleted history leaves a marker, until the list is full.
-      if events > 1 and events < limit and find(call('LINDEX', key, 0), '^id: %d+%-%d+\n\n$') then
-        events = events - 1
-      end
-      lines[i] = 'event ' .. id .. ' ' .. events
+      lines[i] = none_line()
     end
     -- A write, which also goes to replicas and the append-only file: only when a third of the time has passed.
     if call('PTTL', key) < renew_below then

@@ -1,6 +1,6 @@
 -- Reads a page of a pipeline's history: entries of its list, oldest first.
 --
--- KEYS[1]  the list of frames, newest last
+-- KEYS[1]  the list of entries, newest last     KEYS[2]  when the set of data began
 -- ARGV[1]  where the page begins: 'newest', 'after' or 'next'
 -- ARGV[2]  maximum entries of the window   ARGV[3]  maximum bytes of the window
 -- ARGV[4]  maximum entries of the page     ARGV[5]  maximum bytes of the page, unless it is one entry
@@ -8,7 +8,7 @@
 -- after:   ARGV[6] ms, ARGV[7] seq         the page begins with the last entry up to this id, if the window has it
 -- next:    ARGV[6] ms, ARGV[7] seq         the page begins with the first entry after this id
 --
--- Returns {the newest entry's id if the page ends before it, else '', entries...}.
+-- Returns {the newest entry's id if the page ends before it, else '', when the set of data began, now, entries...}.
 --
 -- All indexes are negative, -1 being the newest entry, so that the script need not know the list's length.
 local call, match, floor = redis.call, string.match, math.floor
@@ -19,13 +19,19 @@ local page_entries, page_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 -- Maximum entries in one LRANGE: each is copied, needed or not.
 local MAX_AT_ONCE = 128
 
+local now = now_ms()
+local page = {'', string.format('%.0f', began(KEYS[2], now)), string.format('%.0f', now)}
 local newest = call('LINDEX', list, -1)
 if not newest then
-  return {''}
+  return page
 end
 
+-- The id of an entry's event, or the one that a deleted history left.
 local function id(entry)
-  local ms, seq = match(entry, '^id: (%d+)%-(%d+)\n')
+  local ms, seq = match(entry, '^%d+%-%d+\nid: (%d+)%-(%d+)\n')
+  if not ms then
+    ms, seq = match(entry, '^(%d+)%-(%d+)\n$')
+  end
   return tonumber(ms), tonumber(seq)
 end
 
@@ -75,7 +81,7 @@ local start, bytes = 0, 0
 local walked = {}
 if from == 'next' then
   if first == 0 then
-    return {''}
+    return page
   end
   start, bytes = first, math.huge
 else
@@ -92,7 +98,7 @@ else
         is_end = true
         break
       end
-      if channels and channels[match(entry, '^id: [^\n]*\nevent: ([^\n]*)\n')] then
+      if channels and channels[match(entry, '^[^\n]*\nid: [^\n]*\nevent: ([^\n]*)\n')] then
         wanted = wanted - 1
       end
       bytes = bytes + #entry
@@ -107,9 +113,8 @@ else
 end
 
 if start == 0 then
-  return {''}
+  return page
 end
-local page = {''}
 if bytes <= page_bytes and -start <= page_entries then
   for i = #walked, 1, -1 do
     local some, from_here = unpack(walked[i])
@@ -125,7 +130,7 @@ walked = nil
 -- all pages would find that out only later. Counting is enough to see it here.
 local newest_ms, newest_seq = id(newest)
 if not newest_seq then
-  return {''}
+  return page
 end
 local function leads_up(entry, index)
   local ms, seq = id(entry)
@@ -145,7 +150,7 @@ while index < 0 do
   for i = 1, #some do
     local entry = some[i]
     if count >= min_entries and (count >= page_entries or bytes + #entry > page_bytes) then
-      page[1] = match(newest, '^id: (%d+%-%d+)\n')
+      page[1] = string.format('%.0f-%.0f', newest_ms, newest_seq)
       return page
     end
     count = count + 1

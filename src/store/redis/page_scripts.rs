@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use redis::{Script, ScriptInvocation};
 
+use super::millis::millis;
 use crate::event::EventId;
-use crate::sse::frame::History;
+use crate::sse::frame::{History, LossRecord};
 use crate::store::Retention;
 use crate::store::page::{About, Page, PageBounds, PageStart};
 
@@ -16,18 +17,23 @@ pub(super) struct PageScripts {
 
 impl PageScripts {
     pub(super) fn new() -> Self {
-        Self { page: Script::new(include_str!("page.lua")), about: Script::new(include_str!("about.lua")) }
+        Self {
+            page: Script::new(concat!(include_str!("began.lua"), include_str!("page.lua"))),
+            about: Script::new(include_str!("about.lua")),
+        }
     }
 
     /// The call that reads a page of a list; [`page_of`] reads its answer.
     pub(super) fn page(
         &self,
         list: &str,
+        began: &str,
         retention: Retention,
         start: PageStart<'_>,
         bounds: PageBounds,
     ) -> ScriptInvocation<'_> {
         let mut call = self.page.key(list);
+        call.key(began);
         let from = match start {
             PageStart::Newest { .. } => "newest",
             PageStart::After(_) => "after",
@@ -51,26 +57,30 @@ impl PageScripts {
     }
 }
 
-/// Reads a page: the newest entry's id if more follows, then the entries.
-pub(super) fn page_of(answer: Vec<Vec<u8>>) -> Page {
+/// Reads a page: the newest entry's id if more follows, when the set of data began, the time, then the entries.
+pub(super) fn page_of(answer: Vec<Vec<u8>>, retention: Retention) -> Page {
     let mut parts = answer.into_iter();
-    let rest = parts.next().and_then(|id| std::str::from_utf8(&id).ok()?.parse().ok());
-    Page { history: History::from_entries(parts.map(Bytes::from)), rest }
+    let mut text = || parts.next().and_then(|part| String::from_utf8(part).ok()).unwrap_or_default();
+    let rest = text().parse().ok();
+    // Later than any moment: what cannot be read proves nothing.
+    let since_ms = text().parse().unwrap_or(u64::MAX);
+    let now_ms = text().parse().unwrap_or_default();
+    let loss = LossRecord { since_ms, now_ms, ttl_ms: millis(retention.ttl) };
+    Page { history: History::from_entries(parts.map(Bytes::from), loss), rest }
 }
 
-/// Reads the first lines of the oldest and of the newest entry.
+/// Reads the ids of the oldest and of the newest event, or the last id of a history that was deleted.
 pub(super) fn about_of(answer: &[Vec<u8>], limit: usize) -> About {
-    let id_of = |line: &[u8]| std::str::from_utf8(line).ok()?.trim_end().strip_prefix("id: ")?.parse::<EventId>().ok();
-    let is_marker = |line: &[u8]| line.ends_with(b"\n\n");
-    let [oldest, newest_line] = answer else { return About::default() };
-    // If the newest entry was not written by this broker, the next event starts a new history.
-    let Some(newest) = id_of(newest_line) else { return About::default() };
-    let events = match id_of(oldest) {
-        _ if is_marker(newest_line) => 0,
-        // No id is left out, and a marker has the id of the event before the first.
-        Some(id) => newest.seq.saturating_sub(id.seq) + u64::from(!is_marker(oldest)),
-        None => 1,
+    let id_of = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<EventId>().ok();
+    let (oldest, newest) = match answer {
+        [] => return About::default(),
+        [deleted] => return About { newest: id_of(deleted).unwrap_or_default(), events: 0 },
+        [oldest, newest, ..] => (id_of(oldest), id_of(newest)),
     };
+    // If the newest entry was not written by this broker, the next event starts a new history.
+    let Some(newest) = newest else { return About::default() };
+    // No id is left out.
+    let events = oldest.map_or(1, |oldest| newest.seq.saturating_sub(oldest.seq) + 1);
     About { newest, events: usize::try_from(events).unwrap_or(limit).min(limit) }
 }
 
@@ -80,16 +90,16 @@ mod tests {
 
     #[test]
     fn events_are_counted_from_the_ids_at_both_ends() {
-        let about = |oldest: &str, newest: &str| {
-            let about = about_of(&[oldest.into(), newest.into()], 100);
+        let about = |ends: &[&str]| {
+            let ends: Vec<_> = ends.iter().map(|end| end.as_bytes().to_vec()).collect();
+            let about = about_of(&ends, 100);
             (about.newest.seq, about.events)
         };
-        assert_eq!(about("id: 5-1\n", "id: 7-3\n"), (3, 3));
-        assert_eq!(about("id: 5-1\n\n", "id: 7-3\n"), (3, 2));
-        assert_eq!(about("id: 5-4\n\n", "id: 5-4\n\n"), (4, 0));
-        assert_eq!(about("", "id: 7-3\n"), (3, 1));
-        assert_eq!(about("id: 5-1\n", ""), (0, 0));
-        assert_eq!(about("id: 5-1\n", "id: 7-9007199254740991\n"), (9_007_199_254_740_991, 100));
-        assert_eq!(about_of(&[], 100), About::default());
+        assert_eq!(about(&["5-1", "7-3"]), (3, 3));
+        assert_eq!(about(&["5-4"]), (4, 0));
+        assert_eq!(about(&["", "7-3"]), (3, 1));
+        assert_eq!(about(&["5-1", ""]), (0, 0));
+        assert_eq!(about(&["5-1", "7-9007199254740991"]), (9_007_199_254_740_991, 100));
+        assert_eq!(about(&[]), (0, 0));
     }
 }

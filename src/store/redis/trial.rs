@@ -58,6 +58,7 @@ impl<'a> TrialCalls<'a> {
         let publish = AppendCall {
             script: append.get_hash(),
             list: &trial.list,
+            began: &names.began(),
             answer: Some((&trial.answer, "0")),
             answer_ttl: TTL,
             channel: &trial.channel,
@@ -70,7 +71,7 @@ impl<'a> TrialCalls<'a> {
             publish: publish.command([&b"event: trial\ndata: null\n\n"[..]].into_iter()),
             page: histories.page_of_list(&trial.list, one, PageBounds::WHOLE),
             about: histories.about_list(&trial.list),
-            newest: newest.call_on(std::iter::once(trial.list.clone()), retention),
+            newest: newest.call_on(names.began(), std::iter::once(trial.list.clone()), retention),
             delete: delete.call(&trial.list, &trial.channel, TTL),
             append,
             names: trial,
@@ -97,7 +98,16 @@ impl<'a> TrialCalls<'a> {
         *doing = "to delete histories";
         self.delete.invoke_async::<redis::Value>(connection).await?;
         *doing = "to reuse a connection";
-        try_unwatch(connection).await
+        try_optional(connection, redis::cmd("UNWATCH"), "UNWATCH", "each read of a history opens a connection").await?;
+        *doing = "to notice a restart";
+        let info = redis::cmd("INFO").arg("replication").to_owned();
+        try_optional(
+            connection,
+            info,
+            "INFO",
+            "clients that resume before their first event are not told of a restart that lost some",
+        )
+        .await
     }
 }
 
@@ -119,15 +129,22 @@ pub(super) async fn run(shared: &SharedConnection, calls: TrialCalls<'_>) -> Res
     }
 }
 
-/// The pool of `deadpool-redis` sends `UNWATCH` with the `PING` of each checkout. Without the permission it still works, with
-/// a new connection for every read of a history.
-async fn try_unwatch(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-    match redis::cmd("UNWATCH").query_async::<()>(connection).await.map_err(|error| (error.clone(), error.into())) {
+/// Tries a command without which a node works less well.
+///
+/// `UNWATCH` is sent by the pool of `deadpool-redis` with the `PING` of each checkout.
+async fn try_optional(
+    connection: &mut MultiplexedConnection,
+    command: Cmd,
+    name: &'static str,
+    otherwise: &'static str,
+) -> Result<(), RedisError> {
+    let tried = command.query_async::<redis::Value>(connection).await;
+    match tried.map_err(|error| (error.clone(), error.into())) {
         Err((error, CommandError::Denied { .. } | CommandError::Unexpected { .. })) => {
-            tracing::warn!(%error, "Redis does not allow UNWATCH, so each read of a history opens a connection; allow it (docs/operate/redis.md)");
+            tracing::warn!(%error, "Redis does not allow {name}, so {otherwise}; allow it (docs/operate/redis.md)");
             Ok(())
         }
         Err((error, _)) => Err(error),
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::event::GapReason;
 use crate::log::LogLimits;
 use crate::log::notification::Notification;
-use crate::sse::frame::History;
+use crate::sse::frame::{History, LossRecord};
 use proptest::prelude::*;
 
 const NOW_MS: u64 = 1_000_000;
@@ -27,7 +27,7 @@ fn log() -> Log {
     let mut log = empty_log(100, 0);
     let channel = |seq| if seq % 2 == 0 { "a" } else { "b" };
     let frames = (1..=5).map(|seq| frame(NOW_MS - 5000 + seq * 1000, seq, channel(seq))).collect();
-    log.merge(History { floor: EventId::ZERO, frames }, Instant::now());
+    log.merge(History { floor: EventId::ZERO, frames, loss: LossRecord::default() }, Instant::now());
     log
 }
 
@@ -69,7 +69,7 @@ fn client_begins_where_it_asks_to() {
     check(Start::Newest(0), &[], (Some(id(5)), None, &[]));
     check(after(id(3).ms, 3), &[], (None, None, &[4, 5]));
     check(after(id(5).ms, 5), &[], (None, None, &[]));
-    check(after(id(3).ms, 2), &[], (None, Some(GapReason::Reset), &[2, 3, 4, 5]));
+    check(after(id(3).ms, 2), &[], (None, Some(GapReason::Reset), &[3, 4, 5]));
     check(Start::After(ResumePoint::Malformed("x".into())), &[], (None, Some(GapReason::Unknown), &[1, 2, 3, 4, 5]));
 }
 
@@ -141,7 +141,7 @@ proptest! {
     ) {
         let (began, mut waited) = (Instant::now(), Duration::ZERO);
         let mut log = empty_log(10, backlog_bytes);
-        log.merge(History { floor: EventId { ms: 1, seq: 0 }, frames: Vec::new() }, began);
+        log.merge(History { floor: EventId::at(1), ..History::default() }, began);
         let mut position = position(Start::History, if is_filtered { &["a"] } else { &[] });
         let is_placed = matches!(position.next_in(&log, NOW_MS), Next::Item(Item::Placed { gap: None, .. }));
         prop_assert!(is_placed);

@@ -22,6 +22,11 @@ fn frame(id: &str, payload: &str) -> String {
     format!("id: {id}\nevent: a\ndata: {payload}\n\n")
 }
 
+/// An entry of a list: it names the event before.
+fn entry(before: &str, id: &str, payload: &str) -> String {
+    format!("{before}\n{}", frame(id, payload))
+}
+
 /// Entries and notifications that are nearly what a node writes for the event of this id.
 fn nearly_frames(id: &str) -> Vec<String> {
     let whole = frame(id, "1");
@@ -70,15 +75,20 @@ async fn rubbish_in_a_list_breaks_no_stream_and_no_history() {
     raw.get("/pipelines/p/sse").await;
     raw.read_until("retry: ").await;
     // Valid frames before and after it continue: if it were treated as a frame, it would be sent.
-    for rubbish in nearly_frames("5-3") {
+    // Later than every moment at which the list is empty: what is earlier is not sent to clients that were there by then.
+    let ms = pipecast::clock::clock_ms() + 3_600_000;
+    let id = |seq: u64| format!("{ms}-{seq}");
+    let bare = nearly_frames(&id(3));
+    let named = bare.iter().map(|rubbish| format!("{}\n{rubbish}", id(2)));
+    for rubbish in bare.iter().cloned().chain(named) {
         redis.command(&["DEL", &list("p")]);
         redis.command(&[
             "RPUSH",
             &list("p"),
-            &frame("5-1", "1"),
-            &frame("5-2", "2"),
+            &entry(&format!("{ms}-0"), &id(1), "1"),
+            &entry(&id(1), &id(2), "2"),
             &rubbish,
-            &frame("5-4", "\"end\""),
+            &entry(&id(3), &id(4), "\"end\""),
         ]);
         assert!(!target.node.history("p", "").await.to_string().contains("injected"), "{rubbish:?}");
         // A new reader reads the same list.
@@ -122,7 +132,7 @@ async fn hostile_notifications_get_no_line_into_a_stream() {
 async fn highest_ids_there_are_end_a_pipeline_and_no_node() {
     let (target, redis) = start().await;
     let highest = "9007199254740991-9007199254740991";
-    redis.command(&["RPUSH", &list("p"), &frame(highest, "1")]);
+    redis.command(&["RPUSH", &list("p"), &entry("9007199254740991-9007199254740990", highest, "1")]);
     let mut stream = target.node.open("p", "").await;
     assert_eq!(stream.next().await.id, highest);
     // No id can follow it; the publisher gets an error, and deleting the history repairs it.
@@ -149,7 +159,8 @@ async fn backward_ids_become_a_gap_and_never_reorder() {
     {
         let mut stream = target.node.open(pipeline, "").await;
         for id in ids {
-            redis.command(&["RPUSH", &list(pipeline), &frame(id, "1")]);
+            let (ms, seq) = crate::support::parts(id);
+            redis.command(&["RPUSH", &list(pipeline), &entry(&format!("{ms}-{}", seq - 1), id, "1")]);
         }
         let last = target.node.publish(pipeline, "a", json!("last")).await;
         let mut seen: Option<(u64, u64)> = None;
@@ -196,7 +207,7 @@ async fn key_of_another_kind_fails_its_pipeline_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn list_of_a_million_entries_is_read_at_its_end_and_trimmed() {
     let (target, redis) = start().await;
-    let fill = "for n = 1, 1000000 do redis.call('RPUSH', KEYS[1], 'id: 5-' .. n .. '\\nevent: a\\ndata: 1\\n\\n') end";
+    let fill = "for n = 1, 1000000 do redis.call('RPUSH', KEYS[1], '5-' .. n - 1 .. '\\nid: 5-' .. n .. '\\nevent: a\\ndata: 1\\n\\n') end";
     redis.command(&["EVAL", fill, "1", &list("p")]);
     let mut stream = target.node.open("p", "").await;
     let events = stream.take(100).await;

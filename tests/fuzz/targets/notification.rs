@@ -7,15 +7,21 @@ use pipecast::log::notification::Notification;
 
 fuzz_target!(|text: &[u8]| {
     let Ok(notification) = Notification::parse(Bytes::copy_from_slice(text)) else { return };
-    let mut again = format!("{}\n", notification.after).into_bytes();
+    let mut again = Vec::new();
+    let mut before = notification.after;
     for frame in &notification.frames {
+        again.extend_from_slice(format!("{before}\n").as_bytes());
         again.extend_from_slice(frame.text());
+        before = frame.id();
         let [id, event, data, "", ""] = text_lines(frame.text())[..] else {
             panic!("a frame has three lines and a blank one")
         };
         assert_eq!(id, format!("id: {}", frame.id()));
         assert_eq!(event, format!("event: {}", frame.channel()));
         assert_eq!(data, format!("data: {}", frame.payload()));
+    }
+    if again.is_empty() {
+        again.extend_from_slice(format!("{before}\n").as_bytes());
     }
     assert_eq!(again, text);
     let are_in_order = notification.frames.is_sorted_by(|one, next| one.id() < next.id());
