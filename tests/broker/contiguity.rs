@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::support::node::{Node, Options};
+use crate::support::proxy::Proxy;
 use crate::support::raw::Raw;
 use crate::support::redis::Redis;
 use crate::support::stream::Stream;
@@ -235,4 +236,37 @@ async fn entry_of_an_older_build_begins_the_history_anew() {
     node.publish_numbers("p", 2..=3).await;
     assert_gap(&node, "p", "5-1", "reset", &[2, 3]).await;
     assert_eq!(redis.command(&["LLEN", "pipecast:{p}:events"]), "2");
+}
+
+/// The node was away for longer than `history.ttl`: a whole history came and expired.
+#[tokio::test(flavor = "multi_thread")]
+async fn history_that_came_and_expired_during_an_outage_is_a_gap() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(&redis);
+    let options =
+        |url: &str| Options::default().redis(url).set("HISTORY__TTL", "1s").set("HUB__CHECK_INTERVAL", "100ms");
+    let (far, near) = (options(&proxy.url()).start().await, options(&redis.url()).start().await);
+    let mut streams = Vec::new();
+    for n in 0..20 {
+        streams.push(open_live(&far, &format!("p{n}")).await);
+    }
+    proxy.lead_nowhere();
+    proxy.silence_open_connections();
+    for n in 0..20 {
+        near.publish_numbers(&format!("p{n}"), 1..=1).await;
+    }
+    eventually("they expire", || async { redis.command(&["KEYS", "pipecast:{p*"]).is_empty() }).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    proxy.lead_to(&redis);
+    eventually("it is back", || async { far.metric("pipecast_store_reconnects_total").await >= 1.0 }).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let mut silent = Vec::new();
+    for (n, stream) in streams.iter_mut().enumerate() {
+        near.publish_numbers(&format!("p{n}"), 2..=2).await;
+        let first = stream.next().await;
+        if first.event != "pipecast.gap" {
+            silent.push(n);
+        }
+    }
+    assert_eq!(silent, [0; 0], "these missed an event and were not told");
 }
