@@ -270,3 +270,20 @@ async fn history_that_came_and_expired_during_an_outage_is_a_gap() {
     }
     assert_eq!(silent, [0; 0], "these missed an event and were not told");
 }
+
+/// The list and the logs count the same bytes: a log with more events than the list looks like one that missed a deletion.
+#[tokio::test(flavor = "multi_thread")]
+async fn history_at_its_limit_of_bytes_is_not_read_again_and_again() {
+    let redis = Redis::start().await;
+    let options = Options::default().redis(&redis.url()).set("HISTORY__BYTES", "64KiB");
+    let node = options.set("HUB__CHECK_INTERVAL", "100ms").start().await;
+    let _stream = node.open("p", "").await;
+    let reads = || async { node.metric("pipecast_history_reads_total{reason=\"check\"}").await };
+    for n in 0..80 {
+        node.publish("p", "a", json!("x".repeat(1000))).await;
+        if n % 10 == 9 {
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        }
+    }
+    assert_eq!(reads().await, 0.0);
+}
