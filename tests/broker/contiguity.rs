@@ -287,3 +287,19 @@ async fn history_at_its_limit_of_bytes_is_not_read_again_and_again() {
     }
     assert_eq!(reads().await, 0.0);
 }
+
+/// Of a page that ends with an entry of another program nothing counts. The events after it are still to be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_after_a_page_that_ends_with_damage_are_read() {
+    let redis = Redis::start().await;
+    let node = Options::default().redis(&redis.url()).start().await;
+    // A stream's page has 256 KiB, a document's 128 KiB.
+    for (pipeline, last_of_page) in [("stream", "51"), ("document", "25")] {
+        let events =
+            serde_json::Value::from_iter((0..100).map(|_| json!({"channel": "a", "payload": "x".repeat(5000)})));
+        assert!(node.post(pipeline, events).await.status().is_success());
+        redis.command(&["LSET", &format!("pipecast:{{{pipeline}}}:events"), last_of_page, "rubbish"]);
+    }
+    assert_eq!(seq(&node.open("stream", "").await.take(48).await[47].id), 100);
+    assert_eq!(node.history("document", "").await["gap"], json!(true));
+}
