@@ -68,7 +68,8 @@ describe('image', { concurrency: 1 }, () => {
   test('is saved as a file by scripts/release', { timeout: 300_000 }, async (t) => {
     const folder = await mkdtemp(join(tmpdir(), 'release-'));
     t.after(() => rm(folder, { recursive: true }));
-    const built = await program('scripts/release', 'build', '--profile', 'dev', '--only', 'image', folder);
+    const env = { ...process.env, DOCKER: process.env.DOCKER_CLI };
+    const built = await run('scripts/release', ['build', '--profile', 'dev', '--only', 'image', folder], { cwd: root, env });
     assert.equal(built.code, 0, built.output);
     assert.match(built.output, /^[ \d,]{12}  pipecast-.*-image\.tar$/m);
     const { code, output } = await docker('load', '--input', join(folder, `pipecast-${version}-image.tar`));
