@@ -78,8 +78,14 @@ fn unusable(kind: io::ErrorKind, path: &Path, problem: FileProblem) -> io::Error
 pub(super) fn read(r: &mut Reader) -> Option<RedisSettings> {
     let url = r.redis_url("redis.url", "URL of Redis, with user, password and database, for example `redis://user:secret@host:6379/0`. The scheme is `redis://`, `rediss://` or `redis+unix://`. With Sentinel: `redis-sentinel://host:26379,host:26379/<master>`, or `rediss-sentinel://` for TLS. If empty, the node uses the embedded store.");
     let password_file = r.file("redis.password_file", "File with the Redis password, for a `redis.url` without one. Read for new connections; the pool of clients' reads reads it again when Redis rejects the last password. A byte order mark and line breaks at its end are ignored.");
-    let sentinel_user = r.optional("redis.sentinel_user", "User on the sentinels, if they need one. The user in `redis.url` is for the Redis servers.");
-    let sentinel_password_file = r.file("redis.sentinel_password_file", "File with the password on the sentinels. Read each time a node asks them for the primary.");
+    let sentinel_user = r.optional(
+        "redis.sentinel_user",
+        "User on the sentinels, if they need one. The user in `redis.url` is for the Redis servers.",
+    );
+    let sentinel_password_file = r.file(
+        "redis.sentinel_password_file",
+        "File with the password on the sentinels. Read each time a node asks them for the primary.",
+    );
     let tls_ca = r.file(
         "redis.tls_ca",
         "PEM file with the certificate authority for `rediss://` and `rediss-sentinel://`. If empty, the system's authorities are trusted.",

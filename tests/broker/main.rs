@@ -35,6 +35,7 @@ mod refusals;
 mod retries;
 mod rust_client;
 mod secret_urls;
+mod sentinel;
 mod slow_readers;
 mod stopping;
 mod store_errors;

@@ -26,7 +26,10 @@ fn check_redis_url(text: &str) -> Result<(), String> {
     }
     let url = Url::parse(text).map_err(|error| format!("not a valid URL ({error}); use redis://host:6379"))?;
     if !REDIS_SCHEMES.contains(&url.scheme()) {
-        return Err(format!("unsupported scheme `{}://`; use redis://, rediss://, redis+unix:// or redis-sentinel://", url.scheme()));
+        return Err(format!(
+            "unsupported scheme `{}://`; use redis://, rediss://, redis+unix:// or redis-sentinel://",
+            url.scheme()
+        ));
     }
     check_url(text).map_err(|error| error.to_string())
 }

@@ -55,6 +55,14 @@ pub(super) enum Unreachable {
         /// What went wrong there.
         problem: String,
     },
+    /// The server that the sentinels name cannot be reached.
+    #[error("the sentinels name {address} as the primary: {problem}")]
+    NamedPrimary {
+        /// Host and port, as nodes need to reach it.
+        address: String,
+        /// What went wrong there.
+        problem: String,
+    },
     /// The pool gave no connection, for a reason of its own.
     #[error("no connection from the pool: {0}")]
     Pool(String),

@@ -56,17 +56,34 @@ pub(super) fn read(answers: Vec<Result<Value, RedisError>>) -> Result<Option<Sen
     Ok(Some(SentinelAnswer { primary: ServerAddress { host, port }, epoch }))
 }
 
-/// The addresses, the most credible first: of the latest epoch, and then what most sentinels name.
-pub(super) fn candidates(answers: &[SentinelAnswer]) -> Vec<ServerAddress> {
-    let mut ranked = Vec::<(u64, usize, &ServerAddress)>::new();
-    for answer in answers {
-        match ranked.iter_mut().find(|(.., address)| *address == &answer.primary) {
-            Some((epoch, votes, _)) => (*epoch, *votes) = ((*epoch).max(answer.epoch), *votes + 1),
-            None => ranked.push((answer.epoch, 1, &answer.primary)),
+/// A server that may be the primary.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Candidate {
+    pub(super) address: ServerAddress,
+    pub(super) epoch: u64,
+    /// How many sentinels name it.
+    pub(super) votes: usize,
+}
+
+/// The servers that the sentinels name, the most credible first: of the latest epoch, and then what most of them name.
+pub(super) fn candidates(answers: Vec<SentinelAnswer>) -> Vec<Candidate> {
+    let mut ranked = Vec::<Candidate>::new();
+    for SentinelAnswer { primary, epoch } in answers {
+        match ranked.iter_mut().find(|candidate| candidate.address == primary) {
+            Some(candidate) => (candidate.epoch, candidate.votes) = (candidate.epoch.max(epoch), candidate.votes + 1),
+            None => ranked.push(Candidate { address: primary, epoch, votes: 1 }),
         }
     }
-    ranked.sort_by_key(|(epoch, votes, _)| std::cmp::Reverse((*epoch, *votes)));
-    ranked.into_iter().map(|(.., address)| address.clone()).collect()
+    ranked.sort_by_key(|candidate| std::cmp::Reverse((candidate.epoch, candidate.votes)));
+    ranked
+}
+
+impl Candidate {
+    /// Whether it can have followed a primary of this epoch. A sentinel that missed the failover to that one names an
+    /// older one; all of them name an older epoch only if they were set up anew.
+    pub(super) fn is_newer_than(&self, epoch: u64, sentinels: usize) -> bool {
+        self.epoch >= epoch || self.votes * 2 > sentinels
+    }
 }
 
 #[cfg(test)]
@@ -86,9 +103,19 @@ mod tests {
             (vec![answer(1, 0), answer(2, 3), answer(1, 0)], vec![2, 1]),
             (vec![answer(1, 3), answer(1, 0)], vec![1]),
         ] {
-            let ports: Vec<_> = candidates(&answers).into_iter().map(|address| address.port).collect();
+            let ports: Vec<_> =
+                candidates(answers.clone()).into_iter().map(|candidate| candidate.address.port).collect();
             assert_eq!(ports, expected, "{answers:?}");
         }
+    }
+
+    #[test]
+    fn older_epoch_counts_only_if_most_sentinels_name_it() {
+        let candidate = |votes| candidates(vec![answer(1, 3); votes]).remove(0);
+        assert!(candidate(1).is_newer_than(3, 3));
+        assert!(!candidate(1).is_newer_than(4, 3));
+        assert!(!candidate(1).is_newer_than(4, 2));
+        assert!(candidate(2).is_newer_than(4, 3));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Follows the sentinels, so that a failover is noticed at once, and also when the old primary still answers.
 //!
-//! A connection to each sentinel hears `+switch-master`. It is only a hint: the sentinels are asked then, and at each
-//! probe interval in any case.
+//! A connection to each sentinel hears when a replica becomes the primary. It is only a hint: the sentinels are asked then,
+//! and at each probe interval in any case.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,9 @@ use super::health::Health;
 use super::sentinels::{Sentinel, Sentinels};
 use crate::backoff::Backoff;
 
-const SWITCHES: &str = "+switch-master";
+/// The sentinel that leads a failover knows the new primary before the others do, and before it has told the other replicas.
+/// The old primary may still accept events then, which will be lost.
+const CHANNELS: [&str; 2] = ["+promoted-slave", "+switch-master"];
 
 pub(super) struct SentinelWatch {
     pub(super) connector: Connector,
@@ -78,7 +80,7 @@ impl SentinelWatch {
             Ok::<_, std::convert::Infallible>(())
         });
         let mut connection = sentinels.connect(sentinel, &config).await?;
-        connection.subscribe(SWITCHES).await?;
+        connection.subscribe(&CHANNELS).await?;
         let mut pings = interval(self.interval);
         loop {
             tokio::select! {
@@ -93,9 +95,15 @@ impl SentinelWatch {
     }
 }
 
-/// Whether a message is about this primary: `<master> <old host> <old port> <new host> <new port>`.
+/// Whether a message is about this primary: `<master> <old host> <old port> ...` or `slave <replica> ... @ <master> ...`.
 fn is_about(data: &[Value], master: &str) -> bool {
-    matches!(data, [_, Value::BulkString(text)] if text.split(|byte| *byte == b' ').next() == Some(master.as_bytes()))
+    let [_, Value::BulkString(text)] = data else { return false };
+    let mut words = text.split(|byte| *byte == b' ');
+    let name = match words.next() {
+        Some(b"slave") => words.skip_while(|word| word != b"@").nth(1),
+        first => first,
+    };
+    name == Some(master.as_bytes())
 }
 
 #[cfg(test)]
@@ -104,10 +112,15 @@ mod tests {
 
     #[test]
     fn switches_of_other_primaries_are_ignored() {
-        for (text, is_ours) in
-            [("mine 10.0.0.1 1 10.0.0.2 2", true), ("mine2 10.0.0.1 1 10.0.0.2 2", false), ("", false)]
-        {
-            let data = [SWITCHES, text].map(|part| Value::BulkString(part.as_bytes().to_vec()));
+        for (text, is_ours) in [
+            ("mine 10.0.0.1 1 10.0.0.2 2", true),
+            ("mine2 10.0.0.1 1 10.0.0.2 2", false),
+            ("slave 10.0.0.2:2 10.0.0.2 2 @ mine 10.0.0.1 1", true),
+            ("slave 10.0.0.2:2 10.0.0.2 2 @ other 10.0.0.1 1", false),
+            ("slave mine", false),
+            ("", false),
+        ] {
+            let data = ["+switch-master", text].map(|part| Value::BulkString(part.as_bytes().to_vec()));
             assert_eq!(is_about(&data, "mine"), is_ours, "{text}");
         }
     }

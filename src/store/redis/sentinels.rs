@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::command_error::{CommandError, Unfit, Unreachable};
 use super::connector::{SENTINEL_PASSWORD_FILE, read_password, verify};
 use super::health::Health;
-use super::sentinel_answer::{SentinelAnswer, ServerAddress, candidates, question, read};
+use super::sentinel_answer::{Candidate, SentinelAnswer, ServerAddress, candidates, question, read};
 
 /// An answer is used for so long: connections are often made several at a time.
 const FRESH: Duration = Duration::from_millis(100);
@@ -44,6 +44,7 @@ pub(super) struct Sentinels {
 #[derive(Clone)]
 struct KnownPrimary {
     address: ServerAddress,
+    epoch: u64,
     /// Whether it has since said that it serves nothing, or not as the primary.
     is_doubted: bool,
 }
@@ -124,33 +125,50 @@ impl Sentinels {
             (Err(_), Some(known)) => return Ok(known.address.clone()),
             (Err(error), None) => return Err(error),
         };
+        let is_credible = |candidate: &Candidate| {
+            known.as_ref().is_none_or(|known| candidate.is_newer_than(known.epoch, self.sentinels.len()))
+        };
         let mut last = None;
-        for address in named {
-            if known.as_ref().is_some_and(|known| known.address == address && !known.is_doubted) {
-                return Ok(address);
-            }
-            match self.verify(at(server, &address)).await {
-                Ok(()) => {
-                    self.found(&address, health);
-                    return Ok(address);
-                }
+        for candidate in named.into_iter().filter(is_credible) {
+            let is_known = |known: &KnownPrimary| known.address == candidate.address && !known.is_doubted;
+            let verified = match known.as_ref().is_some_and(is_known) {
+                true => Ok(()),
+                false => self.verify(at(server, &candidate.address)).await,
+            };
+            match verified {
+                Ok(()) => return Ok(self.found(candidate, health)),
                 // Proven wrong: an older answer may be right. Not where the server cannot be reached: an older primary may
                 // still think that it is one, and would lose what it stores.
                 Err(error) if error.is_replica() => last = Some(error),
+                Err(CommandError::Unreachable(problem)) => {
+                    let (address, problem) = (candidate.address.to_string(), problem.to_string());
+                    return Err(Unreachable::NamedPrimary { address, problem }.into());
+                }
                 Err(error) => return Err(error),
             }
         }
-        Err(last.unwrap_or_else(CommandError::replica))
+        match (last, known) {
+            (Some(error), _) => Err(error),
+            // Only sentinels that missed a failover have answered.
+            (None, Some(known)) => Ok(known.address),
+            (None, None) => Err(CommandError::replica()),
+        }
     }
 
-    fn found(&self, address: &ServerAddress, health: &Health) {
-        let now = KnownPrimary { address: address.clone(), is_doubted: false };
+    fn found(&self, Candidate { address, epoch, .. }: Candidate, health: &Health) -> ServerAddress {
+        let now = KnownPrimary { address: address.clone(), epoch, is_doubted: false };
         let before = self.known.lock().replace(now);
-        if before.is_some_and(|before| before.address != *address) {
+        let (is_other, was_doubted) =
+            before.map_or((false, true), |before| (before.address != address, before.is_doubted));
+        if is_other {
             tracing::warn!(primary = %address, "the sentinels name another primary; reconnecting");
             health.condemn();
         }
-        health.connected(Instant::now(), true);
+        if is_other || was_doubted {
+            // A connection was just made: those that wait before they try again need not.
+            health.connected(Instant::now(), true);
+        }
+        address
     }
 
     async fn verify(&self, info: ConnectionInfo) -> Result<(), CommandError> {
@@ -160,8 +178,8 @@ impl Sentinels {
         verify(&mut connection).await
     }
 
-    /// The addresses that the sentinels name, the most credible first; at least one.
-    async fn ask(&self) -> Result<Vec<ServerAddress>, CommandError> {
+    /// The servers that the sentinels name, the most credible first; at least one.
+    async fn ask(&self) -> Result<Vec<Candidate>, CommandError> {
         let deadline = Instant::now() + self.timeout / 2;
         let mut asking: FuturesUnordered<_> =
             self.sentinels.iter().map(|sentinel| async move { (sentinel, self.ask_one(sentinel).await) }).collect();
@@ -180,7 +198,7 @@ impl Sentinels {
             }
         }
         if !answers.is_empty() {
-            return Ok(candidates(&answers));
+            return Ok(candidates(answers));
         }
         if unknown == self.sentinels.len() {
             return Err(Unfit::UnknownMaster { master: self.master.clone() }.into());
@@ -202,8 +220,7 @@ impl Sentinels {
     async fn ask_one(&self, sentinel: &Sentinel) -> Result<Option<SentinelAnswer>, CommandError> {
         let asking = async {
             let mut connection = self.connect(sentinel, &self.config()).await?;
-            let answers: Vec<Result<Value, RedisError>> =
-                question(&self.master).query_async(&mut connection).await?;
+            let answers: Vec<Result<Value, RedisError>> = question(&self.master).query_async(&mut connection).await?;
             read(answers).map_err(|error| match error.into() {
                 CommandError::Unexpected { source, .. } => {
                     Unfit::NoSentinel { address: sentinel.name.clone(), problem: source.to_string() }.into()
@@ -232,9 +249,7 @@ impl Sentinels {
     }
 
     pub(super) fn config(&self) -> AsyncConnectionConfig {
-        AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(self.timeout))
+        AsyncConnectionConfig::new().set_connection_timeout(Some(self.timeout)).set_response_timeout(Some(self.timeout))
     }
 }
 
