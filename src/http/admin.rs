@@ -58,7 +58,7 @@ fn readiness(node: &Node, check: StoreCheck) -> Response<Body> {
     if node.drain.phase() > NodePhase::Serving {
         text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else if check == StoreCheck::Included && !node.is_store_up() {
-        text(StatusCode::SERVICE_UNAVAILABLE, "the store is unreachable: no probe has returned for too long\n")
+        text(StatusCode::SERVICE_UNAVAILABLE, "the store is unreachable, or does not accept events\n")
     } else {
         text(StatusCode::OK, "ready\n")
     }

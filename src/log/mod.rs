@@ -180,7 +180,7 @@ impl Log {
     }
 
     /// The store still had no event of this pipeline at `now_ms` by its clock, and has lost none since the log was read.
-    pub fn is_still_empty(&mut self, now_ms: u64) {
+    pub fn confirm_empty(&mut self, now_ms: u64) {
         if self.frames.is_empty() {
             self.empty_at_ms = self.empty_at_ms.max(now_ms);
         }
@@ -226,7 +226,7 @@ impl Log {
                 self.floor = floor;
             }
             if length == 0 && floor.is_beginning() {
-                self.is_still_empty(newest.ms);
+                self.confirm_empty(newest.ms);
             }
             self.push(frames.into_iter().skip(known), now);
             let older = self.frames.len().saturating_sub(length);

@@ -42,7 +42,7 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn register(registration: &Registration<'_>) -> Result<Self> {
         Ok(Self {
-            up: registration.gauge("pipecast_store_up", "1 while the store responds, otherwise 0; readiness depends on it.")?,
+            up: registration.gauge("pipecast_store_up", "1 while the store accepts events and notifies this node, otherwise 0; readiness depends on it.")?,
             probe_age: registration.age(
                 "pipecast_store_probe_age_seconds",
                 "Seconds since the last probe that Redis stored and this node received over pub/sub; 0 with the embedded store, -1 before the first probe.",

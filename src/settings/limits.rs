@@ -66,7 +66,7 @@ pub(super) fn read_requests(r: &mut Reader) -> RequestLimits {
 }
 
 pub(super) fn read_counts_and_rates(r: &mut Reader) -> LimitOptions {
-    let streams = r.optional_count("limits.streams", "auto", 1..=MAX_STREAMS, "Maximum open streams on this node; connections may be an eighth more. `auto` means as many as the open-file limit allows.");
+    let streams = r.optional_count("limits.streams", "auto", 1..=MAX_STREAMS, "Maximum open streams on this node; connections may be an eighth more, at least 16 and at most 512. `auto` means as many as the open-file limit allows.");
     let streams_per_address = r.optional_count("limits.streams_per_address", "off", 1..=MAX_STREAMS, "Maximum streams per client address on this node; `off` means no limit. An IPv6 address counts by its /64; a /56 may have four times as many, a /48 sixteen times.");
     let streams_per_pipeline = r.optional_count(
         "limits.streams_per_pipeline",

@@ -94,7 +94,7 @@ pub(super) fn read(r: &mut Reader) -> Option<RedisSettings> {
     let tls_key = r.file("redis.tls_key", "PEM file with the client certificate's private key.");
     let prefix = r.redis_prefix("redis.prefix", "pipecast", "Prefix of all keys and channels (`<prefix>:{<pipeline>}:events`). Installations that share one Redis need different prefixes.");
     let pool_size = r.count("redis.pool_size", "8", 1..=1000, "Connections for requests by clients, such as histories as JSON. Six more connections publish, listen, probe, read for live streams and compare.");
-    let timeout = r.duration("redis.timeout", "2s", SECOND / 100..=SECOND * 2, "Maximum time for one command, including the wait for a connection. Every publish is answered within this time.");
+    let timeout = r.duration("redis.timeout", "2s", SECOND / 100..=SECOND * 2, "Maximum time for one command, including the wait for a connection. A publish waits at most this long for Redis.");
     let probe_interval = r.duration("redis.probe_interval", "5s", SECOND / 10..=SECOND * 60, "How often the listening connection must receive the node's own probe. After three intervals without one, the node is not ready.");
     let tls_client = r.pair(("redis.tls_cert", tls_cert), ("redis.tls_key", tls_key));
     if password_file.is_some() {

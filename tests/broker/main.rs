@@ -34,6 +34,7 @@ mod redis_setup;
 mod refusals;
 mod retries;
 mod rust_client;
+mod rust_program;
 mod secret_urls;
 mod sentinel;
 mod slow_readers;

@@ -1,4 +1,4 @@
-//! `pipecast token inspect`: prints what a token says, and whether a node with these settings accepts it.
+//! `pipecast token inspect`: prints what a token contains, and whether a node with these settings accepts it.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::auth::{Access, Auth, Right, Rights, peek};
 use crate::cli::{Environment, Failure, Outcome, load_settings, print_error, print_out, sources};
 use crate::visible::visible;
 
-/// Print what a token says, and whether a node with these settings accepts it
+/// Print what a token contains, and whether a node with these settings accepts it
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     pipecast token inspect < token.txt\n  \

@@ -275,7 +275,7 @@ impl LiveLog {
         if let Newest::Unknown { now_ms, .. } = newest
             && self.log.tail() == before
         {
-            self.log.is_still_empty(now_ms);
+            self.log.confirm_empty(now_ms);
         }
         Action::Nothing
     }

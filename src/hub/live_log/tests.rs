@@ -286,3 +286,22 @@ fn late_copy_of_a_lost_history_is_not_added_during_a_read() {
     assert_eq!(log.history_arrived(History::default(), Instant::now()), AfterRead::Queue);
     assert_eq!(log.log().tail(), EventId::ZERO);
 }
+
+#[test]
+fn comparison_confirms_that_there_is_no_history_yet() {
+    let mut log = LiveLog::new(LIMITS);
+    let _ = (log.reader_joined(), log.subscribed());
+    log.start_read().unwrap();
+    let loss = LossRecord { since_ms: 50, now_ms: 100, ttl_ms: 1000 };
+    let nothing = History { floor: EventId::at(50), frames: Vec::new(), loss };
+    assert_eq!(log.history_arrived(nothing, Instant::now()), AfterRead::Done);
+    assert_eq!(log.log().tail(), EventId::at(100));
+    let mut compare = |since_ms, now_ms| {
+        let before = log.log().tail();
+        (log.checked(Newest::Unknown { since_ms, now_ms }, before), log.log().tail().ms)
+    };
+    // However long nothing is published, no history can have expired unseen.
+    assert_eq!(compare(50, 900), (Action::Nothing, 900));
+    assert_eq!(compare(50, 1800), (Action::Nothing, 1800));
+    assert_eq!(compare(1801, 1900), (Action::QueueRead, 1800), "data may have been lost since");
+}
