@@ -135,8 +135,7 @@ impl ClientPool {
     }
 
     async fn open(&self) -> Result<CurrentPool, CommandError> {
-        let info = self.connector.connection_info(&self.health).await?;
-        let generation = self.health.generation();
+        let (info, generation) = self.connector.connection_info(&self.health).await?;
         let password = info.redis_settings().password().map(str::to_owned);
         // redis-rs' own default of half a second would turn a slow fork of Redis into errors.
         let config = AsyncConnectionConfig::new()

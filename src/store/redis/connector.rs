@@ -95,15 +95,16 @@ impl Connector {
         self.info.redis_settings().db()
     }
 
-    /// What a connection is made with at this moment: the password file is read, and the sentinels are asked.
+    /// What a connection is made with at this moment, and its generation: the password file is read, and the sentinels are
+    /// asked.
     ///
     /// # Errors
     /// When the password cannot be read, or no primary is known.
-    pub(super) async fn connection_info(&self, health: &Health) -> Result<ConnectionInfo, CommandError> {
+    pub(super) async fn connection_info(&self, health: &Health) -> Result<(ConnectionInfo, u64), CommandError> {
         let info = self.with_password()?;
         match &self.sentinels {
             Some(sentinels) => sentinels.primary(&info, health).await,
-            None => Ok(info),
+            None => Ok((info, health.generation())),
         }
     }
 
@@ -137,9 +138,7 @@ impl Connector {
         config: &AsyncConnectionConfig,
         health: &Health,
     ) -> Result<(MultiplexedConnection, u64), CommandError> {
-        let info = self.connection_info(health).await?;
-        // Read now: the sentinels may have named another primary, which begins a generation.
-        let generation = health.generation();
+        let (info, generation) = self.connection_info(health).await?;
         let mut connection = Client::open(info)?.get_multiplexed_async_connection_with_config(config).await?;
         verify(&mut connection).await?;
         Ok((connection, generation))

@@ -48,12 +48,20 @@ impl SentinelWatch {
     }
 
     async fn listen(&self, sentinels: &Sentinels, sentinel: &Sentinel, switched: &Arc<Notify>) {
-        let mut backoff = Backoff::for_store();
+        let (mut backoff, mut is_denied) = (Backoff::for_store(), false);
         loop {
-            if Box::pin(self.hear(sentinels, sentinel, switched)).await.is_ok() {
-                backoff.reset();
-                // What happened in the meantime was not heard.
-                switched.notify_one();
+            match Box::pin(self.hear(sentinels, sentinel, switched)).await {
+                Ok(()) => {
+                    backoff.reset();
+                    // What happened in the meantime was not heard.
+                    switched.notify_one();
+                }
+                Err(error @ CommandError::Denied { .. }) if !std::mem::replace(&mut is_denied, true) => {
+                    let sentinel = &sentinel.name;
+                    tracing::warn!(sentinel, %error, "the sentinel does not announce failovers; polling (docs/operate/redis.md)");
+                }
+                // Logged when the sentinel is asked.
+                Err(_) => {}
             }
             sleep(backoff.next_delay()).await;
         }

@@ -51,7 +51,7 @@ struct KnownPrimary {
 
 pub(super) struct Sentinel {
     /// Host and port, for the log.
-    name: String,
+    pub(super) name: String,
     info: ConnectionInfo,
     is_failing: AtomicBool,
 }
@@ -87,7 +87,8 @@ impl Sentinels {
         &self.sentinels
     }
 
-    /// How to connect to the primary; `server` says how to connect to servers. Condemns the connections to another one.
+    /// How to connect to the primary, and the generation of that connection; `server` is how to connect to any server.
+    /// Condemns the connections to another primary.
     ///
     /// # Errors
     /// No sentinel answers or knows the primary, and none was known before; or the server is not a primary.
@@ -95,14 +96,17 @@ impl Sentinels {
         &self,
         server: &ConnectionInfo,
         health: &Health,
-    ) -> Result<ConnectionInfo, CommandError> {
+    ) -> Result<(ConnectionInfo, u64), CommandError> {
         let mut asked = self.asked.lock().await;
-        if let Some(Asked { outcome, .. }) = asked.as_ref().filter(|asked| asked.at.elapsed() < FRESH) {
-            return outcome.clone().map(|address| at(server, &address));
-        }
-        let outcome = self.ask_and_verify(server, health).await;
-        *asked = Some(Asked { at: Instant::now(), outcome: outcome.clone() });
-        outcome.map(|address| at(server, &address))
+        let outcome = match asked.as_ref().filter(|asked| asked.at.elapsed() < FRESH) {
+            Some(asked) => asked.outcome.clone(),
+            None => {
+                let outcome = self.ask_and_verify(server, health).await;
+                asked.insert(Asked { at: Instant::now(), outcome }).outcome.clone()
+            }
+        };
+        // Read while nothing else can find another primary, which would begin the next generation.
+        outcome.map(|address| (at(server, &address), health.generation()))
     }
 
     /// As [`Self::primary`], with an answer that is newer than this call.
