@@ -100,13 +100,13 @@ impl Setup<'_> {
         }
         let watched = Watched { servers, sentinels };
         for sentinel in &watched.sentinels {
-            let others = (self.sentinels - 1).to_string();
-            let replicas = self.replicas.to_string();
-            eventually("the sentinel knows the others", || async {
-                let answer = sentinel.try_command(&["SENTINEL", "MASTER", MASTER]).unwrap_or_default();
-                let lines: Vec<_> = answer.lines().collect();
-                let field = |name: &str| lines.iter().position(|line| *line == name).map(|at| lines[at + 1]);
-                field("num-other-sentinels") == Some(&others) && field("num-slaves") == Some(&replicas)
+            let (others, replicas) = (self.sentinels - 1, self.replicas);
+            eventually("the sentinel knows the others, and that the replicas follow", || async {
+                let answer = |words: &[&str]| sentinel.try_command(words).unwrap_or_default();
+                let others = format!("num-other-sentinels\n{others}\n");
+                let known = answer(&["SENTINEL", "REPLICAS", MASTER]);
+                answer(&["SENTINEL", "MASTER", MASTER]).contains(&others)
+                    && known.matches("master-link-status\nok").count() == replicas
             })
             .await;
         }
