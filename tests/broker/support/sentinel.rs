@@ -204,7 +204,11 @@ fn answer(words: &[String], primary: u16) -> String {
             format!("*2\r\n{}{}", bulk("127.0.0.1"), bulk(&primary.to_string()))
         }
         ["SENTINEL", "MASTER", _] => format!("%1\r\n{}{}", bulk("config-epoch"), bulk("0")),
-        ["SUBSCRIBE", ..] => format!(">3\r\n{}{}:1\r\n", bulk("subscribe"), bulk("+switch-master")),
+        ["SUBSCRIBE", ref channels @ ..] => {
+            let confirm =
+                |channel: &&str| format!(">3\r\n{}{}:1\r\n", bulk("subscribe"), bulk(&channel.to_lowercase()));
+            channels.iter().map(confirm).collect()
+        }
         _ => "+OK\r\n".to_owned(),
     }
 }
