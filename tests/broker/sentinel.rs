@@ -96,8 +96,8 @@ async fn assert_delivered(stream: &mut Stream, survivors: &[(String, u64)]) {
     assert!(stream.arrived().is_empty());
 }
 
-/// Nodes publish and deliver while the primary is replaced.
-async fn failover(watched: &mut Watched, replace: impl FnOnce(&mut Watched)) -> [Node; 2] {
+/// Nodes publish and deliver while the primary is replaced. Returns them, and how many acknowledged events were lost.
+async fn failover(watched: &mut Watched, replace: impl FnOnce(&mut Watched)) -> ([Node; 2], usize) {
     let nodes = [watchful(&watched.url()).start().await, watchful(&watched.url()).start().await];
     let mut streams = [nodes[0].open("p", "").await, nodes[1].open("p", "").await];
     let is_over = AtomicBool::new(false);
@@ -120,7 +120,8 @@ async fn failover(watched: &mut Watched, replace: impl FnOnce(&mut Watched)) -> 
         survivors.map(|event| (event["id"].as_str().unwrap().to_owned(), event["payload"].as_u64().unwrap())).collect();
     assert!(survivors.windows(2).all(|pair| pair[0].1 < pair[1].1), "none is stored twice: {survivors:?}");
     let is_lost = |id: &&String| survivors.iter().all(|(survivor, _)| survivor != *id);
-    eprintln!("of {} acknowledged events {} were lost", ids.len(), ids.iter().filter(is_lost).count());
+    let lost = ids.iter().filter(is_lost).count();
+    eprintln!("of {} acknowledged events {lost} were lost", ids.len());
     assert!(ids.iter().rev().take(50).all(|id| !is_lost(&id)), "the new primary keeps what it acknowledged");
     for stream in &mut streams {
         assert_delivered(stream, &survivors).await;
@@ -128,7 +129,7 @@ async fn failover(watched: &mut Watched, replace: impl FnOnce(&mut Watched)) -> 
     for node in &nodes {
         eventually("the node is ready", || async { node.is_ready().await }).await;
     }
-    nodes
+    (nodes, lost)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +141,7 @@ async fn nodes_follow_when_the_primary_is_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_follow_a_failover_and_outlive_the_sentinels() {
     let mut watched = Watched::start().await;
-    let [node, _] = failover(&mut watched, |watched| {
+    let ([node, _], _) = failover(&mut watched, |watched| {
         assert_eq!(watched.sentinels[0].command(&["SENTINEL", "FAILOVER", MASTER]), "OK");
     })
     .await;
@@ -163,6 +164,17 @@ async fn nodes_follow_a_failover_and_outlive_the_sentinels() {
     .await;
     assert_works(&node).await;
     eventually("the node is ready", || async { node.is_ready().await }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planned_failover_with_paused_writes_loses_nothing() {
+    let mut watched = Watched::start().await;
+    let (_, lost) = failover(&mut watched, |watched| {
+        watched.servers[0].redis.command(&["CLIENT", "PAUSE", "10000", "WRITE"]);
+        assert_eq!(watched.sentinels[0].command(&["SENTINEL", "FAILOVER", MASTER]), "OK");
+    })
+    .await;
+    assert_eq!(lost, 0);
 }
 
 /// It names a server that says it is a primary, and is the only one that answers.
