@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
@@ -179,20 +181,42 @@ impl Drop for Sentinel {
     }
 }
 
-/// A sentinel that names this server as the primary whatever happens; its port. Its thread ends with the test program.
-pub fn stubborn(primary: u16) -> u16 {
-    stubborn_on(free_port(), primary)
+/// A sentinel that names one server as the primary whatever happens. Its thread ends with the test program.
+pub struct Stubborn {
+    pub port: u16,
+    asked: Arc<AtomicUsize>,
 }
 
-/// The same on a port that is known before.
-pub fn stubborn_on(port: u16, primary: u16) -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-    std::thread::spawn(move || {
-        while let Ok((socket, _)) = listener.accept() {
-            std::thread::spawn(move || impostor::serve_redis(socket, |words| answer(words, primary)));
-        }
-    });
-    port
+impl Stubborn {
+    pub fn start(primary: u16) -> Self {
+        Self::start_on(free_port(), primary)
+    }
+
+    /// On a port that is known before.
+    pub fn start_on(port: u16, primary: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let asked = Arc::<AtomicUsize>::default();
+        let count = asked.clone();
+        std::thread::spawn(move || {
+            while let Ok((socket, _)) = listener.accept() {
+                let count = count.clone();
+                std::thread::spawn(move || {
+                    impostor::serve_redis(socket, |words| {
+                        if words[0] == "SENTINEL" {
+                            count.fetch_add(1, Ordering::SeqCst);
+                        }
+                        answer(words, primary)
+                    })
+                });
+            }
+        });
+        Self { port, asked }
+    }
+
+    /// How many questions it has answered.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
 }
 
 fn answer(words: &[String], primary: u16) -> String {
