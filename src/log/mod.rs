@@ -169,7 +169,8 @@ impl Log {
         }
         // If a history was lost and the list is empty, a late copy of its first notification would be added, and sent twice.
         // The events of a new history have greater ids, unless the store's clock stepped back; then it costs a read.
-        if self.tail().is_beginning() && notification.frames[start].id() <= self.replaced {
+        let first = notification.frames[start].id();
+        if self.tail().is_beginning() && (first <= self.replaced || !self.is_empty_until(first.ms)) {
             return NotifyResult::Missing;
         }
         if self.frames.is_empty() && start == 0 {
@@ -177,6 +178,12 @@ impl Log {
         }
         self.push(notification.frames.into_iter().skip(start), now);
         NotifyResult::Added
+    }
+
+    /// Whether no history can have come and expired unseen between the moment when there was none and this one. After an outage
+    /// longer than the time to live, one can.
+    pub fn is_empty_until(&self, now_ms: u64) -> bool {
+        self.loss.spans(self.empty_at_ms, now_ms)
     }
 
     /// The store still had no event of this pipeline at `now_ms` by its clock, and has lost none since the log was read.

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::support::node::{Node, Options};
+use crate::support::proxy::Proxy;
 use crate::support::raw::Raw;
 use crate::support::redis::Redis;
 use crate::support::stream::Stream;
@@ -235,4 +236,75 @@ async fn entry_of_an_older_build_begins_the_history_anew() {
     node.publish_numbers("p", 2..=3).await;
     assert_gap(&node, "p", "5-1", "reset", &[2, 3]).await;
     assert_eq!(redis.command(&["LLEN", "pipecast:{p}:events"]), "2");
+}
+
+/// The node was away for longer than `history.ttl`: a whole history came and expired.
+#[tokio::test(flavor = "multi_thread")]
+async fn history_that_came_and_expired_during_an_outage_is_a_gap() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(&redis);
+    let options =
+        |url: &str| Options::default().redis(url).set("HISTORY__TTL", "1s").set("HUB__CHECK_INTERVAL", "100ms");
+    let (far, near) = (options(&proxy.url()).start().await, options(&redis.url()).start().await);
+    let mut streams = Vec::new();
+    for n in 0..20 {
+        streams.push(open_live(&far, &format!("p{n}")).await);
+    }
+    proxy.lead_nowhere();
+    proxy.silence_open_connections();
+    for n in 0..20 {
+        near.publish_numbers(&format!("p{n}"), 1..=1).await;
+    }
+    eventually("they expire", || async { redis.command(&["KEYS", "pipecast:{p*"]).is_empty() }).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    proxy.lead_to(&redis);
+    eventually("it is back", || async { far.metric("pipecast_store_reconnects_total").await >= 1.0 }).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let mut silent = Vec::new();
+    for (n, stream) in streams.iter_mut().enumerate() {
+        near.publish_numbers(&format!("p{n}"), 2..=2).await;
+        let first = stream.next().await;
+        if first.event != "pipecast.gap" {
+            silent.push(n);
+        }
+    }
+    assert_eq!(silent, [0; 0], "these missed an event and were not told");
+}
+
+/// The list and the logs count the same bytes: a log with more events than the list looks like one that missed a deletion.
+#[tokio::test(flavor = "multi_thread")]
+async fn history_at_its_limit_of_bytes_is_not_read_again_and_again() {
+    let redis = Redis::start().await;
+    let options = Options::default().redis(&redis.url()).set("HISTORY__BYTES", "64KiB");
+    let node = options.set("HUB__CHECK_INTERVAL", "100ms").start().await;
+    let _stream = node.open("p", "").await;
+    let reads = || async { node.metric("pipecast_history_reads_total{reason=\"check\"}").await };
+    let publish = || node.publish("p", "a", json!("x".repeat(1000)));
+    for _ in 0..70 {
+        publish().await;
+    }
+    let before = reads().await;
+    for _ in 0..10 {
+        publish().await;
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    }
+    // A comparison may be answered before the notification arrives, but not each time.
+    let reads = reads().await - before;
+    assert!(reads < 5.0, "{reads} reads");
+}
+
+/// Of a page that ends with an entry of another program nothing counts. The events after it are still to be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_after_a_page_that_ends_with_damage_are_read() {
+    let redis = Redis::start().await;
+    let node = Options::default().redis(&redis.url()).start().await;
+    // A stream's page has 256 KiB, a document's 128 KiB.
+    for (pipeline, last_of_page) in [("stream", "51"), ("document", "25")] {
+        let events =
+            serde_json::Value::from_iter((0..100).map(|_| json!({"channel": "a", "payload": "x".repeat(5000)})));
+        assert!(node.post(pipeline, events).await.status().is_success());
+        redis.command(&["LSET", &format!("pipecast:{{{pipeline}}}:events"), last_of_page, "rubbish"]);
+    }
+    assert_eq!(seq(&node.open("stream", "").await.take(48).await[47].id), 100);
+    assert_eq!(node.history("document", "").await["gap"], json!(true));
 }

@@ -157,7 +157,8 @@ impl Reading {
             Some(after) => log.place_after(&ResumePoint::After(after), clock_ms()),
             None => (log.place_newest(usize::MAX, |_| true), None),
         };
-        self.has_gap = gap.is_some();
+        // A page without events before others ends with an entry that this broker has not written.
+        self.has_gap = gap.is_some() || rest.is_some() && log.history_len() == 0;
         let mut rest = rest;
         // An id that was never assigned says nothing about what the client has: it gets everything that is kept.
         if after.is_some_and(|after| after > log.tail()) && gap.is_some_and(|gap| gap.reason == GapReason::Unknown) {

@@ -342,7 +342,10 @@ impl LiveLog {
             Newest::Event { id, .. } => id >= before && self.log.holds(id),
             Newest::Nothing(id) => id == before && (self.log.history_len() == 0 || self.log.tail() != before),
             // The log has seen more recently that there was none, or has received the first ones since.
-            Newest::Unknown { since_ms, .. } => before.is_beginning() && since_ms <= before.ms,
+            Newest::Unknown { since_ms, now_ms } => {
+                let is_empty = self.log.tail() != before || self.log.is_empty_until(now_ms);
+                before.is_beginning() && since_ms <= before.ms && is_empty
+            }
         }
     }
 

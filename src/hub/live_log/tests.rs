@@ -305,3 +305,34 @@ fn comparison_confirms_that_there_is_no_history_yet() {
     assert_eq!(compare(50, 1800), (Action::Nothing, 1800));
     assert_eq!(compare(1801, 1900), (Action::QueueRead, 1800), "data may have been lost since");
 }
+
+/// A log without events and a reader, read at 100. The store keeps a history for 1000.
+fn empty_at_100() -> LiveLog {
+    let mut log = LiveLog::new(LIMITS);
+    let _ = (log.reader_joined(), log.subscribed());
+    log.start_read().unwrap();
+    let loss = LossRecord { since_ms: 50, now_ms: 100, ttl_ms: 1000 };
+    let nothing = History { floor: EventId::at(50), frames: Vec::new(), loss };
+    assert_eq!(log.history_arrived(nothing, Instant::now()), AfterRead::Done);
+    log
+}
+
+#[test]
+fn comparison_after_the_time_to_live_proves_nothing() {
+    // The node was cut off meanwhile: a whole history may have come and expired.
+    let mut log = empty_at_100();
+    let before = log.log().tail();
+    assert_eq!(log.checked(Newest::Unknown { since_ms: 50, now_ms: 1200 }, before), Action::QueueRead);
+    assert_eq!(log.log().tail(), before);
+}
+
+#[test]
+fn first_event_after_the_time_to_live_does_not_follow() {
+    let mut log = empty_at_100();
+    // The connection is back, and the event comes before the log is read.
+    assert_eq!(log.subscribed(), Action::QueueRead);
+    let frame = Frame::new(EventId { ms: 1200, seq: 1 }, b"event: a\ndata: 1\n\n").unwrap();
+    let first = Notification { after: EventId::at(50), frames: vec![frame] };
+    assert_eq!(log.notify(first, Instant::now()), Action::Nothing);
+    assert!(matches!(log.start_read(), Some(Question::History(_))));
+}

@@ -107,7 +107,8 @@ if is_measured then
   while position < math.min(length, keep) do
     local some = call('LRANGE', list, -position - 16, -position - 1)
     for i = #some, 1, -1 do
-      bytes = bytes + #some[i]
+      -- As nodes count: without the first line.
+      bytes = bytes + #some[i] - (string.find(some[i], '\n', 1, true) or 0)
       if bytes > max_bytes then
         keep = math.max(position, 1)
         break

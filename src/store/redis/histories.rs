@@ -22,6 +22,8 @@ pub(super) struct Histories {
 /// A whole history that is being read, page by page.
 pub(super) struct HistoryReading {
     retention: Retention,
+    /// How many of the newest entries are read.
+    count: usize,
     /// How often it may start over.
     attempts: usize,
     /// What has been read.
@@ -77,13 +79,13 @@ impl Histories {
 impl HistoryReading {
     /// Nothing is read yet.
     pub(super) fn new(retention: Retention) -> Self {
-        Self { retention, attempts: ATTEMPTS, history: History::default(), newest: None }
+        Self { retention, count: retention.limit, attempts: ATTEMPTS, history: History::default(), newest: None }
     }
 
     /// Where the next page begins.
     pub(super) fn start(&self) -> PageStart<'static> {
         match self.newest {
-            None => PageStart::Newest { count: self.retention.limit, channels: &[] },
+            None => PageStart::Newest { count: self.count, channels: &[] },
             Some(_) => PageStart::Next(self.history.newest()),
         }
     }
@@ -96,6 +98,13 @@ impl HistoryReading {
         let Page { history, rest } = page;
         let newest = match (self.newest, rest) {
             (None, None) => return Ok(Some(history)),
+            (_, Some(_)) if history.frames.is_empty() => {
+                // It ends with an entry that this broker has not written: only those after it count, so later ones are read. The
+                // newest alone is always a whole.
+                self.newest = None;
+                self.count = (self.count / 2).max(1);
+                return Ok(None);
+            }
             (None, Some(newest)) => {
                 self.history = history;
                 newest
@@ -171,5 +180,17 @@ mod tests {
         let replaced = || [page(1..=2, Some(4)), Page::default()];
         assert_eq!(read(replaced().into_iter().chain([page(1..=1, None)]).collect()), Ok((vec![1], 3)));
         assert_eq!(read((0..ATTEMPTS).flat_map(|_| replaced()).collect()), Err(Replaced));
+    }
+
+    #[test]
+    fn page_that_ends_with_damage_is_not_the_whole_history() {
+        // None of its entries count, because the last one is damaged. The moment of the read is later than every event.
+        let loss = LossRecord { since_ms: 1, now_ms: 100, ttl_ms: 1000 };
+        let damaged = |rest| Page {
+            history: History { floor: EventId::at(1), frames: Vec::new(), loss },
+            rest: Some(EventId { ms: 7, seq: rest }),
+        };
+        assert_eq!(read(vec![damaged(3), page(3..=3, None)]), Ok((vec![3], 2)));
+        assert_eq!(read(vec![page(1..=1, Some(3)), damaged(3), page(3..=3, None)]), Ok((vec![3], 3)));
     }
 }

@@ -94,14 +94,16 @@ else
     local from_here = #some + 1
     for i = #some, 1, -1 do
       local entry = some[i]
-      if (start < 0 and bytes + #entry > max_bytes) or wanted == 0 then
+      -- As nodes count: without the first line.
+      local frame_bytes = #entry - (string.find(entry, '\n', 1, true) or 0)
+      if (start < 0 and bytes + frame_bytes > max_bytes) or wanted == 0 then
         is_end = true
         break
       end
       if channels and channels[match(entry, '^[^\n]*\nid: [^\n]*\nevent: ([^\n]*)\n')] then
         wanted = wanted - 1
       end
-      bytes = bytes + #entry
+      bytes = bytes + frame_bytes
       entry_bytes = #entry
       start = start - 1
       from_here = i
