@@ -174,7 +174,7 @@ pub async fn run(environment: Environment) -> ExitCode {
         }
     };
     let outcome = match cli.command.unwrap_or_else(|| Command::Serve(ServeArgs::default())) {
-        Command::Serve(args) => serve::serve(args.settings.sources(environment)).await,
+        Command::Serve(args) => Box::pin(serve::serve(args.settings.sources(environment))).await,
         Command::Config(args) => config::config(args.settings.sources(environment), args.markdown),
         Command::Publish(args) => publish::publish(args).await,
         Command::Tail(args) => tail::tail(args).await,

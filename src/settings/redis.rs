@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::reader::Reader;
 use crate::files::pem::{SeveralPrivateKeys, check_private_key};
 use crate::files::text::read_bytes;
-use crate::store::redis::{RedisOptions, has_password};
+use crate::store::redis::{RedisOptions, has_password, is_sentinel_url};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -76,11 +76,19 @@ fn unusable(kind: io::ErrorKind, path: &Path, problem: FileProblem) -> io::Error
 
 /// Reads the section; none without `redis.url`, which means the embedded store.
 pub(super) fn read(r: &mut Reader) -> Option<RedisSettings> {
-    let url = r.redis_url("redis.url", "URL of Redis, with user, password and database, for example `redis://user:secret@host:6379/0`. The scheme is `redis://`, `rediss://` or `redis+unix://`. If empty, the node uses the embedded store.");
+    let url = r.redis_url("redis.url", "URL of Redis, with user, password and database, for example `redis://user:secret@host:6379/0`. The scheme is `redis://`, `rediss://` or `redis+unix://`. With Sentinel: `redis-sentinel://host:26379,host:26379/<master>`, or `rediss-sentinel://` for TLS. If empty, the node uses the embedded store.");
     let password_file = r.file("redis.password_file", "File with the Redis password, for a `redis.url` without one. Read for new connections; the pool of clients' reads reads it again when Redis rejects the last password. A byte order mark and line breaks at its end are ignored.");
+    let sentinel_user = r.optional(
+        "redis.sentinel_user",
+        "User on the sentinels, if they need one. The user in `redis.url` is for the Redis servers.",
+    );
+    let sentinel_password_file = r.file(
+        "redis.sentinel_password_file",
+        "File with the password on the sentinels. Read each time a node asks them for the primary.",
+    );
     let tls_ca = r.file(
         "redis.tls_ca",
-        "PEM file with the certificate authority for `rediss://`. If empty, the system's authorities are trusted.",
+        "PEM file with the certificate authority for `rediss://` and `rediss-sentinel://`. If empty, the system's authorities are trusted.",
     );
     let tls_cert = r.file("redis.tls_cert", "PEM file with a client certificate, for servers that require one.");
     let tls_key = r.file("redis.tls_key", "PEM file with the client certificate's private key.");
@@ -92,9 +100,12 @@ pub(super) fn read(r: &mut Reader) -> Option<RedisSettings> {
     if password_file.is_some() {
         check_password_file(r, url.as_deref());
     }
+    check_sentinel_login(r, url.as_deref(), sentinel_user.as_deref(), sentinel_password_file.as_deref());
     let options = RedisOptions {
         url: url?,
         password_file,
+        sentinel_user,
+        sentinel_password_file,
         tls_ca: None,
         tls_client: None,
         prefix: prefix?,
@@ -112,5 +123,16 @@ fn check_password_file(r: &mut Reader, url: Option<&str>) {
             r.fault("redis.password_file", "redis.url contains a password too; remove one of them");
         }
         Some(_) => {}
+    }
+}
+
+fn check_sentinel_login(r: &mut Reader, url: Option<&str>, user: Option<&str>, password_file: Option<&Path>) {
+    let given = [user.map(|_| "redis.sentinel_user"), password_file.map(|_| "redis.sentinel_password_file")];
+    if !url.is_some_and(is_sentinel_url) {
+        for key in given.into_iter().flatten() {
+            r.fault(key, "has no effect unless redis.url begins with redis-sentinel:// or rediss-sentinel://");
+        }
+    } else if user.is_some() && password_file.is_none() {
+        r.fault("redis.sentinel_user", "has no effect without redis.sentinel_password_file");
     }
 }

@@ -36,6 +36,7 @@ mod retries;
 mod rust_client;
 mod rust_program;
 mod secret_urls;
+mod sentinel;
 mod slow_readers;
 mod stopping;
 mod store_errors;

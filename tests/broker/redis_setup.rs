@@ -22,7 +22,7 @@ async fn assert_works(node: &Node) {
 }
 
 /// Starts a node that ends by itself.
-fn refused(options: &Options) -> (Output, String) {
+pub fn refused(options: &Options) -> (Output, String) {
     let mut command = options.clone().argument("--listen").argument("127.0.0.1:0").command();
     // A node that starts all the same would never end.
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

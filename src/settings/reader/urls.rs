@@ -3,13 +3,13 @@
 use url::Url;
 
 use super::Reader;
-use crate::store::redis::check_url;
+use crate::store::redis::{check_url, is_sentinel_url, redact_sentinel_url};
 
 const REDIS_SCHEMES: [&str; 3] = ["redis", "rediss", "redis+unix"];
 
 impl Reader {
     pub(in crate::settings) fn redis_url(&mut self, key: &'static str, help: &'static str) -> Option<String> {
-        self.read(key, "", help, hide_password, |text| match text {
+        self.read(key, "", help, hide_redis_password, |text| match text {
             "" => Ok(None),
             text => check_redis_url(text).map(|()| Some(text.to_owned())),
         })
@@ -21,9 +21,15 @@ fn check_redis_url(text: &str) -> Result<(), String> {
     if is_host_and_port(text) {
         return Err(format!("missing scheme. Did you mean `redis://{text}`?"));
     }
+    if is_sentinel_url(text) {
+        return check_url(text).map_err(|error| error.to_string());
+    }
     let url = Url::parse(text).map_err(|error| format!("not a valid URL ({error}); use redis://host:6379"))?;
     if !REDIS_SCHEMES.contains(&url.scheme()) {
-        return Err(format!("unsupported scheme `{}://`; use redis://, rediss:// or redis+unix://", url.scheme()));
+        return Err(format!(
+            "unsupported scheme `{}://`; use redis://, rediss://, redis+unix:// or redis-sentinel://",
+            url.scheme()
+        ));
     }
     check_url(text).map_err(|error| error.to_string())
 }
@@ -48,6 +54,13 @@ pub(in crate::settings) fn hide_user_and_query(text: &str) -> String {
         url.set_fragment(Some("***"));
     }
     hide_password(url.as_str())
+}
+
+fn hide_redis_password(text: &str) -> String {
+    match is_sentinel_url(text) {
+        true => redact_sentinel_url(text).unwrap_or_else(|| "***".into()),
+        false => hide_password(text),
+    }
 }
 
 /// A URL with `***` in place of its password and query.

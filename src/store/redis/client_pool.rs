@@ -95,22 +95,28 @@ impl ClientPool {
     }
 
     async fn try_check_out(&self) -> Result<CheckedOut, CommandError> {
-        let mut current = self.current(None)?;
+        let mut current = self.current(None).await?;
         let mut connection = current.get().await;
         if let Err(CommandError::Denied { .. }) = connection {
             // The password file may hold a newer one. To read it at each checkout would slow down every request.
-            if let Ok(newest) = self.current(Some(&current))
+            if let Ok(newest) = self.current(Some(&current)).await
                 && newest.password != current.password
             {
                 connection = newest.get().await;
                 current = newest;
             }
         }
+        if let Err(CommandError::Unreachable(_) | CommandError::NotPrimary { .. }) = connection
+            && self.connector.sentinels().is_some()
+        {
+            // The next pool asks the sentinels.
+            self.current.lock().take_if(|pool| Arc::ptr_eq(pool, &current));
+        }
         Ok(CheckedOut { connection: connection?, generation: current.generation })
     }
 
     /// The pool to use, a new one if the last is over; `refused` is one whose password Redis rejects.
-    fn current(&self, refused: Option<&CurrentPool>) -> Result<Arc<CurrentPool>, CommandError> {
+    async fn current(&self, refused: Option<&CurrentPool>) -> Result<Arc<CurrentPool>, CommandError> {
         let generation = self.health.generation();
         let usable = |current: &&Arc<CurrentPool>| {
             current.generation == generation && refused.is_none_or(|refused| current.password != refused.password)
@@ -118,17 +124,18 @@ impl ClientPool {
         if let Some(current) = self.current.lock().as_ref().filter(usable) {
             return Ok(current.clone());
         }
-        let new = Arc::new(self.open(generation)?);
+        // In a box, as above: with sentinels it is large.
+        let new = Arc::new(Box::pin(self.open()).await?);
         let mut current = self.current.lock();
         // Another request may have been faster.
-        match current.as_ref().filter(|other| other.generation >= generation && other.password == new.password) {
+        match current.as_ref().filter(|other| other.generation >= new.generation && other.password == new.password) {
             Some(other) => Ok(other.clone()),
             None => Ok(current.insert(new).clone()),
         }
     }
 
-    fn open(&self, generation: u64) -> Result<CurrentPool, CommandError> {
-        let info = self.connector.connection_info()?;
+    async fn open(&self) -> Result<CurrentPool, CommandError> {
+        let (info, generation) = self.connector.connection_info(&self.health).await?;
         let password = info.redis_settings().password().map(str::to_owned);
         // redis-rs' own default of half a second would turn a slow fork of Redis into errors.
         let config = AsyncConnectionConfig::new()

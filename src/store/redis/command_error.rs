@@ -47,6 +47,22 @@ pub(super) enum Unreachable {
     /// There is no password to connect with.
     #[error(transparent)]
     Password(std::sync::Arc<PasswordError>),
+    /// No sentinel has named a primary.
+    #[error("no sentinel answers; {sentinel}: {problem}")]
+    Sentinels {
+        /// One of them.
+        sentinel: String,
+        /// What went wrong there.
+        problem: String,
+    },
+    /// The server that the sentinels name cannot be reached.
+    #[error("the sentinels name {address} as the primary: {problem}")]
+    NamedPrimary {
+        /// Host and port, as nodes need to reach it.
+        address: String,
+        /// What went wrong there.
+        problem: String,
+    },
     /// The pool gave no connection, for a reason of its own.
     #[error("no connection from the pool: {0}")]
     Pool(String),
@@ -55,10 +71,12 @@ pub(super) enum Unreachable {
     ScriptLost,
 }
 
-/// The file of `redis.password_file` cannot be used.
+/// A password file cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("redis.password_file {}: {problem}", path.display())]
+#[error("{setting} {}: {problem}", path.display())]
 pub struct PasswordError {
+    /// The setting that names it.
+    pub setting: &'static str,
     /// Where it is.
     pub path: PathBuf,
     /// What is wrong with it.
@@ -86,11 +104,41 @@ pub enum Unfit {
         /// The server's version.
         found: String,
     },
-    /// It is not a single server.
-    #[error("this Redis runs in {mode} mode, which is not supported; set redis.url to a single primary")]
-    Mode {
-        /// `cluster` or `sentinel`.
-        mode: String,
+    /// It is part of a cluster.
+    #[error("this Redis runs in cluster mode, which is not supported; set redis.url to a single primary")]
+    Cluster,
+    /// It is a sentinel, where a server was expected.
+    #[error(
+        "this server is a sentinel; set redis.url to redis-sentinel://host:26379/<master>, with the name of `sentinel monitor` for <master>"
+    )]
+    Sentinel,
+    /// It is not a sentinel, where one was expected.
+    #[error(
+        "{address} is not a sentinel ({problem}); list only sentinels in redis.url, or use redis:// for a single primary"
+    )]
+    NoSentinel {
+        /// As in `redis.url`.
+        address: String,
+        /// What it answered.
+        problem: String,
+    },
+    /// None of the sentinels knows the primary.
+    #[error(
+        "no sentinel knows a primary named `{master}`; use the name of `sentinel monitor` in redis.url (docs/operate/redis.md)"
+    )]
+    UnknownMaster {
+        /// As in `redis.url`.
+        master: String,
+    },
+    /// A sentinel rejects the credentials, or the user lacks a permission.
+    #[error(
+        "sentinel {sentinel} refused: {problem}; check redis.sentinel_user, redis.sentinel_password_file and the user's permissions (docs/operate/redis.md)"
+    )]
+    SentinelRefuses {
+        /// As in `redis.url`.
+        sentinel: String,
+        /// In its own words.
+        problem: String,
     },
     /// It does not have the database of `redis.url`.
     #[error("Redis refuses the database of redis.url: {0}; use one that exists, such as redis://host:6379/0")]
@@ -111,6 +159,11 @@ impl CommandError {
     pub(super) fn replica() -> Self {
         let text = "the server is a replica; publishing needs its primary".to_owned();
         redis::make_extension_error("READONLY".to_owned(), Some(text)).into()
+    }
+
+    /// Whether the server said that it is a replica.
+    pub(super) fn is_replica(&self) -> bool {
+        matches!(self, Self::NotPrimary { code, .. } if code == "READONLY")
     }
 
     /// The error that the store's callers see. Redis' own words are its cause, for the log.

@@ -98,6 +98,11 @@ impl Health {
         *self.generation.borrow()
     }
 
+    /// Has all connections closed that were made before.
+    pub(super) fn condemn(&self) {
+        self.generation.send_modify(|now| *now += 1);
+    }
+
     /// Waits until connections of this generation must be closed. Cancel safe.
     pub(super) async fn condemned(&self, generation: u64) {
         let mut changes = self.generation.subscribe();

@@ -120,8 +120,7 @@ impl Dialer {
                 handler.handle(push);
                 Ok::<_, std::convert::Infallible>(())
             });
-        let generation = self.health.generation();
-        let mut connection = self.connector.connect(&config, &self.health).await?;
+        let (mut connection, generation) = self.connector.connect(&config, &self.health).await?;
         connection.subscribe(&self.probe_channel).await?;
         self.health.listening();
         Ok(ListeningConnection { connection, generation, pushes })
@@ -287,6 +286,8 @@ mod tests {
         let options = RedisOptions {
             url: "redis://127.0.0.1:1".to_owned(),
             password_file: None,
+            sentinel_user: None,
+            sentinel_password_file: None,
             tls_ca: None,
             tls_client: None,
             prefix: "pipecast".parse().unwrap(),

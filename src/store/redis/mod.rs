@@ -20,6 +20,10 @@ mod options;
 mod page_scripts;
 mod prober;
 mod push_handler;
+mod sentinel_answer;
+mod sentinel_url;
+mod sentinel_watch;
+mod sentinels;
 mod setup_error;
 mod shared_connection;
 mod subscriptions;
@@ -47,11 +51,12 @@ use keys::Names;
 use listener::ListenerHandle;
 use newest::NewestScript;
 use prober::Prober;
+use sentinel_watch::SentinelWatch;
 use shared_connection::SharedConnection;
 use trial::TrialCalls;
 
 pub use command_error::{PasswordError, PasswordProblem, Unfit};
-pub use options::{RedisOptions, check_url, has_password};
+pub use options::{RedisOptions, check_url, has_password, is_sentinel_url, redact_sentinel_url};
 pub use setup_error::{RedisSetupError, UrlError};
 pub use trial::Reached;
 
@@ -105,6 +110,8 @@ impl RedisStore {
             interval: options.probe_interval,
             name: probe.clone(),
         };
+        let watch =
+            SentinelWatch { connector: connector.clone(), health: health.clone(), interval: options.probe_interval };
         let (appender, appending) = appender::new(lanes, &names, retention);
         let (listener, listening) = listener::new(&connector, options, &names, &probe, sink, &health);
         let store = Self {
@@ -122,7 +129,7 @@ impl RedisStore {
             health,
         };
         let background = Box::pin(async {
-            tokio::join!(listening, appending, prober.run());
+            tokio::join!(listening, appending, prober.run(), watch.run());
         });
         Ok((Arc::new(store), background))
     }

@@ -7,15 +7,20 @@ use std::time::Duration;
 use redis::IntoConnectionInfo;
 
 use super::keys::Prefix;
+use super::sentinel_url::{SentinelUrl, names_sentinels};
 use super::setup_error::{RedisSetupError, UrlError};
 
 /// How Redis is reached. Section `redis` of the settings.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// `redis://`, `rediss://` or `redis+unix://`, with user, password and database.
+    /// `redis://`, `rediss://` or `redis+unix://`, or the same for sentinels, with user, password and database.
     pub url: String,
     /// File with the password, where the URL has none. Read for new connections; the pool reads it again when Redis rejects the last one.
     pub password_file: Option<PathBuf>,
+    /// The user on the sentinels, where they need one.
+    pub sentinel_user: Option<String>,
+    /// File with the password on the sentinels. Read each time they are asked.
+    pub sentinel_password_file: Option<PathBuf>,
     /// PEM file with the certificate authority of `rediss://`; the system's when absent.
     pub tls_ca: Option<Vec<u8>>,
     /// Client certificate and key, PEM, for servers that ask for one.
@@ -42,6 +47,10 @@ impl fmt::Debug for RedisOptions {
 /// # Errors
 /// [`RedisSetupError::Url`].
 pub fn check_url(url: &str) -> Result<(), RedisSetupError> {
+    if is_sentinel_url(url) {
+        SentinelUrl::parse(url)?;
+        return Ok(());
+    }
     let info = url.into_connection_info().map_err(UrlError::from)?;
     if info.redis_settings().db() < 0 {
         return Err(UrlError::NegativeDatabase.into());
@@ -60,5 +69,18 @@ pub fn check_url(url: &str) -> Result<(), RedisSetupError> {
 
 /// Whether a URL that [`check_url`] accepts holds a password.
 pub fn has_password(url: &str) -> bool {
-    url.into_connection_info().is_ok_and(|info| info.redis_settings().password().is_some())
+    match SentinelUrl::parse(url) {
+        Ok(url) => url.login.password().is_some(),
+        Err(_) => url.into_connection_info().is_ok_and(|info| info.redis_settings().password().is_some()),
+    }
+}
+
+/// Whether a URL names sentinels, which are asked for the primary.
+pub fn is_sentinel_url(url: &str) -> bool {
+    names_sentinels(url)
+}
+
+/// A URL of sentinels without its password; `None` when it is not one.
+pub fn redact_sentinel_url(url: &str) -> Option<String> {
+    SentinelUrl::parse(url).ok().map(|url| url.redacted())
 }

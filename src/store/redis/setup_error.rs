@@ -8,7 +8,9 @@ use super::command_error::{PasswordError, Unfit};
 #[derive(Debug, thiserror::Error)]
 pub enum RedisSetupError {
     /// `redis.url` is not the URL of a Redis.
-    #[error("{0}; write redis://host:6379, rediss://host:6379 or redis+unix:///path/to/socket")]
+    #[error(
+        "{0}; write redis://host:6379, rediss://host:6379, redis+unix:///path/to/socket or redis-sentinel://host:26379/master"
+    )]
     Url(#[from] UrlError),
     /// The password file cannot be used.
     #[error(transparent)]
@@ -47,6 +49,18 @@ pub enum UrlError {
     /// `?db=` on a URL with a host.
     #[error("put the database into the path, as in redis://host:6379/3")]
     DatabaseInQuery,
+    /// It names no sentinel.
+    #[error("name each sentinel as host:port, with commas in between")]
+    NoSentinel,
+    /// It does not name the primary that the sentinels watch.
+    #[error("the path must be the name of the primary, as in the sentinels' `sentinel monitor <name>`")]
+    NoMaster,
+    /// The database is not a number.
+    #[error("after the name of the primary, only the number of a database may follow")]
+    NoDatabase,
+    /// A user or password that is not UTF-8.
+    #[error("the user and the password must be percent-encoded UTF-8")]
+    NoText,
     /// A query parameter that means nothing here.
     #[error("remove its query: it has no meaning here")]
     UnknownQuery,

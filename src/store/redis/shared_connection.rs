@@ -142,8 +142,7 @@ impl SharedConnection {
                     }
                     Ok::<_, std::convert::Infallible>(())
                 });
-            let generation = health.generation();
-            let connection = connector.connect(&config, &health).await?;
+            let (connection, generation) = connector.connect(&config, &health).await?;
             Ok(OpenConnection { connection, generation, flags })
         };
         attempt.boxed().shared()

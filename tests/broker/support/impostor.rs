@@ -1,6 +1,6 @@
 //! A server that answers in place of a node.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
@@ -62,5 +62,20 @@ fn serve(mut socket: TcpStream, answer: &[u8], seen: &Mutex<Vec<String>>) -> Opt
         }
         let length = socket.read(&mut part).ok().filter(|length| *length > 0)?;
         bytes.extend_from_slice(&part[..length]);
+    }
+}
+
+/// Answers Redis commands until the client leaves.
+pub fn serve_redis(socket: TcpStream, answer: impl Fn(&[String]) -> String) -> Option<()> {
+    let mut reader = BufReader::new(socket.try_clone().ok()?);
+    let mut writer = socket;
+    let mut line = || {
+        let mut line = String::new();
+        (reader.read_line(&mut line).ok()? > 0).then(|| line.trim_end().to_owned())
+    };
+    loop {
+        let words = line()?.strip_prefix('*')?.parse::<usize>().ok()?;
+        let words = (0..words).map(|_| line().and_then(|_| line())).collect::<Option<Vec<_>>>()?;
+        writer.write_all(answer(&words).as_bytes()).ok()?;
     }
 }

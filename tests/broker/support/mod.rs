@@ -7,6 +7,7 @@ pub mod node;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod sentinel;
 pub mod strace;
 pub mod stream;
 pub mod tls;
