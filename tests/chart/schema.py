@@ -84,7 +84,7 @@ class Schema(unittest.TestCase):
         known = {f"{section}.{key}" for section, about in sections.items() for key in about["properties"]}
         own = {f"server.{key}" for key in ("listen", "admin_listen", "tls_cert", "tls_key")}
         own |= {f"auth.{key}" for key in ("publish", "subscribe", "keys", "keys_file", "jwt_secret", "jwt_secret_file", "jwks_url", "issuer", "audience")}
-        own |= {f"redis.{key}" for key in ("url", "password_file", "tls_ca", "tls_cert", "tls_key", "prefix")}
+        own |= {f"redis.{key}" for key in ("url", "password_file", "sentinel_user", "sentinel_password_file", "tls_ca", "tls_cert", "tls_key", "prefix")}
         self.assertEqual(settings - own, known)
 
     def test_readme_and_copies_of_deploy_are_current(self):
