@@ -17,7 +17,7 @@ use super::command_error::CommandError;
 use super::connector::Connector;
 use super::health::Health;
 use super::keys::Names;
-use super::liveness::{HearingCheck, Proof, Reconnection};
+use super::liveness::{HearingCheck, Proof, Reconnection, Report};
 use super::options::RedisOptions;
 use super::push_handler::PushHandler;
 use super::subscriptions::{COMMANDS_AT_ONCE, Changes, ListenerCommand, Subscriptions};
@@ -57,9 +57,6 @@ struct Dialer {
     /// This node's own channel.
     probe_channel: String,
 }
-
-/// Different reasons to be without a connection that are logged, until there is one again.
-const REASONS: usize = 4;
 
 /// Why a connection was closed or not made.
 #[derive(Debug, thiserror::Error)]
@@ -134,14 +131,11 @@ impl Dialer {
 impl Listener {
     async fn run(mut self) {
         let mut reconnection = Reconnection::new();
-        // What the log has on why there is no connection. A lost one does not say why the next cannot be made.
-        let mut reasons = Vec::new();
         loop {
             // In a box: rare, and larger than all the rest.
             let connected = follow_until(&mut self, async |dialer| Box::pin(dialer.connect()).await).await;
             let (reason, proof) = match connected {
                 Ok(connection) => {
-                    reasons.clear();
                     if reconnection.connected() {
                         tracing::info!("reconnected to Redis; notifications resumed");
                     }
@@ -149,15 +143,15 @@ impl Listener {
                 }
                 Err(reason) => (reason, Proof::Nothing),
             };
-            let retry = reconnection.lost(proof);
-            let text = reason.to_string();
-            if retry.is_first {
-                tracing::warn!(%reason, "lost the Redis pub/sub connection; keeping streams open and retrying");
-            } else if reasons.len() < REASONS && !reasons.contains(&text) {
-                tracing::warn!(%reason, "cannot connect to Redis again; keeping streams open and retrying");
-            }
-            if reasons.len() < REASONS && !reasons.contains(&text) {
-                reasons.push(text);
+            let retry = reconnection.lost(proof, reason.to_string());
+            match retry.report {
+                Report::Lost => {
+                    tracing::warn!(%reason, "lost the Redis pub/sub connection; keeping streams open and retrying");
+                }
+                Report::OtherReason => {
+                    tracing::warn!(%reason, "cannot connect to Redis again; keeping streams open and retrying");
+                }
+                Report::Nothing => {}
             }
             follow_until(&mut self, async |dialer| pause(&dialer.health, retry.after).await).await;
         }

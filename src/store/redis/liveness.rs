@@ -24,7 +24,22 @@ impl HearingCheck {
 #[derive(Debug)]
 pub(super) struct Reconnection {
     backoff: Backoff,
-    is_lost: bool,
+    /// Why there has been no connection since the last one, each reason once; empty while there is one.
+    reasons: Vec<String>,
+}
+
+/// Different reasons that are reported until there is a connection again.
+const MAX_REASONS: usize = 4;
+
+/// What to log of a loss.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Report {
+    /// There was a connection until now.
+    Lost,
+    /// There was none, for another reason: that a connection was lost does not explain why the next cannot be made.
+    OtherReason,
+    /// The log has it already.
+    Nothing,
 }
 
 /// What a connection was good for.
@@ -41,27 +56,35 @@ pub(super) enum Proof {
 pub(super) struct Retry {
     /// How long to wait.
     pub(super) after: Duration,
-    /// Whether this loss is the first since the last connection was made.
-    pub(super) is_first: bool,
+    pub(super) report: Report,
 }
 
 impl Reconnection {
     pub(super) fn new() -> Self {
-        Self { backoff: Backoff::for_connections(), is_lost: false }
+        Self { backoff: Backoff::for_connections(), reasons: Vec::new() }
     }
 
     /// A connection was made. Returns whether one had been lost before.
     pub(super) fn connected(&mut self) -> bool {
-        std::mem::take(&mut self.is_lost)
+        !std::mem::take(&mut self.reasons).is_empty()
     }
 
     /// A connection was lost, or could not be made.
-    pub(super) fn lost(&mut self, proof: Proof) -> Retry {
+    pub(super) fn lost(&mut self, proof: Proof, reason: String) -> Retry {
         if proof == Proof::Heard {
             self.backoff.reset();
         }
-        let is_first = !std::mem::replace(&mut self.is_lost, true);
-        Retry { after: self.backoff.next_delay(), is_first }
+        let report = if self.reasons.is_empty() {
+            Report::Lost
+        } else if self.reasons.len() < MAX_REASONS && !self.reasons.contains(&reason) {
+            Report::OtherReason
+        } else {
+            Report::Nothing
+        };
+        if report != Report::Nothing {
+            self.reasons.push(reason);
+        }
+        Retry { after: self.backoff.next_delay(), report }
     }
 }
 
@@ -85,12 +108,12 @@ mod tests {
     fn failed_attempts_wait_longer_until_a_probe_is_heard() {
         let mut reconnection = Reconnection::new();
         let waits = |reconnection: &mut Reconnection, proof| {
-            (0..8).map(|_| reconnection.lost(proof).after).max().unwrap_or_default()
+            (0..8).map(|_| reconnection.lost(proof, "refused".into()).after).max().unwrap_or_default()
         };
         assert!(waits(&mut reconnection, Proof::Nothing) >= Duration::from_millis(500));
         // Subscribing alone changes nothing.
         reconnection.connected();
-        assert!(reconnection.lost(Proof::Nothing).after >= Duration::from_millis(500));
+        assert!(reconnection.lost(Proof::Nothing, "refused".into()).after >= Duration::from_millis(500));
         assert!(waits(&mut reconnection, Proof::Heard) <= Duration::from_millis(100));
     }
 
@@ -98,9 +121,16 @@ mod tests {
     fn loss_and_recovery_are_reported_once() {
         let mut reconnection = Reconnection::new();
         assert!(!reconnection.connected(), "the first connection ends no outage");
-        let firsts = [Proof::Heard, Proof::Nothing, Proof::Nothing].map(|proof| reconnection.lost(proof).is_first);
-        assert_eq!(firsts, [true, false, false]);
+        let mut reports = |reasons: &[&str]| -> Vec<_> {
+            reasons.iter().map(|reason| reconnection.lost(Proof::Nothing, (*reason).to_owned()).report).collect()
+        };
+        use Report::{Lost, Nothing, OtherReason};
+        assert_eq!(
+            reports(&["closed", "closed", "WRONGPASS", "closed", "WRONGPASS"]),
+            [Lost, Nothing, OtherReason, Nothing, Nothing]
+        );
+        assert_eq!(reports(&["a", "b", "c", "d"]), [OtherReason, OtherReason, Nothing, Nothing]);
         assert!(reconnection.connected() && !reconnection.connected());
-        assert!(reconnection.lost(Proof::Nothing).is_first);
+        assert_eq!(reconnection.lost(Proof::Nothing, "closed".into()).report, Lost);
     }
 }
